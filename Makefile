@@ -1,0 +1,166 @@
+# The commands of this repository. A fresh Debian-like machine needs gcc, make, git and Python >= 3.11 with its headers and venv;
+# everything else is installed into .venv from the pinned files in requirements/.
+#
+#   make demo ARGS="--data digits"     PYTHON=python3.12 make test     make test PYTEST_ARGS="-k codec"
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+JOBS   ?= 2
+PYTEST_ARGS ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Editable installs do not notice edited C, so whatever shapes the extension is a prerequisite of it.
+EXTENSION_SOURCES := setup.py pyproject.toml privcomp/__init__.py \
+	$(shell find csrc -path csrc/build -prune -o -path csrc/tests -prune -o -type f \( -name '*.[chS]' -o -name '*.inc' -o -name '*.py' \) -print)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two processes share two cores: a thread pool in each of them only makes them wait for one another.
+export OPENBLAS_NUM_THREADS ?= 1
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format notebooks bench bench-env assurance sanitize wheel pins clean \
+	check-format check-lint check-types check-imports check-c check-c-asan check-c-asan-clang check-c-ctime check-c-fuzz \
+	check-pytest check-assurance check-python-asan
+
+help: ## list the commands (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.built ## fifty hospitals train a classifier together; ARGS="..." passes options on
+	@$(BIN)/privcomp demo $(ARGS)
+
+test: $(VENV)/.built $(VENV)/.test ## everything that must hold before a change lands (< 10 minutes once set up)
+	@.ci/steps format lint types imports c c-asan c-ctime pytest
+
+lint: $(VENV)/.test ## ruff, mypy --strict and the floors, without the tests
+	@.ci/steps format lint types imports
+
+format: $(VENV)/.test ## rewrite the Python files as `make lint` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+notebooks: $(VENV)/.built $(VENV)/.test ## run the notebooks from top to bottom
+	$(PYTEST) --nbmake notebooks $(PYTEST_ARGS)
+
+bench: $(VENV)/.built $(VENV)/.bench ## measure kernels, then protocols beside their peers; ARGS="--only ID" picks rows
+	@mkdir -p build
+	$(BIN)/python -m pytest bench -p no:xdist --benchmark-only --benchmark-json=build/bench.json $(PYTEST_ARGS)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer that it is compared with
+	@$(BIN)/python -c 'import flwr, mpyc, privcomp; print("privcomp", privcomp.__version__, "beside flwr and mpyc in $(VENV)")'
+
+assurance: $(VENV)/.built $(VENV)/.test ## what takes long: sanitizers, constant time, fuzzing, 100,000 simulated rounds
+	@.ci/steps c c-asan c-asan-clang c-ctime c-fuzz python-asan assurance
+
+sanitize: $(VENV)/.built $(VENV)/.test ## the C tests and the binding's tests under ASan and UBSan; constant time under valgrind
+	@.ci/steps c c-asan c-asan-clang c-ctime python-asan
+
+wheel: $(VENV)/.built $(VENV)/.test ## sdist, and the wheel built from it, into dist/, checked outside the tree
+	@rm -rf dist privcomp.egg-info
+	$(BIN)/python -m build --no-isolation --outdir dist
+	PRIVCOMP_DIST=dist $(BIN)/python -m pytest -m "wheel or not wheel" -k test_distributions tests/test_house.py
+	@ls -l dist
+
+clean: ## remove what was built, and the environment
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -f privcomp/_core/_privcomp*.so
+	find privcomp tests bench csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	if [ -f csrc/Makefile ]; then $(MAKE) -C csrc clean; fi
+
+# ---- the steps that .ci/steps runs and sums up
+
+check-format:
+	$(BIN)/ruff format --check .
+
+check-lint:
+	$(BIN)/ruff check .
+
+check-types:
+	$(BIN)/mypy
+
+check-imports:
+	$(BIN)/lint-imports --no-logo
+
+check-c:
+	$(MAKE) -C csrc test
+
+check-c-asan:
+	$(MAKE) -C csrc asan-gcc
+
+check-c-asan-clang:
+	$(MAKE) -C csrc asan-clang
+
+check-c-ctime:
+	$(MAKE) -C csrc ctime
+
+check-c-fuzz:
+	$(MAKE) -C csrc fuzz
+
+check-pytest:
+	$(PYTEST) --nbmake $(PYTEST_ARGS)
+
+check-assurance:
+	HYPOTHESIS_PROFILE=assurance $(PYTEST) -m assurance $(PYTEST_ARGS)
+
+# The whole extension again, with the checks of the PRIVCOMP_VERIFY build, into a copy of the package. Python's own flags
+# bring -fwrapv and -DNDEBUG, which would hide what we look for.
+SANITIZE := -O1 -g -fno-omit-frame-pointer -fno-wrapv -UNDEBUG -fsanitize=address,undefined -fno-sanitize-recover=all
+
+check-python-asan:
+	rm -rf build/sanitize
+	CC=gcc CFLAGS="$(SANITIZE) -DPRIVCOMP_VERIFY" LDFLAGS="-fsanitize=address,undefined" \
+		$(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PRIVCOMP_EXPECT_BUILD=build/sanitize/lib \
+		$(BIN)/pytest -p no:cacheprovider -o "pythonpath=build/sanitize/lib ." \
+		tests/test_house.py::test_the_extension_in_use_is_the_one_that_was_asked_for tests/core $(PYTEST_ARGS)
+
+# ---- the environment
+
+# The stamp, not the folder: a `python -m venv` that failed half-way leaves a folder.
+$(VENV)/.created:
+	@command -v "$${CC:-gcc}" >/dev/null || { echo "$${CC:-gcc} is not installed; on Debian: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; \
+	ok = sys.version_info >= (3, 11); \
+	ok or sys.exit("%s is Python %s; privcomp needs 3.11 or newer: make PYTHON=/path/to/python3" % (sys.executable, sys.version.split()[0])); \
+	header = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+	os.path.exists(header) or sys.exit("%s is missing; on Debian: apt-get install python3-dev" % header)'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "venv is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Each file of pins holds what the one before it holds, at the same versions.
+$(VENV)/.demo: requirements/demo.txt $(VENV)/.created
+	$(PIP) install -q --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.demo
+	$(PIP) install -q --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.test
+	$(PIP) install -q --require-hashes -r $<
+	@touch $@
+
+# Python in the repository root imports the source folder, so the extension is built into it.
+$(VENV)/.built: $(VENV)/.demo $(EXTENSION_SOURCES)
+	@rm -f privcomp/_core/_privcomp*.so
+	$(PIP) install -q --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+# For maintainers, with uv at hand: renew the pins. The largest set is solved first and constrains the others.
+UV ?= uv
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make pins" pyproject.toml
+pins:
+	$(COMPILE) requirements/build.in --extra demo --extra test --extra bench -o requirements/bench.txt
+	$(COMPILE) requirements/build.in --extra demo --extra test -c requirements/bench.txt --no-annotate -o requirements/test.txt
+	$(COMPILE) requirements/build.in --extra demo -c requirements/bench.txt --no-annotate -o requirements/demo.txt
+	$(COMPILE) -c requirements/bench.txt --no-annotate -o requirements/run.txt

@@ -1,0 +1,223 @@
+/* privcomp: the C core.
+ *
+ * Rules for every function here
+ * - Outputs stand first, then inputs; a length follows the array that it describes.
+ * - The caller allocates; the core never does. Keys and scratch live on the stack and are wiped before return.
+ * - Arrays need the alignment of their element type only. Arrays must not overlap unless a contract says so.
+ * - A function that can refuse returns PRIVCOMP_OK or a negative PRIVCOMP_E_ code, and then has written nothing.
+ * - Lengths, widths, offsets, moduli, cipher, levels and the sign of a seed are public; time and addresses depend on them.
+ *   "Constant time in x" means: no branch and no address depends on x.
+ * - Functions may run on many threads at once. Another thread may change an array during a call: the numbers are then
+ *   unspecified, but no memory outside the arrays is touched.
+ * - A function whose time depends on secret-capable data carries _var.
+ *
+ * build_ffi.py hands this file to cffi: keep to declarations, comments, integer #defines and #if guards.
+ */
+#ifndef PRIVCOMP_H
+#define PRIVCOMP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PRIVCOMP_OK 0
+#define PRIVCOMP_E_ARGUMENT (-1)  /* a number out of its stated range, or a size that overflows */
+#define PRIVCOMP_E_LENGTH (-2)    /* an array is not exactly as long as the others demand */
+#define PRIVCOMP_E_CANONICAL (-3) /* a residue >= modulus, or padding bits that are not zero */
+#define PRIVCOMP_E_ENTROPY (-4)   /* the operating system gave no random bytes */
+
+/* ---- dispatch level ---- */
+
+#define PRIVCOMP_LEVEL_PORTABLE 0
+#define PRIVCOMP_LEVEL_AESNI 1  /* AES-NI and AVX2 */
+#define PRIVCOMP_LEVEL_VAES 2   /* the above and VAES on 256 bits */
+#define PRIVCOMP_LEVEL_AVX512 3 /* the above and AVX-512 F, BW, DQ, VL */
+
+/* The highest level that this CPU, operating system and build can run. */
+int privcomp_level_max(void);
+
+/* The level in use: the highest one, unless privcomp_level_set chose another. */
+int privcomp_level_get(void);
+
+/* Uses `level` from now on, in every thread. Requires 0 <= level <= privcomp_level_max(), else PRIVCOMP_E_ARGUMENT. */
+int privcomp_level_set(int level);
+
+/* ---- keystreams ----
+ * A seed is a key and the position at which its stream starts:
+ *   AES-128-CTR  key (16 bytes) || first counter block (16), a big-endian number that counts modulo 2^128
+ *   ChaCha20     key (32 bytes) || first block number (8, little endian) that counts modulo 2^64 || nonce (8)
+ * Source: NIST SP 800-38A section 6.5 (CTR); Bernstein, "ChaCha, a variant of Salsa20" (2008), whose 64-bit counter
+ * agrees with RFC 8439 as long as the low 32 bits of the counter do not wrap.
+ */
+
+#define PRIVCOMP_AES128_CTR 1
+#define PRIVCOMP_CHACHA20 2
+#define PRIVCOMP_AES128_SEED_BYTES 32  /* check: 16 + 16 */
+#define PRIVCOMP_CHACHA20_SEED_BYTES 48  /* check: 32 + 8 + 8 */
+
+/* out[i] = byte offset + i of the seed's stream.
+ * requires: cipher is one of the two above; seed has that cipher's SEED_BYTES; offset + length <= 2^62.
+ * constant time in the key; the first counter is public (counter mode does not need it secret). */
+int privcomp_keystream_fill(uint8_t *out, size_t length, const uint8_t *seed, int cipher, uint64_t offset);
+
+/* acc[j] += s_i(offset + j) where negate[i] == 0, else acc[j] -= s_i(offset + j), for every seed i, modulo 2^32.
+ * s_i(e) is the little-endian word at bytes 4e..4e+3 of seed i's stream. Any offset, any n, any number of seeds.
+ * requires: seeds has seed_count * SEED_BYTES bytes, negate has seed_count; 4 (offset + n) <= 2^62.
+ * constant time in acc and the keys; the first counters and negate are public. */
+int privcomp_mask_add_u32(uint32_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                          int cipher, uint64_t offset);
+
+/* The same modulo 2^64, with the words at bytes 8e..8e+7; requires 8 (offset + n) <= 2^62. */
+int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                          int cipher, uint64_t offset);
+
+/* ---- lanes: residues modulo one odd number of at most 256 bits, 32 little-endian bytes each ---- */
+
+#define PRIVCOMP_LANE_BYTES 32
+#define PRIVCOMP_LANE_STREAM_BYTES 64  /* check: 2 * 32 */
+
+/* acc[a] = (acc[a] +- sum of w_i(offset + a)) mod modulus, sign as in privcomp_mask_add_u32.
+ * w_i(e) is the 512-bit little-endian number at bytes 64e..64e+63 of seed i's stream: its residue is within
+ * modulus / 2^512 <= 2^-256 of uniform.
+ * requires: acc has 32 n bytes; modulus is 32 bytes, odd, 2^31 < modulus (< 2^256); 64 (offset + n) <= 2^62, seed_count < 2^32;
+ *           every acc[a] < modulus, else PRIVCOMP_E_CANONICAL.
+ * ensures:  every acc[a] < modulus.
+ * constant time in acc and the keys (whether the check failed is public). Source: Montgomery, Math. Comp. 44 (1985). */
+int privcomp_lanes_mask(uint8_t *acc, size_t n, const uint8_t *modulus, const uint8_t *seeds, const uint8_t *negate,
+                        size_t seed_count, int cipher, uint64_t offset);
+
+/* acc[a] = (acc[a] + other[a]) mod modulus. requires: acc and other have 32 n bytes and are canonical, else
+ * PRIVCOMP_E_CANONICAL; modulus as above. constant time in acc and other (whether the check failed is public). */
+int privcomp_lanes_add(uint8_t *acc, const uint8_t *other, size_t n, const uint8_t *modulus);
+
+/* ---- vectors modulo 2^32 and 2^64; constant time in every value ---- */
+
+/* acc[j] += scale * x[j]. x may be acc. */
+void privcomp_ring_axpy_u32(uint32_t *acc, const uint32_t *x, size_t n, uint32_t scale);
+void privcomp_ring_axpy_u64(uint64_t *acc, const uint64_t *x, size_t n, uint64_t scale);
+
+/* out[j] = the low `bits` bits of values[j] as a two's complement number: -2^(bits-1) <= out[j] < 2^(bits-1).
+ * requires: 1 <= bits <= 32 or 64. */
+int privcomp_ring_center_u32(int64_t *out, const uint32_t *values, size_t n, unsigned bits);
+int privcomp_ring_center_u64(int64_t *out, const uint64_t *values, size_t n, unsigned bits);
+
+/* ---- packing ----
+ * Value i of width w takes the bits i w .. i w + w - 1; bit b is bit b mod 8 of byte b / 8. The last byte is padded with
+ * zero bits, so n values have exactly one encoding of ceil(n w / 8) bytes. constant time in the values.
+ */
+
+/* The length of n values in bytes, or -1 unless 1 <= width <= 64 and n <= 2^48. */
+int64_t privcomp_pack_length(uint64_t n, unsigned width);
+
+/* Packs the low `width` bits of each value (higher bits are dropped).
+ * requires: width <= 32 (u32) or 64 (u64), else PRIVCOMP_E_ARGUMENT; length = privcomp_pack_length(n, width), else PRIVCOMP_E_LENGTH. */
+int privcomp_pack_u32(uint8_t *out, size_t length, const uint32_t *values, size_t n, unsigned width);
+int privcomp_pack_u64(uint8_t *out, size_t length, const uint64_t *values, size_t n, unsigned width);
+
+/* The inverse: out[i] = value i. requires as above; padding bits that are not zero: PRIVCOMP_E_CANONICAL. Reads nothing past length. */
+int privcomp_unpack_u32(uint32_t *out, size_t n, const uint8_t *data, size_t length, unsigned width);
+int privcomp_unpack_u64(uint64_t *out, size_t n, const uint8_t *data, size_t length, unsigned width);
+
+/* acc[i] += value i. As privcomp_unpack_; a refusal comes before the first write. */
+int privcomp_unpack_add_u32(uint32_t *acc, size_t n, const uint8_t *data, size_t length, unsigned width);
+int privcomp_unpack_add_u64(uint64_t *acc, size_t n, const uint8_t *data, size_t length, unsigned width);
+
+/* ---- random bytes ---- */
+
+#define PRIVCOMP_DRBG_SEED_BYTES 32
+#define PRIVCOMP_DRBG_RESEED_CALLS 1048576  /* check: 2**20 */
+
+/* Owned by the caller, one thread at a time. The fields are private. */
+typedef struct {
+    uint8_t key[32];
+    uint64_t calls;      /* since the last seeding */
+    uint64_t process;    /* changes with every fork (where the kernel wipes pages on fork) */
+    int64_t pid;
+    int32_t fixed;       /* seeded by the caller: never reseeded */
+} privcomp_drbg;
+
+/* Seeds from the operating system. PRIVCOMP_E_ENTROPY if that fails. */
+int privcomp_drbg_init(privcomp_drbg *state);
+
+/* For tests and simulations: the output is a function of the seed (32 bytes) and the lengths of the calls. A forked
+ * child repeats its parent. */
+void privcomp_drbg_init_fixed(privcomp_drbg *state, const uint8_t *seed);
+
+/* Fills out with random bytes: ChaCha20 under the key in state, whose stream gives the next key first and then out, so that a
+ * state that leaks later does not reveal earlier bytes. Reseeds from the operating system after a fork and every
+ * PRIVCOMP_DRBG_RESEED_CALLS calls unless fixed.
+ * requires: length <= 2^40, else PRIVCOMP_E_ARGUMENT. constant time in the state and the output.
+ * Source: Bernstein, "Fast-key-erasure random-number generators" (2017). */
+int privcomp_drbg_fill(privcomp_drbg *state, uint8_t *out, size_t length);
+
+/* Writes zeros that the compiler may not leave out. */
+void privcomp_wipe(uint8_t *buffer, size_t length);
+
+/* ---- word-size fields and Shamir ---- */
+
+#define PRIVCOMP_FIELD_M61 1        /* p = 2^61 - 1 */
+#define PRIVCOMP_FIELD_GOLDILOCKS 2 /* p = 2^64 - 2^32 + 1 */
+#define PRIVCOMP_E_ZERO (-5)        /* a zero (modulo p) where only non-zero elements are allowed */
+#define PRIVCOMP_E_DUPLICATE (-6)   /* two evaluation points are equal modulo p */
+
+/* p, or 0 if there is no such field. */
+uint64_t privcomp_field_modulus(int field);
+
+/* Vectors of canonical elements (0 <= a < p), element by element:
+ *   add  a + b     sub  a - b     neg  -a     mul  a b     axpy  alpha x + y     inv  1 / a     dot  out[0] = sum of a b
+ * requires: field is one of the two above, else PRIVCOMP_E_ARGUMENT; inputs are canonical, else PRIVCOMP_E_CANONICAL.
+ *           out may be an input, except for inv. inv: no zero, else PRIVCOMP_E_ZERO.
+ * ensures:  out is canonical.
+ * constant time in every element, alpha included (whether a check failed is public). */
+int privcomp_field_add(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, int field);
+int privcomp_field_sub(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, int field);
+int privcomp_field_neg(uint64_t *out, const uint64_t *a, size_t n, int field);
+int privcomp_field_mul(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, int field);
+int privcomp_field_axpy(uint64_t *out, const uint64_t *x, const uint64_t *y, size_t n, uint64_t alpha, int field);
+int privcomp_field_inv(uint64_t *out, const uint64_t *a, size_t n, int field);
+int privcomp_field_dot(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, int field);
+
+#define PRIVCOMP_SHAMIR_MAX_POINTS 16384  /* check: 2**14 */
+
+/* Lagrange coefficients: weights[i m + j] = product over k != j of (at[i] - points[k]) / (points[j] - points[k]), so that
+ * f(at[i]) = sum over j < m of weights[i m + j] f(points[j]) for every polynomial f of degree < m.
+ * requires: points distinct modulo p, else PRIVCOMP_E_DUPLICATE; points and at canonical, else PRIVCOMP_E_CANONICAL;
+ *           1 <= m <= PRIVCOMP_SHAMIR_MAX_POINTS; rows m words of weights; 3 m words of scratch. An at[i] may be a point.
+ * Variable time: points and at are public. Source: Berrut, Trefethen, "Barycentric Lagrange Interpolation", SIAM Rev. 46 (2004). */
+int privcomp_lagrange_weights_var(uint64_t *weights, const uint64_t *at, size_t rows, const uint64_t *points, size_t m, int field,
+                                  uint64_t *scratch);
+
+/* Words of scratch for the function below, or -1 if n, threshold or d is out of range. */
+int64_t privcomp_shamir_share_scratch(size_t n, size_t threshold, size_t d);
+
+/* Shamir's sharing of d secrets among n points: shares[i d + j] = f_j(points[i]) for polynomials f_j of degree < threshold
+ * with f_j(0) = secrets[j], uniform among all such polynomials (so that any of their other coefficients may be zero).
+ * f_j is fixed by its values rather than by its coefficients, which is the same distribution: interpolation through
+ * threshold - 1 distinct non-zero points and (0, secrets[j]) is a bijection between values and polynomials. The values are
+ *   f_j(points[s(k)]) = draw (k, j) for k < threshold - 1,   s = 0, n-1, 1, n-2, 2, ...
+ * and draw (k, j) is the first of w(e), w(e + N), w(e + 2N), ... that is < p, where e = k d + j, N = (threshold - 1) d and w(e) is
+ * the top 61 (M61) or 64 (Goldilocks) bits of the little-endian word at byte 8e of the seed's AES-128-CTR stream.
+ * The shares depend on nothing else: not on the dispatch level, and not on shortcuts for symmetric sets of points.
+ * requires: 1 <= threshold <= n <= PRIVCOMP_SHAMIR_MAX_POINTS, d <= 2^40, else PRIVCOMP_E_ARGUMENT; scratch_words at least the above,
+ *           else PRIVCOMP_E_LENGTH; no point is 0 modulo p, else PRIVCOMP_E_ZERO; points are distinct modulo p, else
+ *           PRIVCOMP_E_DUPLICATE; points and secrets are canonical, else PRIVCOMP_E_CANONICAL; a seed is used once.
+ * ensures:  shares is canonical. The parts of scratch that held secrets are wiped.
+ * constant time in secrets, the key and the shares; points, and which candidates of a draw were rejected, are public.
+ * Source: Shamir, "How to share a secret", CACM 22 (1979). */
+int privcomp_shamir_share(uint64_t *shares, const uint64_t *secrets, size_t d, const uint64_t *points, size_t n, size_t threshold,
+                          const uint8_t *seed, int field, uint64_t *scratch, size_t scratch_words);
+
+/* Words of scratch for the function below, or -1 if m, rows or d is out of range. */
+int64_t privcomp_shamir_interpolate_scratch(size_t rows, size_t m, size_t d);
+
+/* out[i d + j] = f_j(at[i]) for the polynomial f_j of degree < m with f_j(points[k]) = shares[k d + j]: with at = 0 the secrets,
+ * with at = a further point what that party's share has to be.
+ * requires: 1 <= m <= PRIVCOMP_SHAMIR_MAX_POINTS, rows as m, d <= 2^40, else PRIVCOMP_E_ARGUMENT; scratch_words at least the above,
+ *           else PRIVCOMP_E_LENGTH; points as in privcomp_shamir_share; at and shares canonical, else PRIVCOMP_E_CANONICAL.
+ * ensures:  out is canonical. The parts of scratch that held shares are wiped.
+ * constant time in shares; points and at are public. */
+int privcomp_shamir_interpolate(uint64_t *out, const uint64_t *at, size_t rows, const uint64_t *points, size_t m, const uint64_t *shares,
+                                size_t d, int field, uint64_t *scratch, size_t scratch_words);
+
+/* ---- end of word-size fields and Shamir ---- */
+
+#endif

@@ -1,0 +1,91 @@
+/* The AES-CTR kernel, written once for vectors of PC_W = 128, 256 or 512 bits: eight vectors of counter blocks are in flight, which
+ * hides the latency of aesenc, and the stream is added as it is stored. Included once per width with
+ *   PC_NAME the kernel, PC_TARGET its target attribute.
+ * The wider kernels differ from the tested narrower ones in nothing but the intrinsics below.
+ */
+#if PC_W == 128
+#define VEC __m128i
+#define LANES(f) _mm_##f
+#define BITS(f) _mm_##f##_si128
+#define AES(f) _mm_##f##_si128
+#define BROADCAST(x) (x)
+#define COUNTERS(hi, lo) _mm_set_epi64x((long long)(hi), (long long)(lo))
+#elif PC_W == 256
+#define VEC __m256i
+#define LANES(f) _mm256_##f
+#define BITS(f) _mm256_##f##_si256
+#define AES(f) _mm256_##f##_epi128
+#define BROADCAST(x) _mm256_broadcastsi128_si256(x)
+#define COUNTERS(hi, lo) \
+    _mm256_set_epi64x((long long)(hi), (long long)((lo) + 1), (long long)(hi), (long long)(lo))
+#else
+#define VEC __m512i
+#define LANES(f) _mm512_##f
+#define BITS(f) _mm512_##f##_si512
+#define AES(f) _mm512_##f##_epi128
+#define BROADCAST(x) _mm512_broadcast_i32x4(x)
+#define COUNTERS(hi, lo) \
+    _mm512_set_epi64((long long)(hi), (long long)((lo) + 3), (long long)(hi), (long long)((lo) + 2), (long long)(hi), \
+                     (long long)((lo) + 1), (long long)(hi), (long long)(lo))
+#endif
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define RUN CAT(PC_NAME, _run)
+#define EMIT CAT(PC_NAME, _emit)
+
+PC_TARGET PC_INLINE void EMIT(const enum pc_op op, uint8_t *dst, VEC x)
+{
+    if (op != PC_STORE) {
+        const VEC old = BITS(loadu)((const void *)dst);
+        x = op == PC_ADD32 ? LANES(add_epi32)(old, x)
+          : op == PC_SUB32 ? LANES(sub_epi32)(old, x)
+          : op == PC_ADD64 ? LANES(add_epi64)(old, x)
+                           : LANES(sub_epi64)(old, x);
+    }
+    BITS(storeu)((void *)dst, x);
+}
+
+PC_TARGET PC_INLINE void RUN(const enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
+{
+    /* counters are kept as little-endian numbers; the block is big endian */
+    const VEC reverse = BROADCAST(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const VEC step = BROADCAST(_mm_set_epi64x(0, PC_W / 128));
+    VEC counter = COUNTERS(hi, lo), k[11];
+    PC_UNROLL
+    for (int r = 0; r < 11; r++) k[r] = BROADCAST(_mm_loadu_si128((const void *)s->key.round_key[r]));
+    for (; chunks > 0; chunks--, dst += PC_W) { /* check: 8 blocks of W bits are W bytes */
+        VEC x[8];
+        PC_UNROLL
+        for (int j = 0; j < 8; j++) {
+            x[j] = BITS(xor)(LANES(shuffle_epi8)(counter, reverse), k[0]);
+            counter = LANES(add_epi64)(counter, step);
+        }
+        PC_UNROLL
+        for (int r = 1; r < 10; r++) {
+            PC_UNROLL
+            for (int j = 0; j < 8; j++) x[j] = AES(aesenc)(x[j], k[r]);
+        }
+        PC_UNROLL
+        for (int j = 0; j < 8; j++) EMIT(op, dst + j * (PC_W / 8), AES(aesenclast)(x[j], k[10]));
+    }
+}
+
+PC_TARGET void PC_NAME(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
+{
+    PC_FOR_EACH_OP(op, RUN, dst, chunks, s, hi, lo)
+}
+
+#undef VEC
+#undef LANES
+#undef BITS
+#undef AES
+#undef BROADCAST
+#undef COUNTERS
+#undef CAT_
+#undef CAT
+#undef RUN
+#undef EMIT
+#undef PC_NAME
+#undef PC_TARGET
+#undef PC_W

@@ -1,0 +1,123 @@
+/* Keystreams at any offset and of any length, and their sum into accumulators.
+ *
+ * A kernel makes whole chunks of blocks. What is left at either end goes through one chunk on the stack. The AES counter has
+ * 128 bits and kernels count in the low 64, so no run of blocks crosses a multiple of 2^64: it is split there.
+ */
+#include "core.h"
+
+void privcomp_wipe(uint8_t *buffer, size_t length)
+{
+    if (length == 0) return; /* memset takes no null pointer */
+    memset(buffer, 0, length);
+    __asm__ volatile("" : : "r"(buffer) : "memory"); /* the zeros are read, as far as the compiler knows */
+}
+
+void pc_stream_init(pc_stream *s, int cipher, const uint8_t *seed, const pc_level *level)
+{
+    if (cipher == PRIVCOMP_AES128_CTR) {
+        level->aes_expand(s, seed);
+        s->hi = __builtin_bswap64(load64_le(seed + 16));
+        s->lo = __builtin_bswap64(load64_le(seed + 24));
+    } else {
+        for (int i = 0; i < 8; i++) s->key.word[i] = load32_le(seed + 4 * i);
+        s->lo = load64_le(seed + 32);
+        s->hi = load64_le(seed + 40);
+    }
+}
+
+void pc_stream_apply(enum pc_op op, uint8_t *dst, size_t n, const pc_stream *s, uint64_t offset, int cipher, const pc_level *level)
+{
+    const int aes = cipher == PRIVCOMP_AES128_CTR;
+    const size_t block = aes ? 16 : 64;
+    const pc_kernel *const kernels = aes ? level->aes : level->chacha;
+    VERIFY(pc_range_ok(offset, n, 1));
+    VERIFY(op == PC_STORE || (op == PC_ADD32 || op == PC_SUB32 ? offset % 4 + n % 4 == 0 : offset % 8 + n % 8 == 0));
+
+    while (n > 0) {
+        const size_t skip = offset % block;
+        uint64_t lo = s->lo + offset / block, hi = s->hi + (uint64_t)(aes && lo < s->lo);
+        /* Blocks before lo wraps to 0; ChaCha's counter wraps without a carry. 0 - lo == 0 stands for 2^64. */
+        const uint64_t room = aes && lo != 0 ? 0 - lo : UINT64_MAX;
+        const pc_kernel *k = kernels;
+        size_t done = 0;
+        if (skip == 0) {
+            for (;; k++) {
+                size_t chunks = (n - done) / k->bytes;
+                const uint64_t fit = (room - done / block) / (k->bytes / block);
+                if (chunks > fit) chunks = (size_t)fit;
+                if (chunks > 0) k->run(op, dst + done, chunks, s, hi, lo + done / block);
+                done += chunks * k->bytes;
+                if (k[1].run == NULL) break;
+            }
+        }
+        if (done == 0) {
+            uint8_t buffer[PC_CHUNK_MAX];
+            while (k[1].run != NULL) k++;
+            VERIFY(k->bytes <= PC_CHUNK_MAX);
+            k->run(PC_STORE, buffer, 1, s, hi, lo);
+            size_t end = k->bytes;
+            if (room < end / block) end = (size_t)room * block;
+            done = end - skip < n ? end - skip : n;
+            pc_combine(op, dst, buffer + skip, done);
+            privcomp_wipe(buffer, sizeof buffer);
+        }
+        VERIFY(done > 0 && done <= n);
+        dst += done;
+        n -= done;
+        offset += done;
+    }
+}
+
+int privcomp_keystream_fill(uint8_t *out, size_t length, const uint8_t *seed, int cipher, uint64_t offset)
+{
+    if (pc_seed_bytes(cipher) == 0 || !pc_range_ok(offset, length, 1)) return PRIVCOMP_E_ARGUMENT;
+    const pc_level *level = pc_level_table();
+    pc_stream s;
+    pc_stream_init(&s, cipher, seed, level);
+    pc_stream_apply(PC_STORE, out, length, &s, offset, cipher, level);
+    privcomp_wipe((uint8_t *)&s, sizeof s);
+    return PRIVCOMP_OK;
+}
+
+static int mask_add(uint8_t *acc, size_t n, unsigned word, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                    int cipher, uint64_t offset)
+{
+    const size_t seed_bytes = pc_seed_bytes(cipher);
+    if (seed_bytes == 0 || !pc_range_ok(offset, n, word) || seed_count > SIZE_MAX / PRIVCOMP_CHACHA20_SEED_BYTES)
+        return PRIVCOMP_E_ARGUMENT;
+    const enum pc_op add = word == 4 ? PC_ADD32 : PC_ADD64, sub = word == 4 ? PC_SUB32 : PC_SUB64;
+    const pc_level *level = pc_level_table();
+    const size_t bytes = n * word;
+    const uint64_t begin = offset * word;
+    pc_stream s[PC_SEED_GROUP];
+    size_t used = 0;
+
+    for (size_t first = 0; first < seed_count; first += PC_SEED_GROUP) {
+        const size_t group = seed_count - first < PC_SEED_GROUP ? seed_count - first : PC_SEED_GROUP;
+        if (group > used) used = group;
+        for (size_t i = 0; i < group; i++) pc_stream_init(&s[i], cipher, seeds + (first + i) * seed_bytes, level);
+        size_t at = 0;
+        while (at < bytes) {
+            /* The first tile is shorter, so that the later ones begin at a whole chunk of the stream. */
+            size_t tile = PC_TILE_BYTES - (size_t)((begin + at) % PC_TILE_BYTES);
+            if (tile > bytes - at) tile = bytes - at;
+            for (size_t i = 0; i < group; i++)
+                pc_stream_apply(negate[first + i] ? sub : add, acc + at, tile, &s[i], begin + at, cipher, level);
+            at += tile;
+        }
+    }
+    privcomp_wipe((uint8_t *)s, used * sizeof *s);
+    return PRIVCOMP_OK;
+}
+
+int privcomp_mask_add_u32(uint32_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
+                          uint64_t offset)
+{
+    return mask_add((uint8_t *)acc, n, 4, seeds, negate, seed_count, cipher, offset);
+}
+
+int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
+                          uint64_t offset)
+{
+    return mask_add((uint8_t *)acc, n, 8, seeds, negate, seed_count, cipher, offset);
+}

@@ -1,0 +1,7 @@
+"""`python -m privcomp`."""
+
+import sys
+
+from privcomp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,80 @@
+"""The checks that stand between NumPy and the core: nothing reaches C without them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privcomp._core._privcomp import ffi
+from privcomp.errors import BufferTypeError, ParameterError
+
+C_TYPES = {"uint8": "uint8_t[]", "uint32": "uint32_t[]", "uint64": "uint64_t[]", "int64": "int64_t[]", "bool": "uint8_t[]"}
+
+
+def check_array(name: str, array: object, dtypes: tuple[str, ...], shape: tuple[int | None, ...], *, write: bool = False) -> None:
+    """Raises unless `array` is a C-contiguous, aligned, native ndarray of one of `dtypes` and `shape` (None: any length).
+
+    Raises:
+        BufferTypeError: wrong type, dtype, number of dimensions, layout, or read-only where the core writes.
+        ParameterError: wrong length in a dimension that is fixed.
+    """
+    allowed = " or ".join(dtypes)
+    if not isinstance(array, np.ndarray):
+        raise BufferTypeError(f"{name} is a {type(array).__name__}; pass a numpy array of {allowed}")
+    # Byte-swapped arrays have another str() than their native twins.
+    if str(array.dtype) not in dtypes:
+        raise BufferTypeError(f"{name} has dtype {array.dtype}; allowed is {allowed}; convert it explicitly, for example with .astype()")
+    if array.ndim != len(shape):
+        raise BufferTypeError(f"{name} has {array.ndim} dimensions, the core takes {len(shape)}; reshape it")
+    if not array.flags.c_contiguous or not array.flags.aligned:
+        raise BufferTypeError(f"{name} is not C-contiguous and aligned; pass np.ascontiguousarray(...) of it")
+    if write and not array.flags.writeable:
+        raise BufferTypeError(f"{name} is read-only and would be written to; pass a writable array")
+    for axis, want in enumerate(shape):
+        if want is not None and array.shape[axis] != want:
+            raise ParameterError(f"{name} has length {array.shape[axis]} on axis {axis}, but must have {want}")
+
+
+def check_disjoint(name: str, output: npt.NDArray[Any], other_name: str, other: npt.NDArray[Any]) -> None:
+    """Raises BufferTypeError if the memory of an output overlaps that of an input (contiguous arrays: bounds decide)."""
+    if np.may_share_memory(output, other):
+        raise BufferTypeError(f"{name} and {other_name} overlap in memory; pass a copy of {other_name}")
+
+
+def check_int(name: str, value: object, low: int, high: int) -> int:
+    """`value` as an int with low <= value <= high.
+
+    Raises:
+        ParameterError: not an integer, or out of range.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ParameterError(f"{name} is a {type(value).__name__}; pass an integer in [{low}, {high}]") from None
+    if not low <= number <= high:
+        raise ParameterError(f"{name} is {number}; allowed is [{low}, {high}]")
+    return number
+
+
+def pointer(array: npt.NDArray[Any], *, write: bool = False) -> Any:
+    """The array as a C pointer. It keeps the array alive and unresizable as long as it lives itself."""
+    return ffi.from_buffer(C_TYPES[str(array.dtype)], array, write)
+
+
+def as_bytes(name: str, data: object) -> npt.NDArray[np.uint8]:
+    """Bytes, a bytearray, a contiguous memoryview or a u8 array as a 1-D u8 array, without a copy.
+
+    Raises:
+        BufferTypeError: anything else.
+    """
+    if isinstance(data, np.ndarray):
+        check_array(name, data, ("uint8",), (None,))
+        return data
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise BufferTypeError(f"{name} is a {type(data).__name__}; pass bytes, bytearray, memoryview or a numpy array of uint8")
+    if isinstance(data, memoryview) and not data.c_contiguous:
+        raise BufferTypeError(f"{name} is a memoryview with gaps; pass bytes(...) of it")
+    return np.frombuffer(data, dtype=np.uint8)

@@ -1,0 +1,225 @@
+"""The command line: argv and printing, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from privcomp import __version__
+from privcomp.errors import LocalError, ParameterError, PrivcompError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `privcomp ARGV`.
+
+    Returns:
+        0 success; 1 an audit failed; 2 refused input or another typed error; 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except PrivcompError as error:
+        print(f"privcomp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("privcomp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone; Python would complain again when it flushes at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="privcomp", description="Federated learning in which nobody sees one client's update.")
+    parser.add_argument("--version", action="version", version=f"privcomp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _demo_parser(commands)
+    _audit_parser(commands)
+    policy = commands.add_parser("policy", help="print a commented default policy file for a node")
+    policy.set_defaults(run=_policy)
+    return parser
+
+
+def _demo_parser(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="hospitals train a classifier together; the server sees masked vectors only",
+        description=(
+            "Hospitals train a classifier together on real data. Some of them are lost in every round; the server sees "
+            "masked vectors only. Writes a ledger and a picture, prints a report."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    data = demo.add_argument_group("data")
+    data.add_argument("--data", choices=("breast-cancer", "digits"), default="breast-cancer", help="bundled data set")
+    data.add_argument("--csv", type=Path, metavar="FILE", help="your own table instead; needs --label")
+    data.add_argument("--label", metavar="COLUMN", help="the column of FILE with the class")
+    data.add_argument("--ranges", type=Path, metavar="FILE", help="JSON file of public ranges of the features")
+    data.add_argument("--non-iid", type=float, metavar="ALPHA", help="Dirichlet label skew between hospitals, e.g. 0.5")
+    run = demo.add_argument_group("run")
+    run.add_argument("--clients", type=int, default=50, help="hospitals")
+    run.add_argument("--rounds", type=int, default=16, help="training rounds")
+    run.add_argument("--dropout", type=float, default=0.1, help="fraction of the hospitals lost in every round")
+    run.add_argument("--seed", type=int, default=0, help="drives split, partition, losses and training (never keys)")
+    run.add_argument("--protocol", choices=("bonawitz", "secaggplus"), default="bonawitz", help="secure aggregation")
+    run.add_argument(
+        "--adversary", choices=("malicious", "semi_honest"), help="what the server may do (default: malicious, but "
+        "semi_honest with secaggplus)"
+    )  # fmt: skip
+    run.add_argument("--hybrid", action="store_true", help="X25519 with ML-KEM-768")
+    out = demo.add_argument_group("output")
+    out.add_argument("--out", type=Path, default=Path("privcomp-demo"), help="folder for ledger, roster, heads, picture")
+    out.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
+    out.add_argument("--quiet", action="store_true", help="no progress")
+    demo.set_defaults(run=_demo)
+
+
+def _audit_parser(commands: Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="check a ledger: every signature, set, digest and sum of every round",
+        description="Replays every check over a ledger and names the first record that fails.",
+    )
+    audit.add_argument("file", type=Path, metavar="FILE", help="the ledger; files that it names lie beside it")
+    audit.add_argument("--key", metavar="HEX", help="ledger key, known out of band (else the file's own is believed)")
+    audit.add_argument("--roster", type=Path, metavar="FILE", help="roster, known out of band: checks clients' signatures")
+    audit.add_argument("--heads", type=Path, metavar="FILE", help="heads that clients remember: finds a cut ledger")
+    audit.add_argument("--json", action="store_true", help="print one JSON object")
+    audit.set_defaults(run=_audit)
+
+
+def _policy(_: argparse.Namespace) -> int:
+    from privcomp.policy import Policy
+
+    print(Policy.default_toml(), end="")
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    try:
+        from privcomp.demo import DemoOptions, run_demo
+        from privcomp.demo.secure import SecureFederation
+        from privcomp.demo.train import load_federation
+    except ModuleNotFoundError as error:
+        raise LocalError(f"the demo needs {error.name}: install it with `pip install 'privcomp[demo]'`") from None
+    adversary = arguments.adversary or ("semi_honest" if arguments.protocol == "secaggplus" else "malicious")
+    folder: Path = arguments.out
+    options = DemoOptions(
+        data=arguments.data,
+        csv=arguments.csv,
+        label=arguments.label,
+        ranges=arguments.ranges,
+        clients=arguments.clients,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+        skew=arguments.non_iid,
+        figure=folder / "curves.png",
+        ledger=folder / "ledger",
+        protocol=arguments.protocol,
+        adversary=adversary,
+    )
+    federation = load_federation(options)
+    _prepare(folder)
+    secure = SecureFederation(
+        arguments.clients,
+        arguments.seed,
+        dropout=arguments.dropout,
+        protocol=arguments.protocol,
+        adversary=adversary,
+        hybrid=arguments.hybrid,
+        ledger=folder / "ledger",
+    )
+    progress = None if arguments.quiet else _progress(arguments.rounds)
+    try:
+        report = run_demo(options, secure, progress, federation=federation)
+    finally:
+        secure.close()
+    (folder / "roster").write_bytes(secure.roster.to_bytes())
+    (folder / "heads").write_text("".join(head.hex() + "\n" for head in secure.heads), encoding="ascii")
+    (folder / "report.json").write_text(report.json() + "\n", encoding="utf-8")
+    if arguments.json:
+        print(report.json())
+        return 0
+    print(report.text())
+    print(
+        f"\ncheck it: privcomp audit {folder / 'ledger'} --key {secure.ledger.public.hex()} "
+        f"--roster {folder / 'roster'} --heads {folder / 'heads'}"
+    )
+    return 0
+
+
+def _prepare(folder: Path) -> None:
+    """An empty place for this run; the files of an earlier demo are replaced, anything else is left alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("ledger", "roster", "heads", "curves.png", "report.json"):
+            (folder / name).unlink(missing_ok=True)
+        for path in folder.glob("ledger.*.sum"):
+            path.unlink()
+    except OSError as error:
+        raise ParameterError(f"--out {folder}: {error.strerror}; name a folder that can be written") from None
+
+
+def _progress(rounds: int) -> Callable[[Any], None]:
+    from tqdm import tqdm
+
+    bar = tqdm(total=rounds, unit="round", file=sys.stderr, desc="setting up", dynamic_ncols=True)
+
+    def tell(step: Any) -> None:
+        bar.set_description(f"{step.purpose} {step.index}/{step.total}")
+        note = {"survivors": f"{step.survivors}/{step.clients}"}
+        if step.accuracy is not None:
+            note["accuracy"] = f"{100 * step.accuracy:.1f} %"
+            bar.update()
+        bar.set_postfix(note)
+        if step.purpose == "training" and step.index == step.total:
+            bar.close()
+
+    return tell
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from privcomp.keys import Roster
+    from privcomp.ledger import read_heads
+    from privcomp.ledger.chain import read_preamble
+    from privcomp.rounds import audit
+
+    try:
+        with open(arguments.file, "rb") as file:
+            own_key = read_preamble(file)
+        roster = Roster.from_bytes(arguments.roster.read_bytes()) if arguments.roster is not None else None
+    except OSError as error:
+        raise ParameterError(f"{error.filename} cannot be read: {error.strerror}") from None
+    try:
+        key = bytes.fromhex(arguments.key) if arguments.key is not None else own_key
+    except ValueError:
+        raise ParameterError("--key is not hexadecimal; 64 digits are needed") from None
+    if len(key) != 32:
+        raise ParameterError(f"--key has {len(key)} bytes; 32 (64 hexadecimal digits) are needed")
+    heads = read_heads(arguments.heads) if arguments.heads is not None else None
+    report = audit(arguments.file, ledger_key=key, roster=roster, heads=heads)
+    if arguments.json:
+        print(json.dumps({**json.loads(report.to_json()), "key": key.hex(), "key_given": arguments.key is not None}))
+    else:
+        print(report)
+        if arguments.key is None:
+            print("not shown: whose ledger this is; its own key was believed (give --key)")
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

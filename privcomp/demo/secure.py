@@ -1,0 +1,171 @@
+"""The demo's secure sums: hospitals with identities, journals and policies, a server with a ledger, losses in every round.
+
+Everything here is the library's own: `RoundClient`, `RoundServer`, byte messages. Two things are the demonstrator's: the
+losses are planned from the seed, and each hospital's encoded vector is also handed to the comparison (`integer_difference`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privcomp._core import Drbg
+from privcomp.demo.train import SecureResult, Updates
+from privcomp.encoding import FixedPoint
+from privcomp.errors import ParameterError
+from privcomp.journal import MemoryJournal
+from privcomp.keys import Identity, Roster
+from privcomp.ledger import Ledger
+from privcomp.policy import Policy
+from privcomp.rounds import RoundClient, RoundServer, RoundSpec
+from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution
+from privcomp.simulation.loopback import Traffic, run_round
+
+__all__ = ["SecureFederation"]
+
+_STAGES: Final = {MALICIOUS: (0, 1, 2, 3, 4), SEMI_HONEST: (0, 1, 2, 4)}
+
+
+class _Observed(RoundClient):
+    """A client whose encoded vector is also kept in the clear, for the comparison that a demonstration makes."""
+
+    encoded: NDArray[np.int64] | None = None
+
+    def _contribution(self, round_digest: bytes, model: bytes, update: Any) -> Contribution:
+        contribution = super()._contribution(round_digest, model, update)
+        self.encoded = contribution.vectors[0].copy()
+        return contribution
+
+
+class SecureFederation:
+    """Hospitals 0 .. clients - 1 and their server; calling it runs one round (see `privcomp.demo.SecureSum`).
+
+    Args:
+        clients: number of hospitals.
+        seed: decides who is lost in which stage of which round; keys and masks come from the operating system.
+        dropout: fraction of the hospitals that is lost in every round, rounded up, 0..0.9.
+        protocol, adversary: as in `privcomp.secagg.Params`.
+        hybrid: X25519 with ML-KEM-768.
+        ledger: file of the ledger, or None to keep it in memory.
+        executor: runs the server's unmasking; default: one pool of threads for the whole run.
+
+    Raises:
+        ParameterError: so many losses that a round could fail under this adversary model.
+    """
+
+    def __init__(
+        self,
+        clients: int,
+        seed: int,
+        *,
+        dropout: float = 0.1,
+        protocol: str = "bonawitz",
+        adversary: str = MALICIOUS,
+        hybrid: bool = False,
+        ledger: Path | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        if not 0 <= dropout <= 0.9:
+            raise ParameterError(f"--dropout {dropout}: a fraction in 0..0.9 is needed")
+        if adversary not in _STAGES:
+            raise ParameterError(f"--adversary {adversary!r}: allowed are {MALICIOUS!r} and {SEMI_HONEST!r}")
+        self._seed = seed
+        self._lost = math.ceil(dropout * clients)
+        self._options: dict[str, Any] = {"protocol": protocol, "adversary": adversary, "hybrid": hybrid}
+        identities = {_name(i): Identity.generate() for i in range(clients)}
+        self.roster = Roster.of({party: identity.public for party, identity in identities.items()})
+        self._policy = Policy(adversary=adversary)
+        self._corrupt = self._policy.corrupt_for(adversary, clients)
+        self._check_losses(clients)
+        self.ledger = Ledger(ledger, Identity.generate())
+        policy = Policy(adversary=adversary, roster_hash=self.roster.hash, ledger_key=self.ledger.public)
+        self._clients = {
+            party: _Observed(party, identity, policy, MemoryJournal(identity.public), self.roster)
+            for party, identity in identities.items()
+        }
+        self._heads: dict[bytes, bytes] = {}
+        self._session = sha256(b"privcomp-demo" + self.ledger.public).digest()
+        self._executor = executor or ThreadPoolExecutor()
+
+    def _check_losses(self, clients: int) -> None:
+        """Losses that a round survives whichever stages they hit: then nobody runs into an abort by bad luck."""
+        if clients < 3:
+            raise ParameterError(f"--clients {clients}: secure aggregation needs at least 3")
+        c, least = self._corrupt, self._policy.honest_survivors_min
+        if self._options["adversary"] == MALICIOUS:
+            allowed = -(-(clients - c) // 2) - 2
+        else:
+            allowed = clients - (clients + 1) // 2 - 1
+        allowed = min(allowed, clients - c - least)
+        if self._lost > allowed:
+            raise ParameterError(
+                f"{self._lost} of {clients} hospitals would be lost in every round; with c = {c} corrupt clients to "
+                f"withstand ({self._options['adversary']}), at most {max(allowed, 0)} may be: "
+                + ("use more --clients, or --adversary semi_honest" if allowed < 1 else "lower --dropout")
+            )
+
+    @property
+    def heads(self) -> tuple[bytes, ...]:
+        """The ledger heads that the hospitals remember."""
+        return tuple(sorted({client.chain.head for client in self._clients.values() if client.chain is not None}))
+
+    def close(self) -> None:
+        """Release the ledger's file."""
+        self.ledger.close()
+
+    def _losses(self, round: int) -> dict[bytes, int]:
+        """Who is lost in a round, and from which stage on."""
+        rng = Drbg.insecure_deterministic(sha256(f"privcomp-demo-losses/{self._seed}/{round}".encode()).digest())
+        order = sorted(self._clients, key=lambda party: (rng.random_bytes(8), party))
+        stages = _STAGES[self._options["adversary"]]
+        return {party: stages[rng.random_bytes(8)[0] % len(stages)] for party in order[: self._lost]}
+
+    def __call__(self, *, purpose: str, model: bytes, encoding: FixedPoint, updates: Updates) -> SecureResult:
+        """One round; raises RoundAborted where too few hospitals answer (it is in the ledger then)."""
+        number = len(self.ledger)
+        spec = RoundSpec.secure_sum(encoding, corrupt=self._corrupt, **self._options)
+        server = RoundServer(
+            spec,
+            session=self._session,
+            round=number,
+            purpose=purpose,
+            model=model,
+            roster=self.roster,
+            ledger=self.ledger,
+            executor=self._executor,
+        )
+        places = {party: i for i, party in enumerate(self._clients)}
+
+        def update_of(party: bytes) -> Callable[[bytes, FixedPoint], tuple[NDArray[np.float64], int]]:
+            return lambda _model, _encoding: updates(places[party])
+
+        traffic = Traffic()
+        result = run_round(
+            server, self._clients, update_of, losses=self._losses(number), heads=self._heads, traffic=traffic
+        )
+        reference = np.zeros(encoding.length, dtype=np.int64)
+        for party in result.aggregate.survivors:
+            encoded = self._clients[party].encoded
+            if encoded is not None:
+                reference += encoded
+        return SecureResult(
+            survivors=tuple(places[party] for party in result.aggregate.survivors),
+            integer_sum=result.integer_sum,
+            reference_integer_sum=reference,
+            decoded=result.decoded,
+            bytes_up={places[party]: count for party, count in traffic.bytes_up.items()},
+            bytes_down={places[party]: count for party, count in traffic.bytes_down.items()},
+            seconds=traffic.seconds,
+            record=number,
+        )
+
+
+def _name(index: int) -> bytes:
+    return f"hospital-{index:05d}".encode()

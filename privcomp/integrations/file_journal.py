@@ -1,0 +1,288 @@
+"""A journal in a folder of its own: append-only, hash-chained, synced, mode 0600, one process at a time.
+
+    journal          length-prefixed entries, each chained to the one before
+    answers/<hash>   messages of an entry, length-prefixed
+    secrets/<round>.<sequence>  secrets of a running round, behind the hash of the entry that they belong to
+    memory/<name>    small named bytes (the last ledger head)
+    lock             held exclusively while the journal is open
+
+Every write is synced (file and folder) before the call returns. Secrets are written before their entry, under the
+entry's
+sequence number: after a crash in between the older secrets still match the journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import struct
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from privcomp.errors import CodecError, JournalError
+from privcomp.journal import Entry, Journal
+
+__all__ = ["FileJournal"]
+
+_MAX_ENTRY = 4096
+_LENGTH = struct.Struct("<Q")
+
+
+class FileJournal(Journal):
+    """The journal of one identity in a folder.
+
+    Create it together with the identity (`create`); an identity whose journal is lost must not be used again, because
+    nobody knows any more what it has answered.
+
+    Args:
+        folder: the journal's folder.
+        identity: public key of the identity that it belongs to.
+
+    Raises:
+        JournalError: no journal is here, it belongs to another identity, it is damaged, or another process holds it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], identity: bytes) -> None:
+        self.identity = identity
+        self._folder = Path(folder)
+        self._thread_lock = threading.RLock()
+        if not (self._folder / "journal").is_file():
+            raise JournalError(
+                f"there is no journal in {self._folder}: an identity is used only with the journal that was created "
+                "with it; create a new identity with FileJournal.create"
+            )
+        self._lock_file = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock_file)
+            raise JournalError(
+                f"another process holds the journal in {self._folder}: one identity, one process; stop the other one"
+            ) from None
+        self._pid = os.getpid()
+        try:
+            self._entries = self._load()
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        self._index = {(e.round_digest, e.stage): e for e in self._entries}
+        self._clean()
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], identity: bytes) -> Self:
+        """Create an empty journal; the folder must not hold one already.
+
+        Raises:
+            JournalError: there is one.
+        """
+        path = Path(folder)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("answers", "secrets", "memory"):
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+        try:
+            descriptor = os.open(path / "journal", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise JournalError(f"{path} holds a journal already; it is never overwritten") from None
+        os.fsync(descriptor)
+        os.close(descriptor)
+        _sync_folder(path)
+        return cls(path, identity)
+
+    def close(self) -> None:
+        """Release the journal for other processes."""
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def locked(self) -> AbstractContextManager[None]:
+        return self._locked()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._thread_lock:
+            if self._lock_file < 0:
+                raise JournalError("the journal is closed; open it again")
+            if os.getpid() != self._pid:
+                raise JournalError("the journal was opened before a fork; a child process must not answer with it")
+            yield
+
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self._entries)
+
+    def find(self, round_digest: bytes, stage: int) -> Entry | None:
+        return self._index.get((round_digest, stage))
+
+    def _load(self) -> list[Entry]:
+        data = (self._folder / "journal").read_bytes()
+        entries: list[Entry] = []
+        previous, at = bytes(32), 0
+        while at < len(data):
+            size = _LENGTH.unpack_from(data, at)[0] if at + 8 <= len(data) else len(data)
+            body = data[at + 8 : at + 8 + size]
+            if at + 8 > len(data) or (size <= _MAX_ENTRY and len(body) < size):
+                # A write that a crash cut short: its answer was never sent, because sending waits for the sync.
+                with open(self._folder / "journal", "r+b") as file:
+                    file.truncate(at)
+                    os.fsync(file.fileno())
+                break
+            if size > _MAX_ENTRY:
+                raise JournalError(f"entry {len(entries)} of the journal is damaged; retire this identity")
+            try:
+                entry = Entry.from_bytes(body, max_bytes=_MAX_ENTRY)
+            except CodecError as error:
+                raise JournalError(f"entry {len(entries)} of the journal is damaged: {error.message}") from None
+            if entry.previous != previous or entry.sequence != len(entries) or entry.identity != self.identity:
+                raise JournalError(f"entry {len(entries)} does not follow the one before, or is of another identity")
+            entries.append(entry)
+            previous, at = entry.hash, at + 8 + size
+        return entries
+
+    def _clean(self) -> None:
+        """Delete answers that no entry refers to and secrets that are older than their round's last entry."""
+        wanted = {e.response.hex() for e in self._entries}
+        for path in (self._folder / "answers").iterdir():
+            if path.name not in wanted:
+                path.unlink()
+        last = {e.round_digest.hex(): e.sequence for e in self._entries}
+        for path in (self._folder / "secrets").iterdir():
+            round_hex, _, sequence = path.name.partition(".")
+            if round_hex in last and sequence.isdigit() and int(sequence) < last[round_hex]:
+                path.unlink()
+
+    def _store(self, messages: Iterable[bytes]) -> bytes:
+        folder = self._folder / "answers"
+        whole = sha256(b"privcomp-journal-answer")
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for message in messages:
+                    file.write(_LENGTH.pack(len(message)))
+                    file.write(message)
+                    whole.update(sha256(message).digest())
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+        response = whole.digest()
+        os.replace(name, folder / response.hex())
+        _sync_folder(folder)
+        return response
+
+    def _write(self, entry: Entry, secrets: bytes | None) -> None:
+        if secrets is not None:
+            folder = self._folder / "secrets"
+            _write_file(folder / f"{entry.round_digest.hex()}.{entry.sequence}", entry.hash + secrets)
+            _sync_folder(folder)
+        body = entry.to_bytes()
+        descriptor = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            end = os.fstat(descriptor).st_size
+            data = _LENGTH.pack(len(body)) + body
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError("short write")
+                os.fsync(descriptor)
+            except OSError as error:
+                os.ftruncate(descriptor, end)
+                raise JournalError(f"the journal cannot be written ({error}); nothing is sent") from None
+        finally:
+            os.close(descriptor)
+        self._entries.append(entry)
+        self._index[entry.round_digest, entry.stage] = entry
+        for path in (self._folder / "secrets").glob(f"{entry.round_digest.hex()}.*"):
+            if int(path.name.partition(".")[2]) < entry.sequence and secrets is not None:
+                _erase_file(path)
+
+    def answer(self, entry: Entry) -> Iterator[bytes]:
+        try:
+            file = open(self._folder / "answers" / entry.response.hex(), "rb")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise JournalError(f"the stored answer is missing: {error}; this client sits the round out") from None
+        with file:
+            while prefix := file.read(8):
+                size = _LENGTH.unpack(prefix)[0]
+                message = file.read(size)
+                if len(message) != size:
+                    raise JournalError("the stored answer is damaged; this client sits the round out")
+                yield message
+
+    def _secrets(self, round_digest: bytes) -> tuple[bytes, bytes] | None:
+        paths = sorted(
+            (self._folder / "secrets").glob(f"{round_digest.hex()}.*"), key=lambda p: int(p.name.partition(".")[2])
+        )
+        if not paths:
+            return None
+        last = next((e for e in reversed(self._entries) if e.round_digest == round_digest), None)
+        # Secrets of a step whose entry was never written (a crash in between) are newer than the journal: not these.
+        fitting = [p for p in paths if last is not None and int(p.name.partition(".")[2]) == last.sequence]
+        data = (fitting or paths)[-1].read_bytes()
+        return data[:32], data[32:]
+
+    def erase(self, round_digest: bytes) -> None:
+        for path in (self._folder / "secrets").glob(f"{round_digest.hex()}.*"):
+            _erase_file(path)
+        _sync_folder(self._folder / "secrets")
+
+    def remember(self, name: str, data: bytes) -> None:
+        folder = self._folder / "memory"
+        _write_file(folder / name, data)
+        _sync_folder(folder)
+
+    def recall(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / "memory" / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def destroy(self) -> None:
+        """Delete the whole journal (its identity must not be used again)."""
+        self.close()
+        shutil.rmtree(self._folder)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Replace a file atomically, synced, mode 0600."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _erase_file(path: Path) -> None:
+    """Overwrite, then delete. What a file system or a drive keeps besides is beyond a program's reach: documented."""
+    with suppress(FileNotFoundError):
+        size = path.stat().st_size
+        with open(path, "r+b") as file:
+            file.write(bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

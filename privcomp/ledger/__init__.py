@@ -1,0 +1,24 @@
+"""The hash-chained, signed record of a run: what the server did, round by round, so that others can check it."""
+
+from __future__ import annotations
+
+from privcomp.ledger.audit import AuditFailure, AuditReport, Check, RoundVerifier, audit, read_heads
+from privcomp.ledger.chain import HeaderChain, Ledger, recover
+from privcomp.ledger.record import ABORTED, COMPLETE, Header, Record, genesis
+
+__all__ = [
+    "ABORTED",
+    "COMPLETE",
+    "AuditFailure",
+    "AuditReport",
+    "Check",
+    "Header",
+    "HeaderChain",
+    "Ledger",
+    "Record",
+    "RoundVerifier",
+    "audit",
+    "genesis",
+    "read_heads",
+    "recover",
+]

@@ -1,0 +1,360 @@
+"""Replay every check over a ledger file and name the first record that fails.
+
+What a ledger can show depends on what the auditor knows beside it: the ledger key always, the roster for the clients'
+signatures, a verifier per protocol for what those signatures cover, and the heads that clients remember against a
+ledger that was cut. What was not or cannot be shown is said in the report's notes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from privcomp.errors import LedgerError, PrivcompError
+from privcomp.keys import Roster
+from privcomp.ledger.chain import FrameError, check_link, decode_frame, read_frames, read_preamble
+from privcomp.ledger.record import COMPLETE, Record, genesis
+
+__all__ = ["AuditFailure", "AuditReport", "Check", "RoundVerifier", "audit", "read_heads"]
+
+Check = Callable[[Record], None]
+"""A further check of one record; raises RemoteError or LedgerError with what it saw."""
+
+
+class RoundVerifier(Protocol):
+    """What a protocol signs, for the auditor; given by the layer that knows the protocol.
+
+    A method that meets malformed parameters or messages raises a PrivcompError.
+    """
+
+    def round_digest(self, record: Record) -> bytes:
+        """Recompute the round digest from the record's other fields."""
+
+    def key_list_hash(self, record: Record) -> bytes:
+        """Recompute the hash of the advertisements."""
+
+    def advertisement_ok(self, record: Record, party: bytes, public: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether `message` is `party`'s advertisement of this round, signed by `public`."""
+
+    def quorum_size(self, record: Record) -> int:
+        """How many signatures over the survivor set the parameters ask for; 0 in semi-honest mode."""
+
+    def quorum_signature_ok(self, record: Record, party: bytes, public: bytes, signature: bytes) -> bool:
+        """Whether `party`, with key `public`, signed exactly (U2, U) of this record."""
+
+
+@dataclass(frozen=True)
+class AuditFailure:
+    """The first thing that is wrong.
+
+    Args:
+        index: number of the record; None if it concerns the file as a whole.
+        round: the record's round number; None if it cannot be read.
+        check: name of the check.
+        seen: what was seen.
+    """
+
+    index: int | None
+    round: int | None
+    check: str
+    seen: str
+
+    def __str__(self) -> str:
+        where = "the file" if self.index is None else f"record {self.index}"
+        of_round = "" if self.round is None else f" (round {self.round})"
+        return f"{where}{of_round}: {self.check}: {self.seen}"
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """Result of an audit.
+
+    Args:
+        records: number of records that passed every check.
+        complete: how many of them published a sum.
+        head: head after the last of them, 32 bytes.
+        failure: the first failure; None if everything passed.
+        notes: what this audit does not show.
+    """
+
+    records: int
+    complete: int
+    head: bytes
+    failure: AuditFailure | None
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return self.failure is None
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        failure = None
+        if self.failure is not None:
+            failure = {
+                "index": self.failure.index,
+                "round": self.failure.round,
+                "check": self.failure.check,
+                "seen": self.failure.seen,
+            }
+        return json.dumps(
+            {
+                "ok": self.ok,
+                "records": self.records,
+                "complete": self.complete,
+                "aborted": self.records - self.complete,
+                "head": self.head.hex(),
+                "failure": failure,
+                "notes": list(self.notes),
+            },
+            indent=2,
+        )
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.failure is None else f"FAILED at {self.failure}"
+        lines = [
+            f"audit {verdict}",
+            f"records that passed: {self.records} ({self.complete} complete, {self.records - self.complete} aborted)",
+            f"head: {self.head.hex()}",
+            *(f"not shown: {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+
+class _Failed(Exception):
+    def __init__(self, check: str, seen: str) -> None:
+        super().__init__(seen)
+        self.check = check
+        self.seen = seen
+
+
+def audit(
+    path: str | os.PathLike[str],
+    *,
+    ledger_key: bytes,
+    roster: Roster | None = None,
+    heads: Iterable[bytes] | None = None,
+    verifiers: Mapping[str, RoundVerifier] | None = None,
+    checks: Sequence[Check] = (),
+) -> AuditReport:
+    """Check a ledger file from its first byte to its last; bad content is reported, never raised.
+
+    Args:
+        path: the ledger; artefacts that it names are read from the same folder.
+        ledger_key: the server's ledger key, 32 bytes, known out of band.
+        roster: ids and long-term keys, known out of band; without it no client's signature is checked.
+        heads: heads that clients remember (`HeaderChain.head`); each must lie on the chain.
+        verifiers: `Record.protocol` -> what that protocol signs; None checks the chain and the sets only.
+        checks: further checks of every record, run last; named by their `__name__`.
+
+    Returns:
+        The report, with the first failure if there is one.
+
+    Raises:
+        LedgerError: the file cannot be opened.
+    """
+    path = Path(path)
+    remembered = None if heads is None else tuple(heads)
+    state = _Audit(path, ledger_key, roster, verifiers, checks)
+    failure = state.run()
+    if failure is None:
+        for head in remembered or ():
+            if head not in state.heads:
+                failure = AuditFailure(
+                    None,
+                    None,
+                    "client heads",
+                    f"a client remembers head {head.hex()[:16]}..., which is not on this chain of "
+                    f"{state.count} records: the ledger was cut, forked or rewritten",
+                )
+                break
+    return AuditReport(state.count, state.complete, state.head, failure, state.notes(remembered is not None))
+
+
+class _Audit:
+    def __init__(
+        self,
+        path: Path,
+        ledger_key: bytes,
+        roster: Roster | None,
+        verifiers: Mapping[str, RoundVerifier] | None,
+        checks: Sequence[Check],
+    ) -> None:
+        self.path = path
+        self.key = ledger_key
+        self.roster = roster
+        self.verifiers = verifiers
+        self.checks = checks
+        self.count = 0
+        self.complete = 0
+        self.head = genesis(ledger_key)
+        self.heads = {self.head}
+        self.releases: dict[bytes, int] = {}
+        self.repeated: list[tuple[int, int]] = []
+
+    def run(self) -> AuditFailure | None:
+        try:
+            file = open(self.path, "rb")  # noqa: SIM115 (closed by the with statement below)
+        except OSError as error:
+            raise LedgerError(f"the ledger {self.path} cannot be opened: {error.strerror}") from None
+        with file:
+            try:
+                key = read_preamble(file)
+            except FrameError as error:
+                return AuditFailure(None, None, "framing", str(error))
+            if key != self.key:
+                return AuditFailure(
+                    None,
+                    None,
+                    "ledger key",
+                    f"the file names key {key.hex()[:16]}..., expected is {self.key.hex()[:16]}...",
+                )
+            try:
+                for header_bytes, record_bytes in read_frames(file):
+                    failure = self._one(header_bytes, record_bytes)
+                    if failure is not None:
+                        return failure
+            except FrameError as error:
+                return AuditFailure(self.count, None, "framing", str(error))
+        return None
+
+    def _one(self, header_bytes: bytes, record_bytes: bytes) -> AuditFailure | None:
+        try:
+            header, record = decode_frame(header_bytes, record_bytes, self.count)
+        except LedgerError as error:
+            return AuditFailure(self.count, None, "canonical encoding", str(error))
+        problem = check_link(header, record, self.count, self.head, self.key)
+        if problem is not None:
+            return AuditFailure(self.count, record.round, *problem)
+        try:
+            self._content(record)
+        except _Failed as failed:
+            return AuditFailure(self.count, record.round, failed.check, failed.seen)
+        if record.outcome == COMPLETE:
+            self.complete += 1
+            earlier = self.releases.setdefault(record.model_hash, self.count)
+            if earlier != self.count:
+                self.repeated.append((earlier, self.count))
+        self.count += 1
+        self.head = header.hash
+        self.heads.add(self.head)
+        return None
+
+    def _content(self, record: Record) -> None:
+        if record.announced_head not in self.heads:
+            raise _Failed("announced head", "the round was announced on a head that this chain never had")
+        self._sets(record)
+        if self.verifiers is not None:
+            verifier = self.verifiers.get(record.protocol)
+            if verifier is None:
+                raise _Failed(
+                    "protocol", f"no verifier for {record.protocol!r}; this auditor knows {sorted(self.verifiers)}"
+                )
+            try:
+                self._signatures(record, verifier)
+            except PrivcompError as error:
+                raise _Failed("protocol", str(error)) from None
+        self._aggregate(record)
+        for check in self.checks:
+            try:
+                check(record)
+            except PrivcompError as error:
+                raise _Failed(getattr(check, "__name__", "check"), str(error)) from None
+
+    def _sets(self, record: Record) -> None:
+        if self.roster is not None:
+            if record.roster_hash != self.roster.hash:
+                raise _Failed("roster", "the round used another roster than the one that was given")
+            _subset(record.u1, self.roster.ids, "U1", "the roster")
+        _subset(record.u2, record.u1, "U2", "U1")
+        _subset(record.survivors, record.u2, "the survivors", "U2")
+        _subset([party for party, _ in record.quorum], record.survivors, "the signers of the quorum", "the survivors")
+        advertised = tuple(party for party, _, _ in record.advertisements)
+        if advertised != record.u1:
+            raise _Failed(
+                "advertisements", f"{len(advertised)} advertisements do not match the {len(record.u1)} ids of U1"
+            )
+        if record.outcome == COMPLETE and not record.survivors:
+            raise _Failed("survivors", "a complete round has no survivors")
+
+    def _signatures(self, record: Record, verifier: RoundVerifier) -> None:
+        if verifier.round_digest(record) != record.round_digest:
+            raise _Failed("round digest", "the recorded parameters and context give another digest")
+        if record.u1 and verifier.key_list_hash(record) != record.key_list_hash:
+            raise _Failed("key list", "the recorded advertisements give another key-list hash")
+        needed = verifier.quorum_size(record)
+        if record.outcome == COMPLETE and len(record.quorum) < needed:
+            raise _Failed("quorum", f"{len(record.quorum)} signatures over the survivors, {needed} are needed")
+        if self.roster is None:
+            return
+        for party, message, signature in record.advertisements:
+            if not verifier.advertisement_ok(record, party, self.roster.public(party), message, signature):
+                raise _Failed("advertisement signature", f"the advertisement of {party!r} does not verify")
+        for party, signature in record.quorum:
+            if not verifier.quorum_signature_ok(record, party, self.roster.public(party), signature):
+                raise _Failed("quorum signature", f"the signature of {party!r} over (U2, U) does not verify")
+
+    def _aggregate(self, record: Record) -> None:
+        if record.outcome != COMPLETE:
+            return
+        if record.aggregate is not None:
+            seen = hashlib.sha256(record.aggregate).digest()
+        else:
+            try:
+                with open(self.path.parent / str(record.artefact), "rb") as file:
+                    seen = hashlib.file_digest(file, "sha256").digest()
+            except OSError as error:
+                raise _Failed("aggregate", f"artefact {record.artefact!r} cannot be read: {error.strerror}") from None
+        if seen != record.aggregate_digest:
+            raise _Failed("aggregate", "the published bytes have another SHA-256 than the record says")
+
+    def notes(self, with_heads: bool) -> tuple[str, ...]:
+        notes = []
+        if self.verifiers is None:
+            notes.append("round digests and the clients' signatures: no protocol verifier was given")
+        if self.roster is None:
+            notes.append("that the clients are those of the roster: no roster was given, so no signature was checked")
+        if not with_heads:
+            notes.append("that nothing was cut off at the end or replaced as a whole: no client heads were given")
+        else:
+            notes.append("that nothing was cut off after the newest of the given client heads")
+        notes.append(
+            "that a published sum is the sum of the survivors' inputs: needs attestations with proofs of the sum"
+        )
+        notes.append("that data and training are truthful, or that noise was drawn as claimed")
+        for earlier, later in self.repeated:
+            notes.append(f"independence of records {earlier} and {later}: both released a sum over the same model")
+        return tuple(notes)
+
+
+def _subset(inner: Iterable[bytes], outer: Iterable[bytes], inner_name: str, outer_name: str) -> None:
+    strangers = sorted(set(inner) - set(outer))
+    if strangers:
+        raise _Failed("sets", f"{inner_name} must lie in {outer_name}; {strangers[0]!r} does not")
+
+
+def read_heads(path: str | os.PathLike[str]) -> tuple[bytes, ...]:
+    """Read the heads that clients remember: one per line as 64 hex digits, then anything; `#` begins a comment line.
+
+    Raises:
+        LedgerError: the file cannot be read, or a line does not begin with 64 hex digits.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"the heads file {path} cannot be read: {error}") from None
+    heads = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        word = line.split()[0]
+        if len(word) != 64 or set(word) - set("0123456789abcdef"):
+            raise LedgerError(f"line {number} of {path} does not begin with 64 lower-case hex digits")
+        heads.append(bytes.fromhex(word))
+    return tuple(heads)

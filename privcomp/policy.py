@@ -1,0 +1,171 @@
+"""What this node allows: limits that protect a client come from its own policy, never from the server."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from privcomp.errors import ParameterError, PolicyError
+
+__all__ = ["DEFAULT_PURPOSES", "Policy"]
+
+DEFAULT_PURPOSES = ("training", "evaluation", "statistics", "scales")
+_PPM = 1_000_000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Limits of one node. The defaults are the strict ones.
+
+    Args:
+        protocols: protocols that may be asked for.
+        adversary: "malicious" (default) refuses sessions that trust the server; "semi_honest" allows both.
+        corrupt: c, corrupt clients of the whole roster to withstand; None: ceil(|roster| / 3) - 1 against a malicious
+            server, 0 against a semi-honest one.
+        threshold_min: least threshold t.
+        clients_min, clients_max: bounds on n = |U1|.
+        honest_survivors_min: least |U| - c for which shares are released; at least 2.
+        purposes: closed list of purposes.
+        gamma_ppm, delta_ppm: corrupt and vanishing fractions that a sparse graph must withstand, in millionths.
+        same_model_reentries: releases on an unchanged model beyond the first one, per purpose (default 0).
+        ciphers: mask ciphers (1 AES-128-CTR, 2 ChaCha20).
+        require_hybrid: refuse sessions without ML-KEM-768.
+        entries_max: most vector entries of an upload.
+        attachment_max: most bytes of an upload's attachment.
+        roster_hash: pinned hash of the roster, or None (the roster that the node was built with is the pin).
+        ledger_key: Ed25519 key of the ledger that this node follows, or None.
+
+    Raises:
+        ParameterError: a limit is outside of what makes sense.
+    """
+
+    protocols: tuple[str, ...] = ("bonawitz", "secaggplus")
+    adversary: str = "malicious"
+    corrupt: int | None = None
+    threshold_min: int = 2
+    clients_min: int = 3
+    clients_max: int = 1 << 20
+    honest_survivors_min: int = 3
+    purposes: tuple[str, ...] = DEFAULT_PURPOSES
+    gamma_ppm: int = 50_000
+    delta_ppm: int = 50_000
+    same_model_reentries: tuple[tuple[str, int], ...] = ()
+    ciphers: tuple[int, ...] = (1, 2)
+    require_hybrid: bool = False
+    entries_max: int = 1 << 32
+    attachment_max: int = 1 << 26
+    roster_hash: bytes | None = None
+    ledger_key: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.adversary not in ("malicious", "semi_honest"):
+            raise ParameterError(f"policy: adversary {self.adversary!r}: allowed are 'malicious' and 'semi_honest'")
+        if self.corrupt is not None and self.corrupt < 0:
+            raise ParameterError("policy: corrupt must not be negative")
+        if self.honest_survivors_min < 2:
+            raise ParameterError("policy: honest_survivors_min < 2 would release a single client's update")
+        if self.threshold_min < 2 or not 3 <= self.clients_min <= self.clients_max:
+            raise ParameterError("policy: needs threshold_min >= 2 and 3 <= clients_min <= clients_max")
+        if not 0 <= self.gamma_ppm < _PPM // 2 or not 0 <= self.delta_ppm < _PPM // 2:
+            raise ParameterError("policy: gamma and delta must lie in [0, 0.5)")
+        if any(count < 0 for _, count in self.same_model_reentries):
+            raise ParameterError("policy: same_model_reentries must not be negative")
+        for name in ("roster_hash", "ledger_key"):
+            value = getattr(self, name)
+            if value is not None and len(value) != 32:
+                raise ParameterError(f"policy: {name} must be 32 bytes")
+
+    def corrupt_for(self, adversary: str, roster_size: int) -> int:
+        """c of this policy: explicit, else ceil(|roster| / 3) - 1 (malicious) or 0 (semi-honest)."""
+        if self.corrupt is not None:
+            return self.corrupt
+        return max(0, -(-roster_size // 3) - 1) if adversary == "malicious" else 0
+
+    def reentries(self, purpose: str) -> int:
+        """Further releases on an unchanged model that this node grants for a purpose."""
+        return dict(self.same_model_reentries).get(purpose, 0)
+
+    def require(self, condition: bool, seen: str, allowed: str) -> None:
+        """Raise PolicyError with what was asked and what is allowed, unless the condition holds."""
+        if not condition:
+            raise PolicyError(f"refused by this node's policy: {seen}; allowed: {allowed}")
+
+    @classmethod
+    def from_toml(cls, text: str) -> Policy:
+        """Read a policy file. Byte values are hex; unknown keys are refused, so that a typing error cannot weaken it.
+
+        Raises:
+            ParameterError: not TOML, an unknown key, a wrong type or a value out of range.
+        """
+        try:
+            table: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ParameterError(f"policy file: {error}") from None
+        known = {f.name for f in fields(cls)} - {"gamma_ppm", "delta_ppm"} | {"gamma", "delta"}
+        values: dict[str, Any] = {}
+        for key, value in table.items():
+            if key not in known:
+                raise ParameterError(f"policy file: unknown key {key!r}; known: {', '.join(sorted(known))}")
+            try:
+                if key in ("gamma", "delta"):
+                    values[key + "_ppm"] = round(float(value) * _PPM)
+                elif key in ("roster_hash", "ledger_key"):
+                    values[key] = bytes.fromhex(value)
+                elif key == "same_model_reentries":
+                    values[key] = tuple(sorted((str(p), int(count)) for p, count in value.items()))
+                elif isinstance(value, list):
+                    values[key] = tuple(value)
+                else:
+                    values[key] = value
+            except (TypeError, ValueError, AttributeError) as error:
+                raise ParameterError(f"policy file: {key}: {error}") from None
+            default = getattr(cls, key, None)
+            if default is not None and type(values[key]) is not type(default):
+                kind = "list" if isinstance(default, tuple) else type(default).__name__
+                raise ParameterError(f"policy file: {key} must be a {kind}, not {value!r}")
+        return cls(**values)
+
+    @staticmethod
+    def default_toml() -> str:
+        """A commented policy file with the defaults."""
+        return _DEFAULT_TOML
+
+
+_DEFAULT_TOML = """\
+# What this node allows. A server may propose; whatever lies below these limits is refused before anything is sent.
+
+protocols = ["bonawitz", "secaggplus"]
+
+# "malicious": refuse sessions that trust the server. "semi_honest": allow them as well.
+adversary = "malicious"
+
+# Corrupt clients to withstand, out of the whole roster. Left out: a third of the roster, rounded up, minus one.
+# corrupt = 5
+
+threshold_min = 2
+clients_min = 3
+clients_max = 1048576
+
+# Least number of honest clients in a sum that this node helps to open.
+honest_survivors_min = 3
+
+purposes = ["training", "evaluation", "statistics", "scales"]
+
+# Sparse graphs must withstand these fractions of corrupt and of vanishing clients.
+gamma = 0.05
+delta = 0.05
+
+ciphers = [1, 2]          # 1 AES-128-CTR, 2 ChaCha20
+require_hybrid = false    # true: refuse sessions without ML-KEM-768
+
+entries_max = 4294967296
+attachment_max = 67108864
+
+# roster_hash = "…64 hex digits…"
+# ledger_key = "…64 hex digits…"
+
+# Releases on an unchanged model beyond the first one, per purpose. Each is one more sum on the same data.
+[same_model_reentries]
+# statistics = 0
+"""

@@ -1,0 +1,8 @@
+"""One federated round: an encoding, one way to aggregate, and the record that it leaves in the ledger."""
+
+from privcomp.rounds.audit import audit
+from privcomp.rounds.client import LocalUpdate, RoundClient
+from privcomp.rounds.server import RoundResult, RoundServer
+from privcomp.rounds.spec import RoundSpec
+
+__all__ = ["LocalUpdate", "RoundClient", "RoundResult", "RoundServer", "RoundSpec", "audit"]

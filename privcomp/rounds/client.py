@@ -1,0 +1,147 @@
+"""The client of a federated round: follows the ledger, encodes the update, takes part in the aggregation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from privcomp.codec import Message, decode_any
+from privcomp.encoding import FixedPoint, Layout
+from privcomp.errors import CodecError, LedgerError, ParameterError, PolicyError, RemoteError
+from privcomp.journal import Journal
+from privcomp.keys import Identity, Roster
+from privcomp.ledger import HeaderChain
+from privcomp.policy import Policy
+from privcomp.rounds.messages import RoundAnnouncement
+from privcomp.rounds.spec import RoundSpec
+from privcomp.secagg.client import Client, ClientState, Contribution
+from privcomp.secagg.context import SERVER, RoundContext
+from privcomp.secagg.messages import Announce, ConsistencyRequest, KeyList, MaskRequest, UnmaskRequest
+
+__all__ = ["LocalUpdate", "RoundClient", "Values"]
+
+#: A float vector, or named float arrays together with their layout.
+Values = NDArray[Any] | tuple[Mapping[str, NDArray[Any]], Layout]
+#: Computes (values, integer weight) from the verified model bytes and the encoding of the round.
+LocalUpdate = Callable[[bytes, FixedPoint], tuple[Values, int]]
+
+_CHAIN = "ledger-chain"
+_MESSAGES: Mapping[int, type[Message]] = {
+    cls.TAG: cls for cls in (RoundAnnouncement, KeyList, MaskRequest, ConsistencyRequest, UnmaskRequest)
+}
+
+
+class RoundClient:
+    """One client, across rounds.
+
+    Args: see `privcomp.secagg.Client`.
+    """
+
+    def __init__(
+        self,
+        id: bytes,
+        identity: Identity,
+        policy: Policy,
+        journal: Journal,
+        roster: Roster | None = None,
+        *,
+        rng: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._client = Client(id, identity, policy, journal, roster, rng=rng)
+        self._policy = policy
+        self._journal = journal
+        self._rng = rng
+        self._states: dict[bytes, ClientState] = {}
+
+    @property
+    def id(self) -> bytes:
+        """This client's id."""
+        return self._client.id
+
+    def __repr__(self) -> str:
+        return f"RoundClient(id={self.id!r})"
+
+    @property
+    def chain(self) -> HeaderChain | None:
+        """What this client remembers of the server's ledger, or None before its first round."""
+        with self._journal.locked():
+            stored = self._journal.recall(_CHAIN)
+        return HeaderChain.from_bytes(stored, max_bytes=256) if stored is not None else None
+
+    def receive(self, data: bytes, update: LocalUpdate) -> Iterable[bytes]:
+        """Take one message of the server and return the messages to send.
+
+        Args:
+            data: the server's bytes.
+            update: computes (values, weight) from the verified model bytes; called in stage 2 only.
+
+        Raises:
+            LocalError: this node refuses (policy, journal, ledger, encoding); nothing was sent.
+            RemoteError: the message is not what an honest server sends.
+        """
+        try:
+            message = decode_any(data, _MESSAGES, max_bytes=(1 << 32) + (1 << 20))
+        except CodecError as error:
+            raise error.by(SERVER, "decode") from None
+        if isinstance(message, RoundAnnouncement):
+            return self._announced(message)
+        round_digest: bytes = message.round_digest  # type: ignore[attr-defined]
+        state = self._states.get(round_digest)
+        following, out = self._client.receive(
+            state, data, lambda model: self._contribution(round_digest, model, update)
+        )
+        if following is not None:
+            self._states[round_digest] = following
+        return out
+
+    def _announced(self, message: RoundAnnouncement) -> Iterable[bytes]:
+        try:
+            announce = Announce.from_bytes(message.announce, max_bytes=1 << 17)
+            context = RoundContext.of(announce)
+            RoundSpec.of_params(context.params)
+        except CodecError as error:
+            raise PolicyError(f"the announced round is refused: {error.message}") from None
+        except ParameterError as error:
+            raise PolicyError(f"the announced round does not add up: {error}") from None
+        with self._journal.locked():
+            chain = self._followed(message)
+            if chain.head != announce.ledger_head:
+                raise LedgerError(
+                    "the announcement does not bind the head of the ledger headers that it carries; "
+                    "this client sits out"
+                )
+            state, out = self._client.receive(None, message.announce)
+            # Remembered only once the answer is in the journal: a head counts from when this client signs it.
+            self._journal.remember(_CHAIN, chain.to_bytes())
+        if state is not None:
+            self._states = {context.digest: state}
+        return out
+
+    def _followed(self, message: RoundAnnouncement) -> HeaderChain:
+        pinned = self._policy.ledger_key
+        if pinned is not None and pinned != message.ledger_key:
+            raise LedgerError("the ledger is not signed by the key that this node's policy pins; this client sits out")
+        stored = self._journal.recall(_CHAIN)
+        if stored is None:
+            return HeaderChain.start(message.ledger_key).extend(message.headers)
+        chain = HeaderChain.from_bytes(stored, max_bytes=256)
+        if chain.ledger_key != message.ledger_key:
+            raise LedgerError("the server changed its ledger key; this client sits out until its operator agrees")
+        known = [k for k, header in enumerate(message.headers) if header.hash == chain.head]
+        return chain.extend(message.headers[known[-1] + 1 :] if known else message.headers)
+
+    def _contribution(self, round_digest: bytes, model: bytes, update: LocalUpdate) -> Contribution:
+        state = self._states.get(round_digest) or self._client.restore(round_digest)
+        if state is None:
+            raise RemoteError(SERVER, "mask", "a round that this client is not in")
+        encoding = RoundSpec.of_params(state.context.params).encoding
+        values, weight = update(model, encoding)
+        if isinstance(values, tuple):
+            arrays, layout = values
+            vector = encoding.encode(arrays, weight, layout=layout, rng=self._rng)
+        else:
+            vector = encoding.encode(values, weight, rng=self._rng)
+        return Contribution((vector,))
