@@ -8,6 +8,8 @@ VENV   ?= .venv
 ARGS   ?=
 JOBS   ?= 2
 PYTEST_ARGS ?=
+CLANG  ?= $(shell command -v clang-19 || command -v clang)
+FUZZ_RUNS ?= 10000000
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -25,9 +27,9 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format notebooks bench bench-env assurance sanitize wheel pins clean \
-	check-format check-lint check-types check-imports check-c check-c-asan check-c-asan-clang check-c-ctime check-c-fuzz \
-	check-pytest check-assurance check-python-asan
+.PHONY: help demo test lint format notebooks bench bench-env assurance sanitize wheel pins clean
+.PHONY: $(addprefix check-,format lint types imports c c-asan c-asan-clang c-ctime c-ctime-all c-ctime-msan c-fuzz c-cross \
+	pytest assurance python-asan)
 
 help: ## list the commands (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,10 +59,10 @@ bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer 
 	@$(BIN)/python -c 'import flwr, mpyc, privcomp; print("privcomp", privcomp.__version__, "beside flwr and mpyc in $(VENV)")'
 
 assurance: $(VENV)/.built $(VENV)/.test ## what takes long: sanitizers, constant time, fuzzing, 100,000 simulated rounds
-	@.ci/steps c c-asan c-asan-clang c-ctime c-fuzz python-asan assurance
+	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan c-cross c-fuzz python-asan assurance
 
 sanitize: $(VENV)/.built $(VENV)/.test ## the C tests and the binding's tests under ASan and UBSan; constant time under valgrind
-	@.ci/steps c c-asan c-asan-clang c-ctime python-asan
+	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan python-asan
 
 wheel: $(VENV)/.built $(VENV)/.test ## sdist, and the wheel built from it, into dist/, checked outside the tree
 	@rm -rf dist privcomp.egg-info
@@ -89,19 +91,28 @@ check-imports:
 	$(BIN)/lint-imports --no-logo
 
 check-c:
-	$(MAKE) -C csrc test
+	$(MAKE) -j $(JOBS) -C csrc test test-verify
 
 check-c-asan:
-	$(MAKE) -C csrc asan-gcc
+	$(MAKE) -j $(JOBS) -C csrc asan-gcc
 
 check-c-asan-clang:
-	$(MAKE) -C csrc asan-clang
+	$(MAKE) -j $(JOBS) -C csrc asan-clang CLANG=$(CLANG)
 
 check-c-ctime:
-	$(MAKE) -C csrc ctime
+	$(MAKE) -j $(JOBS) -C csrc ctime CTIME_BUILDS=ctime-gcc-O2
+
+check-c-ctime-all:
+	$(MAKE) -j $(JOBS) -C csrc ctime CLANG=$(CLANG)
+
+check-c-ctime-msan:
+	$(MAKE) -j $(JOBS) -C csrc ctime-msan CLANG=$(CLANG)
 
 check-c-fuzz:
-	$(MAKE) -C csrc fuzz
+	$(MAKE) -j $(JOBS) -C csrc fuzz CLANG=$(CLANG) FUZZ_RUNS=$(FUZZ_RUNS)
+
+check-c-cross:
+	$(MAKE) -j $(JOBS) -C csrc cross
 
 check-pytest:
 	$(PYTEST) --nbmake $(PYTEST_ARGS)

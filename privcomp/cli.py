@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of a pipe has gone; Python would complain again when it flushes at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
 
 
@@ -82,7 +82,7 @@ def _demo_parser(commands: Any) -> None:
     )  # fmt: skip
     run.add_argument("--hybrid", action="store_true", help="X25519 with ML-KEM-768")
     out = demo.add_argument_group("output")
-    out.add_argument("--out", type=Path, default=Path("privcomp-demo"), help="folder for ledger, roster, heads, picture")
+    out.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for ledger, roster, heads, picture")
     out.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
     out.add_argument("--quiet", action="store_true", help="no progress")
     demo.set_defaults(run=_demo)
@@ -96,7 +96,9 @@ def _audit_parser(commands: Any) -> None:
     )
     audit.add_argument("file", type=Path, metavar="FILE", help="the ledger; files that it names lie beside it")
     audit.add_argument("--key", metavar="HEX", help="ledger key, known out of band (else the file's own is believed)")
-    audit.add_argument("--roster", type=Path, metavar="FILE", help="roster, known out of band: checks clients' signatures")
+    audit.add_argument(
+        "--roster", type=Path, metavar="FILE", help="roster, known out of band: checks clients' signatures"
+    )
     audit.add_argument("--heads", type=Path, metavar="FILE", help="heads that clients remember: finds a cut ledger")
     audit.add_argument("--json", action="store_true", help="print one JSON object")
     audit.set_defaults(run=_audit)

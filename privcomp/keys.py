@@ -33,6 +33,7 @@ __all__ = [
     "Identity",
     "Roster",
     "SignedRoster",
+    "X25519Key",
     "check_id",
     "constant_time_equal",
     "hkdf",
@@ -335,9 +336,38 @@ class SignedRoster(Message):
 # ---- key agreement ----
 
 
+class X25519Key:
+    """An X25519 private key that agrees with many peers (RFC 7748): importing it costs as much as one agreement.
+
+    Args:
+        private: 32 bytes, used as they are (clamped inside).
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, private: bytes) -> None:
+        self._key = X25519PrivateKey.from_private_bytes(_need(private, 32, "X25519 private key"))
+
+    def __repr__(self) -> str:
+        return "X25519Key(<redacted>)"
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+    def exchange(self, public: bytes) -> bytes:
+        """The shared secret, 32 bytes; errors as for `x25519`."""
+        peer = X25519PublicKey.from_public_bytes(_need(public, 32, "X25519 public key"))
+        try:
+            return self._key.exchange(peer)
+        except ValueError:
+            raise ParameterError("the X25519 result is all zero: the peer's key is a point of low order") from None
+
+
 def x25519_public(private: bytes) -> bytes:
     """The X25519 public key (32 bytes) of a 32-byte private key (RFC 7748)."""
-    return X25519PrivateKey.from_private_bytes(_need(private, 32, "X25519 private key")).public_key().public_bytes_raw()
+    return X25519Key(private).public
 
 
 def x25519(private: bytes, public: bytes) -> bytes:
@@ -350,12 +380,7 @@ def x25519(private: bytes, public: bytes) -> bytes:
     Raises:
         ParameterError: wrong length, or the result is all zero (the peer sent a point of low order).
     """
-    key = X25519PrivateKey.from_private_bytes(_need(private, 32, "X25519 private key"))
-    peer = X25519PublicKey.from_public_bytes(_need(public, 32, "X25519 public key"))
-    try:
-        return key.exchange(peer)
-    except ValueError:
-        raise ParameterError("the X25519 result is all zero: the peer's key is a point of low order") from None
+    return X25519Key(private).exchange(public)
 
 
 def x25519_check_public(public: bytes) -> bytes:

@@ -53,7 +53,7 @@ static void chacha_reference(uint8_t out[64], const uint8_t *seed, uint64_t bloc
     static const uint8_t ring[8][4] = {{0, 4, 8, 12}, {1, 5, 9, 13}, {2, 6, 10, 14}, {3, 7, 11, 15},
                                        {0, 5, 10, 15}, {1, 6, 11, 12}, {2, 7, 8, 13}, {3, 4, 9, 14}};
     uint32_t in[16], x[16];
-    for (int i = 0; i < 4; i++) in[i] = load32_le("expand 32-byte k" + 4 * i);
+    for (int i = 0; i < 4; i++) in[i] = load32_le(&"expand 32-byte k"[4 * i]);
     for (int i = 0; i < 8; i++) in[4 + i] = load32_le(seed + 4 * i);
     const uint64_t count = load64_le(seed + 32) + block;
     in[12] = (uint32_t)count;

@@ -208,7 +208,14 @@ def lanes_mask(
     offset = _check_offset(offset, len(acc), lib.PRIVCOMP_LANE_STREAM_BYTES)
     _check_lanes(
         lib.privcomp_lanes_mask(
-            pointer(acc, write=True), len(acc), modulus_bytes, pointer(seeds), pointer(negate), len(seeds), cipher, offset
+            pointer(acc, write=True),
+            len(acc),
+            modulus_bytes,
+            pointer(seeds),
+            pointer(negate),
+            len(seeds),
+            cipher,
+            offset,
         )
     )
 
@@ -308,7 +315,9 @@ def _check_packed(data: Buffer, n: int, width: int) -> U8Array:
     array = as_bytes("data", data)
     want = (n * width + 7) // 8
     if array.size != want:
-        raise CodecError(f"{array.size} packed bytes; {n} values of {width} bits take exactly {want}; the sender must send those")
+        raise CodecError(
+            f"{array.size} packed bytes; {n} values of {width} bits take exactly {want}; the sender must send those"
+        )
     return array
 
 

@@ -11,10 +11,18 @@ import numpy.typing as npt
 from privcomp._core._privcomp import ffi
 from privcomp.errors import BufferTypeError, ParameterError
 
-C_TYPES = {"uint8": "uint8_t[]", "uint32": "uint32_t[]", "uint64": "uint64_t[]", "int64": "int64_t[]", "bool": "uint8_t[]"}
+C_TYPES = {
+    "uint8": "uint8_t[]",
+    "uint32": "uint32_t[]",
+    "uint64": "uint64_t[]",
+    "int64": "int64_t[]",
+    "bool": "uint8_t[]",
+}
 
 
-def check_array(name: str, array: object, dtypes: tuple[str, ...], shape: tuple[int | None, ...], *, write: bool = False) -> None:
+def check_array(
+    name: str, array: object, dtypes: tuple[str, ...], shape: tuple[int | None, ...], *, write: bool = False
+) -> None:
     """Raises unless `array` is a C-contiguous, aligned, native ndarray of one of `dtypes` and `shape` (None: any length).
 
     Raises:
@@ -26,7 +34,9 @@ def check_array(name: str, array: object, dtypes: tuple[str, ...], shape: tuple[
         raise BufferTypeError(f"{name} is a {type(array).__name__}; pass a numpy array of {allowed}")
     # Byte-swapped arrays have another str() than their native twins.
     if str(array.dtype) not in dtypes:
-        raise BufferTypeError(f"{name} has dtype {array.dtype}; allowed is {allowed}; convert it explicitly, for example with .astype()")
+        raise BufferTypeError(
+            f"{name} has dtype {array.dtype}; allowed is {allowed}; convert it explicitly, for example with .astype()"
+        )
     if array.ndim != len(shape):
         raise BufferTypeError(f"{name} has {array.ndim} dimensions, the core takes {len(shape)}; reshape it")
     if not array.flags.c_contiguous or not array.flags.aligned:
@@ -74,7 +84,9 @@ def as_bytes(name: str, data: object) -> npt.NDArray[np.uint8]:
         check_array(name, data, ("uint8",), (None,))
         return data
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise BufferTypeError(f"{name} is a {type(data).__name__}; pass bytes, bytearray, memoryview or a numpy array of uint8")
+        raise BufferTypeError(
+            f"{name} is a {type(data).__name__}; pass bytes, bytearray, memoryview or a numpy array of uint8"
+        )
     if isinstance(data, memoryview) and not data.c_contiguous:
         raise BufferTypeError(f"{name} is a memoryview with gaps; pass bytes(...) of it")
     return np.frombuffer(data, dtype=np.uint8)

@@ -1,7 +1,8 @@
-"""The demo's secure sums: hospitals with identities, journals and policies, a server with a ledger, losses in every round.
+"""The demo's secure sums: hospitals with identities, journals and policies, a server with a ledger, planned losses.
 
-Everything here is the library's own: `RoundClient`, `RoundServer`, byte messages. Two things are the demonstrator's: the
-losses are planned from the seed, and each hospital's encoded vector is also handed to the comparison (`integer_difference`).
+Everything here is the library's own: `RoundClient`, `RoundServer`, byte messages. Two things are the demonstrator's:
+the losses are planned from the seed, and each hospital's encoded vector is also handed to the comparison
+(`integer_difference`).
 """
 
 from __future__ import annotations

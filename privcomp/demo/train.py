@@ -220,7 +220,7 @@ class _Run:
                 clients=self._options.clients,
                 total_weight=result.decoded.total_weight,
                 clipped=result.decoded.clipped,
-                integer_difference=_largest_difference(result.integer_sum, result.reference_integer_sum),
+                integer_difference=largest_difference(result.integer_sum, result.reference_integer_sum),
                 difference=float(np.abs(result.decoded.mean - plain).max()),
                 quantisation_bound=result.decoded.quantisation_bound,
                 bytes_up=sum(result.bytes_up.values()),
@@ -239,7 +239,8 @@ def _train(
     return hospitals[hospital].training(model, training)
 
 
-def _largest_difference(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+def largest_difference(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """Largest |a - b| of two int64 vectors, without overflow. Raises ParameterError for shapes that differ."""
     if a.shape != b.shape:
         raise ParameterError(f"secure sum of shape {a.shape} beside a reference of shape {b.shape}; they must agree")
     high, low = np.maximum(a, b), np.minimum(a, b)

@@ -208,6 +208,25 @@ _REQUESTS: dict[int, tuple[int, type[Message]]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Own:
+    """This client's side of every pair in a round."""
+
+    directory: Directory
+    secrets: _Secrets
+    place: int
+    channel: keys.X25519Key
+    mask: RootKeys
+
+    @classmethod
+    def of(cls, directory: Directory, secrets: _Secrets, place: int) -> _Own:
+        mask = root_keys(directory.context, secrets.root)
+        return cls(directory, secrets, place, keys.X25519Key(secrets.channel), mask)
+
+    def __repr__(self) -> str:
+        return "_Own(<redacted>)"
+
+
 class Client:
     """One client of secure aggregation, across rounds.
 
@@ -450,12 +469,12 @@ class Client:
             directory = Directory.from_key_list(context, request, own, self.roster)
             self._rule2(directory)
             me = directory.place[self.id]
-            mask = root_keys(context, s.root)
+            mine = _Own.of(directory, s, me)
             holders = sorted(directory.neighbours(me))
             points = np.array([j + 1 for j in holders], dtype=np.uint64)
             b_shares, root_shares = share_many([s.b, s.root], directory.thresholds.threshold, points, rng=self._rng)
             bundles = [
-                self._bundle(directory, s, mask, me, j, b_share, root_share)
+                self._bundle(mine, j, b_share, root_share)
                 for j, b_share, root_share in zip(holders, b_shares, root_shares, strict=True)
             ]
             message = BundleMessage(context.digest, self.id, directory.hash, tuple(bundles), bytes(64))
@@ -485,20 +504,19 @@ class Client:
                 t.threshold > c and 2 * t.threshold >= n, f"t = {t.threshold} of {n}", f"t > c = {c} and t >= n/2"
             )
 
-    def _bundle(
-        self, directory: Directory, s: _Secrets, mask: RootKeys, me: int, j: int, b_share: bytes, root_share: bytes
-    ) -> Bundle:
+    def _bundle(self, own: _Own, j: int, b_share: bytes, root_share: bytes) -> Bundle:
+        directory, me = own.directory, own.place
         context, peer = directory.context, directory.entries[j]
         leaf_b = directory.leaf(KIND_B, me, j, b_share)
         leaf_root = directory.leaf(KIND_ROOT, me, j, root_share)
         body = directory.shares_body(me, j, leaf_b, leaf_root)
         pair = SharePair(b_share, root_share, sign(self._identity, "pair", context, directory.hash, body))
         try:
-            secret, ciphertext = keys.x25519(s.channel, peer.channel_key), b""
+            secret, ciphertext = own.channel.exchange(peer.channel_key), b""
             if context.params.hybrid:
                 encapsulated, ciphertext = keys.mlkem_encapsulate(peer.channel_kem)
                 secret += encapsulated
-            extra = (self._pair_secret_message(directory, mask, s, me, j),) if context.params.hybrid and me < j else ()
+            extra = (self._pair_secret_message(own, j),) if context.params.hybrid and me < j else ()
         except ParameterError as error:
             raise RemoteError(peer.id, "share", str(error)) from None
         ad = directory.channel_context(me, j)
@@ -506,9 +524,10 @@ class Client:
         sealed = keys.seal(key, pair.to_bytes(), *ad, label="privcomp-secagg-bundle", rng=self._rng)
         return Bundle(j, sealed, ciphertext, extra)
 
-    def _pair_secret_message(self, directory: Directory, mask: RootKeys, s: _Secrets, me: int, j: int) -> PairSecret:
+    def _pair_secret_message(self, own: _Own, j: int) -> PairSecret:
+        directory, me = own.directory, own.place
         context, peer = directory.context, directory.entries[j]
-        extra = pair_extra(context, s.root, peer.id)
+        extra = pair_extra(context, own.secrets.root, peer.id)
         secret, ciphertext = keys.mlkem_encapsulate(peer.mask_kem)
         ad = directory.channel_context(me, j)
         sealed = keys.seal(secret, extra, *ad, label="privcomp-secagg-pair-extra", rng=self._rng)
@@ -554,8 +573,8 @@ class Client:
                 )
             if [b.peer for b in message.bundles] != peers:
                 raise RemoteError(SERVER, "mask", "the bundles are not exactly those of this client's neighbours in U2")
-            mask = root_keys(context, s.root)
-            opened = [self._open(directory, s, mask, me, bundle) for bundle in message.bundles]
+            mine = _Own.of(directory, s, me)
+            opened = [self._open(mine, bundle) for bundle in message.bundles]
             self._rule6(context)
             contribution = update(message.model) if callable(update) else update
             _check_contribution(context, contribution)
@@ -579,23 +598,22 @@ class Client:
             following.__dict__["_directory"] = directory
             return following, out
 
-    def _open(
-        self, directory: Directory, s: _Secrets, mask: RootKeys, me: int, bundle: Bundle
-    ) -> tuple[SharePair, bytes, bytes]:
+    def _open(self, own: _Own, bundle: Bundle) -> tuple[SharePair, bytes, bytes]:
         """Open one bundle: (shares, X25519 secret of the mask keys, r_ij)."""
+        directory, me = own.directory, own.place
         context, j = directory.context, bundle.peer
         peer = directory.entries[j]
         ad = directory.channel_context(j, me)
         try:
-            secret = keys.x25519(s.channel, peer.channel_key)
+            secret = own.channel.exchange(peer.channel_key)
             if context.params.hybrid:
-                secret += keys.mlkem_decapsulate(s.channel_kem, bundle.ciphertext)
+                secret += keys.mlkem_decapsulate(own.secrets.channel_kem, bundle.ciphertext)
             elif bundle.ciphertext:
                 raise RemoteError(peer.id, "mask", "a KEM ciphertext in a session without ML-KEM")
             key = keys.hkdf(secret, *ad, label="privcomp-secagg-channel")
             opened = keys.open_sealed(key, bundle.sealed, *ad, label="privcomp-secagg-bundle")
             pair = SharePair.from_bytes(opened, max_bytes=512)
-            shared = keys.x25519(mask.private, peer.mask_key)
+            shared = own.mask.key.exchange(peer.mask_key)
         except (ParameterError, CodecError) as error:
             text = error.message if isinstance(error, CodecError) else str(error)
             raise RemoteError(peer.id, "mask", f"its bundle cannot be opened: {text}") from None
@@ -606,22 +624,23 @@ class Client:
             raise RemoteError(peer.id, "mask", "the signature of its shares does not verify")
         if not check_share(pair.b) or not check_share(pair.root):
             raise RemoteError(peer.id, "mask", "one of its shares is not canonical")
-        return pair, shared, self._pair_extra(directory, s, mask, me, bundle)
+        return pair, shared, self._pair_extra(own, bundle)
 
-    def _pair_extra(self, directory: Directory, s: _Secrets, mask: RootKeys, me: int, bundle: Bundle) -> bytes:
+    def _pair_extra(self, own: _Own, bundle: Bundle) -> bytes:
+        directory, me = own.directory, own.place
         context, j = directory.context, bundle.peer
         peer = directory.entries[j]
         if not context.params.hybrid or me < j:
             if bundle.pair:
                 raise RemoteError(peer.id, "mask", "a pair secret that this side of the pair does not send")
-            return pair_extra(context, s.root, peer.id) if context.params.hybrid else b""
+            return pair_extra(context, own.secrets.root, peer.id) if context.params.hybrid else b""
         if len(bundle.pair) != 1:
             raise RemoteError(peer.id, "mask", "the pair secret of the lower id is missing")
         sent = bundle.pair[0]
         body = digest("privcomp-secagg-pair-message", peer.id, self.id, sent.ciphertext, sent.sealed, sent.hash)
         if not signed_by(peer.identity, sent.signature, "pair-extra", context, directory.hash, body):
             raise RemoteError(peer.id, "mask", "the signature of its pair secret does not verify")
-        return open_pair_extra(directory, mask.kem_seed, j, me, sent)
+        return open_pair_extra(directory, own.mask.kem_seed, j, me, sent)
 
     def _upload(
         self,

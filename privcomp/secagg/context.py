@@ -83,7 +83,7 @@ class RoundContext:
 class RootKeys:
     """Everything that follows from a mask root: X25519 key and, in hybrid mode, the ML-KEM-768 seed."""
 
-    private: bytes
+    key: keys.X25519Key
     public: bytes
     kem_seed: bytes
     kem_public: bytes
@@ -94,12 +94,11 @@ class RootKeys:
 
 def root_keys(context: RoundContext, root: bytes) -> RootKeys:
     """Derive all mask keys from a root."""
-    private = keys.hkdf(root, context.digest, label="privcomp-secagg-mask-x25519")
-    public = keys.x25519_public(private)
+    key = keys.X25519Key(keys.hkdf(root, context.digest, label="privcomp-secagg-mask-x25519"))
     if not context.params.hybrid:
-        return RootKeys(private, public, b"", b"")
+        return RootKeys(key, key.public, b"", b"")
     seed = keys.hkdf(root, context.digest, label="privcomp-secagg-mask-mlkem", length=64)
-    return RootKeys(private, public, seed, keys.mlkem_public(seed))
+    return RootKeys(key, key.public, seed, keys.mlkem_public(seed))
 
 
 def unsigned(message: Message) -> bytes:

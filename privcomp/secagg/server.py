@@ -688,7 +688,7 @@ class Server:
                 else:
                     extra = open_pair_extra(directory, mask.kem_seed, low, high, sent)
             try:
-                shared = keys.x25519(mask.private, directory.entries[i].mask_key)
+                shared = mask.key.exchange(directory.entries[i].mask_key)
             except ParameterError as error:
                 raise RemoteError(directory.ids[i], "unmask", str(error)) from None
             yield i, pair_secret(directory, self._u2_bits, low, high, shared, extra)

@@ -20,7 +20,7 @@ from privcomp.codec import Message, decode_any
 from privcomp.errors import PrivcompError
 from privcomp.journal import Journal, MemoryJournal
 from privcomp.keys import Identity, Roster
-from privcomp.policy import Policy
+from privcomp.policy import DEFAULT_PURPOSES, Policy
 from privcomp.secagg import BONAWITZ, MALICIOUS, Aggregate, Client, ClientState, Contribution, Params, Segment, Server
 from privcomp.secagg import context as binding
 from privcomp.secagg import messages as m
@@ -29,6 +29,7 @@ from privcomp.secagg.client import _evolve
 STAGES = ("advertise", "share", "mask", "consistency", "unmask")
 SESSION = b"session of thirty-two bytes ....."[:32]
 MODEL = b"model bytes"
+TRAINING, OTHER_PURPOSE = DEFAULT_PURPOSES[:2]
 #: The prime order of the group in which attested rounds blind (edwards25519).
 ELL = 2**252 + 27742317777372353535851937790883648493
 
@@ -200,7 +201,7 @@ class Round:
         number: int = 1,
         *,
         session: bytes = SESSION,
-        purpose: str = "train",
+        purpose: str = TRAINING,
         model: bytes = MODEL,
         params: Params | None = None,
         among: Iterable[int] | None = None,
