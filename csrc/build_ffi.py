@@ -1,4 +1,4 @@
-"""The cffi builder of `privcomp._core._privcomp`. Its declarations are those of include/privcomp.h: one source of truth."""
+"""The cffi builder of `privcomp._core._privcomp`, with the declarations of include/privcomp.h: one source of truth."""
 
 import re
 import sys

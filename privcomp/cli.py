@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from privcomp import __version__
-from privcomp.errors import LocalError, ParameterError, PrivcompError
+from privcomp.errors import CodecError, LedgerError, LocalError, ParameterError, PrivcompError
 
 __all__ = ["main"]
 
@@ -39,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,6 +136,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         adversary=adversary,
     )
     federation = load_federation(options)
+    SecureFederation.check(
+        arguments.clients, dropout=arguments.dropout, protocol=arguments.protocol, adversary=adversary
+    )
     _prepare(folder)
     secure = SecureFederation(
         arguments.clients,
@@ -145,9 +149,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         hybrid=arguments.hybrid,
         ledger=folder / "ledger",
     )
-    progress = None if arguments.quiet else _progress(arguments.rounds)
     try:
-        report = run_demo(options, secure, progress, federation=federation)
+        with _progress(arguments.rounds, arguments.quiet) as progress:
+            report = run_demo(options, secure, progress, federation=federation)
     finally:
         secure.close()
     (folder / "roster").write_bytes(secure.roster.to_bytes())
@@ -158,10 +162,20 @@ def _demo(arguments: argparse.Namespace) -> int:
         return 0
     print(report.text())
     print(
-        f"\ncheck it: privcomp audit {folder / 'ledger'} --key {secure.ledger.public.hex()} "
-        f"--roster {folder / 'roster'} --heads {folder / 'heads'}"
+        f"\ncheck it: {_program()} audit {_quoted(folder / 'ledger')} --key {secure.ledger.public.hex()} "
+        f"--roster {_quoted(folder / 'roster')} --heads {_quoted(folder / 'heads')}"
     )
     return 0
+
+
+def _program() -> str:
+    """How this program was called, so that a printed command can be pasted."""
+    called = Path(sys.argv[0])
+    return _quoted(called) if called.name == "privcomp" else "python -m privcomp"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _prepare(folder: Path) -> None:
@@ -176,22 +190,21 @@ def _prepare(folder: Path) -> None:
         raise ParameterError(f"--out {folder}: {error.strerror}; name a folder that can be written") from None
 
 
-def _progress(rounds: int) -> Callable[[Any], None]:
+@contextmanager
+def _progress(rounds: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
     from tqdm import tqdm
 
-    bar = tqdm(total=rounds, unit="round", file=sys.stderr, desc="setting up", dynamic_ncols=True)
+    with tqdm(total=rounds, unit="round", file=sys.stderr, desc="setting up", dynamic_ncols=True, disable=quiet) as bar:
 
-    def tell(step: Any) -> None:
-        bar.set_description(f"{step.purpose} {step.index}/{step.total}")
-        note = {"survivors": f"{step.survivors}/{step.clients}"}
-        if step.accuracy is not None:
-            note["accuracy"] = f"{100 * step.accuracy:.1f} %"
-            bar.update()
-        bar.set_postfix(note)
-        if step.purpose == "training" and step.index == step.total:
-            bar.close()
+        def tell(step: Any) -> None:
+            bar.set_description(f"{step.purpose} {step.index}/{step.total}")
+            note = {"survivors": f"{step.survivors}/{step.clients}"}
+            if step.accuracy is not None:
+                note["accuracy"] = f"{100 * step.accuracy:.1f} %"
+                bar.update()
+            bar.set_postfix(note)
 
-    return tell
+        yield tell
 
 
 def _audit(arguments: argparse.Namespace) -> int:
@@ -203,9 +216,15 @@ def _audit(arguments: argparse.Namespace) -> int:
     try:
         with open(arguments.file, "rb") as file:
             own_key = read_preamble(file)
-        roster = Roster.from_bytes(arguments.roster.read_bytes()) if arguments.roster is not None else None
+        roster_bytes = arguments.roster.read_bytes() if arguments.roster is not None else None
     except OSError as error:
         raise ParameterError(f"{error.filename} cannot be read: {error.strerror}") from None
+    except LedgerError as error:
+        raise ParameterError(f"{arguments.file}: {error}") from None
+    try:
+        roster = Roster.from_bytes(roster_bytes) if roster_bytes is not None else None
+    except CodecError as error:
+        raise ParameterError(f"{arguments.roster} is no roster: {error.message}") from None
     try:
         key = bytes.fromhex(arguments.key) if arguments.key is not None else own_key
     except ValueError:

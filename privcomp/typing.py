@@ -1,4 +1,4 @@
-"""Array aliases. A name states what the core demands of the array: its dtype, and one dimension unless said otherwise."""
+"""Array aliases. A name states what the core demands of the array: its dtype, and one dimension unless it says more."""
 
 from __future__ import annotations
 

@@ -213,6 +213,7 @@ int64_t privcomp_shamir_interpolate_scratch(size_t rows, size_t m, size_t d);
  * with at = a further point what that party's share has to be.
  * requires: 1 <= m <= PRIVCOMP_SHAMIR_MAX_POINTS, rows as m, d <= 2^40, else PRIVCOMP_E_ARGUMENT; scratch_words at least the above,
  *           else PRIVCOMP_E_LENGTH; points as in privcomp_shamir_share; at and shares canonical, else PRIVCOMP_E_CANONICAL.
+ *           Shares are checked as they are read, not in a pass of their own: if one is not canonical, out is all zeros.
  * ensures:  out is canonical. The parts of scratch that held shares are wiped.
  * constant time in shares; points and at are public. */
 int privcomp_shamir_interpolate(uint64_t *out, const uint64_t *at, size_t rows, const uint64_t *points, size_t m, const uint64_t *shares,

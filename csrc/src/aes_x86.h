@@ -54,7 +54,7 @@ PC_TARGET PC_INLINE void RUN(const enum pc_op op, uint8_t *dst, size_t chunks, c
     VEC counter = COUNTERS(hi, lo), k[11];
     PC_UNROLL
     for (int r = 0; r < 11; r++) k[r] = BROADCAST(_mm_loadu_si128((const void *)s->key.round_key[r]));
-    for (; chunks > 0; chunks--, dst += PC_W) { /* check: 8 blocks of W bits are W bytes */
+    for (; chunks > 0; chunks--, dst += PC_W) { /* eight blocks of W bits are W bytes */
         VEC x[8];
         PC_UNROLL
         for (int j = 0; j < 8; j++) {

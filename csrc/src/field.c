@@ -45,7 +45,7 @@ void pc_field_invert(const struct field *f, uint64_t *out, const uint64_t *a, si
     struct field f; \
     if (pc_field(&f, field) != PRIVCOMP_OK) return PRIVCOMP_E_ARGUMENT
 #define CANONICAL(a, n) \
-    if (!field_canonical(a, n, f.p)) return PRIVCOMP_E_CANONICAL
+    if (!f.canonical(a, n)) return PRIVCOMP_E_CANONICAL
 
 uint64_t privcomp_field_modulus(int field)
 {

@@ -39,6 +39,9 @@ struct field {
     /* sum[i] = a[i] + b[i], diff[i] = a[i] - b[i]. sum or diff may be a or b, and sum may be diff where every b[i] is 0. */
     void (*butterfly)(uint64_t *sum, uint64_t *diff, const uint64_t *a, const uint64_t *b, size_t n);
 
+    /* Whether all of a[0..n) are < p. constant time; the answer is public. */
+    int (*canonical)(const uint64_t *a, size_t n);
+
     /* v[i] = the top `bits` bits of the little-endian word v[i]; returns whether some result is >= p. */
     int (*sample)(uint64_t *v, size_t n);
 
@@ -51,7 +54,7 @@ struct field {
 extern const struct field pc_m61_portable, pc_goldilocks_portable;
 
 #if PC_X86
-/* Replace butterfly, sample and dot_rows of the portable table by their twins for one instruction set. */
+/* Replace butterfly, canonical, sample and dot_rows of the portable table by their twins for one instruction set. */
 void pc_m61_use_avx2(struct field *f);
 void pc_m61_use_ifma(struct field *f);
 void pc_goldilocks_use_ifma(struct field *f);
@@ -65,15 +68,6 @@ static inline uint64_t mask_ge(uint64_t a, uint64_t b) { return mask64((uint64_t
 
 /* a - p where a >= p: one conditional subtraction, without a branch. */
 static inline uint64_t subtract_once(uint64_t a, uint64_t p) { return a - (p & mask_ge(a, p)); }
-
-/* Whether all of a[0..n) are < p. constant time; the answer is public. */
-static inline int field_canonical(const uint64_t *a, size_t n, uint64_t p)
-{
-    uint64_t bad = 0;
-    for (size_t i = 0; i < n; i++) bad |= (uint64_t)(a[i] >= p);
-    FIELD_DECLASSIFY(bad);
-    return bad == 0;
-}
 
 /* out[i] = 1 / a[i] for non-zero a[i]. out != a. constant time in a. Source: Montgomery, Math. Comp. 48 (1987), section 10.3.1. */
 void pc_field_invert(const struct field *f, uint64_t *out, const uint64_t *a, size_t n);

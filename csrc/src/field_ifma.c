@@ -63,7 +63,7 @@ IFMA PC_INLINE __m512i goldilocks_finish8(__m512i s, __m512i t)
     const __m512i e = all8(GOLDILOCKS_EPSILON);
     /* low + 2^64 high, high < 2^49 + 1 */
     const __m512i low = add8(s, _mm512_slli_epi64(t, 52));
-    const __m512i high = _mm512_mask_add_epi64(_mm512_srli_epi64(t, 12), _mm512_cmplt_epu64_mask(low, s), _mm512_srli_epi64(t, 12), all8(1));
+    const __m512i t12 = _mm512_srli_epi64(t, 12), high = _mm512_mask_add_epi64(t12, _mm512_cmplt_epu64_mask(low, s), t12, all8(1));
     /* as goldilocks_reduce */
     const __m512i h = _mm512_srli_epi64(high, 32);
     __m512i x = sub8(low, h);
@@ -169,7 +169,33 @@ PC_INLINE void prepare(const struct field *f, uint64_t *word, uint64_t a, int sp
 DEFINE_DOT(m61_dot8, pc_m61_portable, m61_finish8, 31)
 DEFINE_DOT(goldilocks_dot8, pc_goldilocks_portable, goldilocks_finish8, 32)
 
-/* ---- candidates for draws ---- */
+/* ---- candidates for draws, canonical vectors ---- */
+
+/* count + 1 where x >= p */
+IFMA PC_INLINE __m512i count_not_below(__m512i count, __m512i x, uint64_t p)
+{
+    return _mm512_mask_sub_epi64(add8(count, all8(1)), _mm512_cmplt_epu64_mask(x, all8(p)), add8(count, all8(1)), all8(1));
+}
+
+/* Whether some lane is not 0; this is public. */
+IFMA static int any_lane(__m512i count)
+{
+    uint64_t lane[LANES], any = 0;
+    store8(lane, count);
+    for (int j = 0; j < LANES; j++) any |= lane[j];
+    int found = any != 0;
+    FIELD_DECLASSIFY(found);
+    return found;
+}
+
+#define DEFINE_CANONICAL(name, portable, prime) \
+    IFMA static int name(const uint64_t *a, size_t n) \
+    { \
+        __m512i bad = all8(0); \
+        size_t i = 0; \
+        for (; i + LANES <= n; i += LANES) bad = count_not_below(bad, load8(a + i), prime); \
+        return !any_lane(bad) & portable.canonical(a + i, n - i); \
+    }
 
 #define DEFINE_SAMPLE(name, portable, prime, bits) \
     IFMA static int name(uint64_t *v, size_t n) \
@@ -178,26 +204,24 @@ DEFINE_DOT(goldilocks_dot8, pc_goldilocks_portable, goldilocks_finish8, 32)
         size_t i = 0; \
         for (; i + LANES <= n; i += LANES) { \
             const __m512i x = _mm512_srli_epi64(load8(v + i), 64 - bits); \
-            again = _mm512_mask_add_epi64(again, (__mmask8)~_mm512_cmplt_epu64_mask(x, all8(prime)), again, all8(1)); \
+            again = count_not_below(again, x, prime); \
             store8(v + i, x); \
         } \
-        uint64_t count[LANES], any = 0; \
-        store8(count, again); \
-        for (int j = 0; j < LANES; j++) any |= count[j]; \
-        FIELD_DECLASSIFY(any); \
-        return (any != 0) | portable.sample(v + i, n - i); \
+        return any_lane(again) | portable.sample(v + i, n - i); \
     }
 
+DEFINE_CANONICAL(m61_canonical8, pc_m61_portable, M61_P)
+DEFINE_CANONICAL(goldilocks_canonical8, pc_goldilocks_portable, GOLDILOCKS_P)
 DEFINE_SAMPLE(m61_sample8, pc_m61_portable, M61_P, 61)
 DEFINE_SAMPLE(goldilocks_sample8, pc_goldilocks_portable, GOLDILOCKS_P, 64)
 
 void pc_m61_use_ifma(struct field *f)
 {
-    f->butterfly = m61_butterfly8, f->sample = m61_sample8, f->dot_rows = m61_dot8;
+    f->butterfly = m61_butterfly8, f->canonical = m61_canonical8, f->sample = m61_sample8, f->dot_rows = m61_dot8;
 }
 
 void pc_goldilocks_use_ifma(struct field *f)
 {
-    f->butterfly = goldilocks_butterfly8, f->sample = goldilocks_sample8, f->dot_rows = goldilocks_dot8;
+    f->butterfly = goldilocks_butterfly8, f->canonical = goldilocks_canonical8, f->sample = goldilocks_sample8, f->dot_rows = goldilocks_dot8;
 }
 #endif

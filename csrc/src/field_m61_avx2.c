@@ -50,15 +50,17 @@ PC_INLINE void prepare(uint64_t *word, uint64_t a)
 }
 
 /* a += A, b += B for one term. */
-#define TERM(a, b, w) \
+#define TERM(x, a, b, w) \
     do { \
         const __m256i a0_ = all4((w)[0]), a1_ = all4((w)[1]), d0_ = all4((w)[2]); \
-        a = _mm256_add_epi64(a, _mm256_add_epi64(_mm256_mul_epu32(v0, a0_), _mm256_mul_epu32(v1, a1_))); \
-        b = _mm256_add_epi64(b, _mm256_add_epi64(_mm256_mul_epu32(v0, a1_), _mm256_mul_epu32(v1, d0_))); \
+        a = _mm256_add_epi64(a, _mm256_add_epi64(_mm256_mul_epu32(x##0, a0_), _mm256_mul_epu32(x##1, a1_))); \
+        b = _mm256_add_epi64(b, _mm256_add_epi64(_mm256_mul_epu32(x##0, a1_), _mm256_mul_epu32(x##1, d0_))); \
     } while (0)
 
-#define SPLIT(k) \
-    const __m256i v_ = load4(in + (k) * stride + i), v0 = _mm256_and_si256(v_, all4(0x7fffffff)), v1 = _mm256_srli_epi64(v_, 31)
+/* Declares x0 and x1, the parts of the vector at column `at` of row k. */
+#define SPLIT(x, k, at) \
+    const __m256i x##_ = load4(in + (k) * stride + (at)), x##0 = _mm256_and_si256(x##_, all4(0x7fffffff)), /* check: 0x7fffffff == 2**31 - 1 */ \
+                  x##1 = _mm256_srli_epi64(x##_, 31)
 
 /* Four rows, one vector: eight accumulators in registers. */
 AVX2 static void dot_four(uint64_t *const *out, const uint64_t *w, size_t terms, const uint64_t *in, size_t stride, size_t width)
@@ -67,12 +69,12 @@ AVX2 static void dot_four(uint64_t *const *out, const uint64_t *w, size_t terms,
         __m256i a0 = _mm256_setzero_si256(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
 #define FOUR(k) \
     do { \
-        SPLIT(k); \
+        SPLIT(v, (k), i); \
         const uint64_t *const u = w + 4 * WORDS * (k); \
-        TERM(a0, b0, u); \
-        TERM(a1, b1, u + WORDS); \
-        TERM(a2, b2, u + 2 * WORDS); \
-        TERM(a3, b3, u + 3 * WORDS); \
+        TERM(v, a0, b0, u); \
+        TERM(v, a1, b1, u + WORDS); \
+        TERM(v, a2, b2, u + 2 * WORDS); \
+        TERM(v, a3, b3, u + 3 * WORDS); \
     } while (0)
 #define FOLD_A a0 = fold4(a0), a1 = fold4(a1), a2 = fold4(a2), a3 = fold4(a3)
 #define FOLD_B b0 = fold4(b0), b1 = fold4(b1), b2 = fold4(b2), b3 = fold4(b3)
@@ -102,36 +104,37 @@ AVX2 static void dot_four(uint64_t *const *out, const uint64_t *w, size_t terms,
     }
 }
 
-/* One row. */
+/* One row, two vectors: the sums of one vector alone would wait for each other. */
 AVX2 static void dot_one(uint64_t *out, const uint64_t *w, size_t terms, const uint64_t *in, size_t stride, size_t width)
 {
-    for (size_t i = 0; i < width; i += LANES) {
-        __m256i a = _mm256_setzero_si256(), b = a;
+    for (size_t i = 0; i < width; i += 2 * LANES) {
+        __m256i a0 = _mm256_setzero_si256(), a1 = a0, b0 = a0, b1 = a0;
+#define ONE(k) \
+    do { \
+        SPLIT(x, (k), i); \
+        SPLIT(y, (k), i + LANES); \
+        TERM(x, a0, b0, w + WORDS * (k)); \
+        TERM(y, a1, b1, w + WORDS * (k)); \
+    } while (0)
         size_t k = 0;
         for (; k + 2 <= terms; k += 2) {
-            {
-                SPLIT(k);
-                TERM(a, b, w + WORDS * k);
-            }
-            {
-                SPLIT(k + 1);
-                TERM(a, b, w + WORDS * (k + 1));
-            }
-            a = fold4(a), b = fold4(b);
+            ONE(k);
+            ONE(k + 1);
+            a0 = fold4(a0), a1 = fold4(a1), b0 = fold4(b0), b1 = fold4(b1);
         }
         if (k < terms) {
-            SPLIT(k);
-            TERM(a, b, w + WORDS * k);
-            a = fold4(a), b = fold4(b);
+            ONE(k);
+            a0 = fold4(a0), a1 = fold4(a1), b0 = fold4(b0), b1 = fold4(b1);
         }
-        store4(out + i, finish4(a, b));
+        store4(out + i, finish4(a0, b0));
+        store4(out + i + LANES, finish4(a1, b1));
     }
 }
 
 static void dot_rows_avx2(uint64_t *const *out, size_t rows, const uint64_t *weights, size_t terms, const uint64_t *in,
                           size_t stride, size_t width, uint64_t *prepared)
 {
-    const size_t done = width - width % LANES;
+    const size_t done = width - width % (2 * LANES);
     if (rows == FIELD_ROWS) {
         for (size_t k = 0; k < terms; k++)
             for (size_t r = 0; r < FIELD_ROWS; r++) prepare(prepared + WORDS * (4 * k + r), weights[r * terms + k]);
@@ -156,6 +159,20 @@ AVX2 static void butterfly_avx2(uint64_t *sum, uint64_t *diff, const uint64_t *a
     pc_m61_portable.butterfly(sum + i, diff + i, a + i, b + i, n - i);
 }
 
+/* x >= p  if and only if  x or x + 1 modulo 2^64 has a bit above the low 61. */
+AVX2 static int canonical_avx2(const uint64_t *a, size_t n)
+{
+    __m256i bits = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const __m256i x = load4(a + i);
+        bits = _mm256_or_si256(bits, _mm256_or_si256(x, _mm256_add_epi64(x, all4(1))));
+    }
+    int bad = !_mm256_testz_si256(bits, all4(~M61_P));
+    FIELD_DECLASSIFY(bad);
+    return !bad & pc_m61_portable.canonical(a + i, n - i);
+}
+
 AVX2 static int sample_avx2(uint64_t *v, size_t n)
 {
     __m256i bad = _mm256_setzero_si256();
@@ -172,6 +189,6 @@ AVX2 static int sample_avx2(uint64_t *v, size_t n)
 
 void pc_m61_use_avx2(struct field *f)
 {
-    f->butterfly = butterfly_avx2, f->sample = sample_avx2, f->dot_rows = dot_rows_avx2;
+    f->butterfly = butterfly_avx2, f->canonical = canonical_avx2, f->sample = sample_avx2, f->dot_rows = dot_rows_avx2;
 }
 #endif

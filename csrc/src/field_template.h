@@ -51,6 +51,14 @@ FE_FUNCTION void FE(butterfly)(uint64_t *sum, uint64_t *diff, const uint64_t *a,
     }
 }
 
+FE_FUNCTION int FE(canonical)(const uint64_t *a, size_t n)
+{
+    uint64_t bad = 0;
+    for (size_t i = 0; i < n; i++) bad |= (uint64_t)(a[i] >= FE_P);
+    FIELD_DECLASSIFY(bad);
+    return bad == 0;
+}
+
 FE_FUNCTION int FE(sample)(uint64_t *v, size_t n)
 {
     uint64_t bad = 0;
@@ -106,4 +114,4 @@ FE_FUNCTION void FE(dot_rows)(uint64_t *const *out, size_t rows, const uint64_t 
 #define FE_SCALAR .p = FE_P, .bits = FE_BITS, .add = FE(add_out), .sub = FE(sub_out), .mul = FE(mul_out)
 #define FE_VECTOR                                                                                                  \
     .add_n = FE(add_n), .sub_n = FE(sub_n), .mul_n = FE(mul_n), .axpy_n = FE(axpy_n), .dot = FE(dot),              \
-    .butterfly = FE(butterfly), .sample = FE(sample), .dot_rows = FE(dot_rows)
+    .butterfly = FE(butterfly), .canonical = FE(canonical), .sample = FE(sample), .dot_rows = FE(dot_rows)

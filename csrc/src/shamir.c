@@ -79,7 +79,7 @@ static int check_points(const struct field *f, const uint64_t *points, size_t n,
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < i; j++)
             if ((points[i] >= points[j] ? points[i] - points[j] : points[j] - points[i]) % f->p == 0) return PRIVCOMP_E_DUPLICATE;
-    return field_canonical(points, n, f->p) ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
+    return f->canonical(points, n) ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
 }
 
 int pc_lagrange_weights(const struct field *f, uint64_t *weights, const uint64_t *at, size_t rows, const uint64_t *points, size_t m,
@@ -88,7 +88,7 @@ int pc_lagrange_weights(const struct field *f, uint64_t *weights, const uint64_t
     if (m < 1 || m > PRIVCOMP_SHAMIR_MAX_POINTS) return PRIVCOMP_E_ARGUMENT;
     const int status = check_points(f, points, m, 1);
     if (status != PRIVCOMP_OK) return status;
-    if (!field_canonical(at, rows, f->p)) return PRIVCOMP_E_CANONICAL;
+    if (!f->canonical(at, rows)) return PRIVCOMP_E_CANONICAL;
     lagrange(f, weights, at, rows, points, m, scratch);
     return PRIVCOMP_OK;
 }
@@ -234,7 +234,7 @@ int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *sec
     if (scratch_words < (uint64_t)need) return PRIVCOMP_E_LENGTH;
     const int status = check_points(f, points, n, 0);
     if (status != PRIVCOMP_OK) return status;
-    if (!field_canonical(secrets, d, f->p)) return PRIVCOMP_E_CANONICAL;
+    if (!f->canonical(secrets, d)) return PRIVCOMP_E_CANONICAL;
 
     struct plan plan;
     uint64_t *const prepared = make_plan(f, &plan, points, n, threshold, scratch);
@@ -265,18 +265,26 @@ int pc_shamir_interpolate(const struct field *f, uint64_t *out, const uint64_t *
     if (scratch_words < (uint64_t)need) return PRIVCOMP_E_LENGTH;
     const int status = check_points(f, points, m, 0);
     if (status != PRIVCOMP_OK) return status;
-    if (!field_canonical(at, rows, f->p) || !field_canonical(shares, m * d, f->p)) return PRIVCOMP_E_CANONICAL;
+    if (!f->canonical(at, rows)) return PRIVCOMP_E_CANONICAL;
 
     uint64_t *const weights = scratch, *const work = weights + rows * m, *const prepared = work + 3 * m;
     uint64_t *const tile = prepared + FIELD_PREPARED * m;
     const size_t stride = tile_stride(d);
     lagrange(f, weights, at, rows, points, m, work);
-    for (size_t from = 0; from < d; from += TILE) {
+    int canonical = 1;
+    for (size_t from = 0; from < d && canonical; from += TILE) {
         const size_t width = tile_width(d - from);
-        for (size_t k = 0; k < m; k++) memcpy(tile + k * stride, shares + k * d + from, 8 * width);
-        multiply(f, out + from, d, rows, weights, m, tile, stride, width, prepared);
+        for (size_t k = 0; k < m; k++) {
+            memcpy(tile + k * stride, shares + k * d + from, 8 * width);
+            canonical &= f->canonical(tile + k * stride, width);
+        }
+        if (canonical) multiply(f, out + from, d, rows, weights, m, tile, stride, width, prepared);
     }
     privcomp_wipe((uint8_t *)tile, 8 * m * stride);
+    if (!canonical) {
+        memset(out, 0, 8 * rows * d);
+        return PRIVCOMP_E_CANONICAL;
+    }
     return PRIVCOMP_OK;
 }
 

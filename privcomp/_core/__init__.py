@@ -16,6 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from privcomp._core._buffers import as_bytes, check_array, check_disjoint, check_int, pointer
+from privcomp._core._fields import (
+    GOLDILOCKS,
+    GOLDILOCKS_P,
+    M61,
+    M61_P,
+    SHAMIR_MAX_POINTS,
+    field_add,
+    field_axpy,
+    field_dot,
+    field_inv,
+    field_mul,
+    field_neg,
+    field_sub,
+    lagrange_weights,
+    shamir_combine,
+    shamir_interpolate,
+    shamir_share,
+)
 from privcomp._core._privcomp import ffi, lib
 from privcomp.errors import BufferTypeError, CodecError, LocalError, ParameterError
 from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array
@@ -23,18 +41,34 @@ from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array
 __all__ = [
     "AES128_CTR",
     "CHACHA20",
+    "GOLDILOCKS",
+    "GOLDILOCKS_P",
+    "M61",
+    "M61_P",
     "SEED_BYTES",
+    "SHAMIR_MAX_POINTS",
     "Drbg",
     "available_levels",
     "center",
+    "field_add",
+    "field_axpy",
+    "field_dot",
+    "field_inv",
+    "field_mul",
+    "field_neg",
+    "field_sub",
     "force_level",
     "keystream",
+    "lagrange_weights",
     "lanes_add",
     "lanes_mask",
     "level",
     "mask_add",
     "pack",
     "ring_axpy",
+    "shamir_combine",
+    "shamir_interpolate",
+    "shamir_share",
     "unpack",
     "unpack_add",
     "wipe",
@@ -67,7 +101,7 @@ def available_levels() -> tuple[str, ...]:
 
 
 def force_level(name: str | None) -> None:
-    """Uses another level from now on, in every thread; None: the best one. For tests and measurements: results do not differ.
+    """Uses another level from now on, in every thread; None: the best one. Results do not differ, only the time.
 
     Args:
         name: one of `available_levels()`, or None.
@@ -111,8 +145,8 @@ def keystream(seed: bytes, length: int, *, offset: int = 0, cipher: int = AES128
     """Bytes offset .. offset + length - 1 of a seed's stream.
 
     Args:
-        seed: AES128_CTR: key (16) || first counter block (16, big endian, counts modulo 2^128). CHACHA20: key (32) || first
-            block number (8, little endian, counts modulo 2^64) || nonce (8).
+        seed: AES128_CTR: key (16) || first counter block (16, big endian, counts modulo 2^128).
+            CHACHA20: key (32) || first block number (8, little endian, counts modulo 2^64) || nonce (8).
         length: in bytes, at least 0.
         offset: in bytes; offset + length <= 2^62.
         cipher: AES128_CTR or CHACHA20.
@@ -183,8 +217,8 @@ def lanes_mask(
 ) -> None:
     """Adds the streams of many seeds to residues modulo one odd number (or subtracts them), in place.
 
-    Lane a of a seed is the little-endian number at bytes 64 (offset + a) .. + 63 of its keystream, modulo `modulus`: within
-    2^-256 of uniform.
+    Lane a of a seed is the little-endian number at bytes 64 (offset + a) .. + 63 of its keystream, modulo `modulus`:
+    within 2^-256 of uniform.
 
     Args:
         acc: u8 (n, 32), writable: little-endian residues below the modulus.
@@ -385,8 +419,8 @@ def unpack_add(acc: RingArray, data: Buffer, width: int) -> None:
 class Drbg:
     """Random bytes, many times faster than os.urandom; `random_bytes` fits every `rng` argument of this library.
 
-    ChaCha20 with fast key erasure: the state cannot tell what it gave before. Seeded by the operating system, and again after a
-    fork and every 2^20 calls. Threads may share one object. A copy of a whole virtual machine is not noticed.
+    ChaCha20 with fast key erasure: the state cannot tell what it gave before. Seeded by the operating system, and again
+    after a fork and every 2^20 calls. Threads may share one object. A copy of a whole virtual machine is not noticed.
 
     Source: Bernstein, "Fast-key-erasure random-number generators" (2017).
 

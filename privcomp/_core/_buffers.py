@@ -23,7 +23,7 @@ C_TYPES = {
 def check_array(
     name: str, array: object, dtypes: tuple[str, ...], shape: tuple[int | None, ...], *, write: bool = False
 ) -> None:
-    """Raises unless `array` is a C-contiguous, aligned, native ndarray of one of `dtypes` and `shape` (None: any length).
+    """Raises unless `array` is a C-contiguous, aligned ndarray of one of `dtypes` and of `shape` (None: any length).
 
     Raises:
         BufferTypeError: wrong type, dtype, number of dimensions, layout, or read-only where the core writes.
@@ -49,7 +49,7 @@ def check_array(
 
 
 def check_disjoint(name: str, output: npt.NDArray[Any], other_name: str, other: npt.NDArray[Any]) -> None:
-    """Raises BufferTypeError if the memory of an output overlaps that of an input (contiguous arrays: bounds decide)."""
+    """Raises BufferTypeError if an output overlaps an input in memory. Both are contiguous, so their bounds decide."""
     if np.may_share_memory(output, other):
         raise BufferTypeError(f"{name} and {other_name} overlap in memory; pass a copy of {other_name}")
 

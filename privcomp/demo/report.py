@@ -32,6 +32,7 @@ class RoundReport:
         seconds: wall-clock seconds.
         stages: stage -> wall-clock seconds.
         record: index of its record in the ledger.
+        lost: hospitals that fell silent at some stage; the sum still holds those that had uploaded by then.
     """
 
     purpose: str
@@ -47,6 +48,7 @@ class RoundReport:
     seconds: float
     stages: dict[str, float]
     record: int
+    lost: int = 0
 
     @property
     def within_bound(self) -> bool:
@@ -151,6 +153,7 @@ class Report:
             "single_site": _scores(self.single_site),
             "accuracy_per_round": list(self.curve),
             "survivors": [len(r.survivors) for r in self.round_reports],
+            "lost": [r.lost for r in self.round_reports],
             "purposes": [r.purpose for r in self.round_reports],
             "differences": [r.difference for r in self.round_reports],
             "quantisation_bounds": [r.quantisation_bound for r in self.round_reports],
@@ -193,8 +196,7 @@ class Report:
             names = [name[:12] for name in self.classes]
             rows = [[name, *map(str, row)] for name, row in zip(names, self.private.confusion, strict=True)]
             lines += [*_table(["true \\ predicted", *names], rows), ""]
-        asked = sum(r.clients for r in self.round_reports)
-        lost = asked - sum(len(r.survivors) for r in self.round_reports)
+        lost = sorted({r.lost for r in self.round_reports})
         counts = [len(r.survivors) for r in self.round_reports]
         facts = [
             ("secure sum - integer sum", f"{self.integer_difference} (largest difference, all {len(counts)} rounds)"),
@@ -206,7 +208,12 @@ class Report:
                 "every round in its own bound",
                 ("yes" if self.within_bounds else "NO") + (f", {self.clipped} entries clipped" if self.clipped else ""),
             ),
-            ("survivors per round", f"{' '.join(map(str, counts))} of {self.clients}; {100 * lost / asked:.1f} % lost"),
+            (
+                "hospitals lost per round",
+                f"{'-'.join(map(str, lost))} of {self.clients}, at random stages "
+                "(whoever had uploaded by then is in the sum)",
+            ),
+            ("survivors per round", f"{' '.join(map(str, counts))} of {self.clients}"),
             (
                 "bytes per hospital",
                 f"{self.bytes_per_client:,.0f} sent, {self.bytes_down_per_client:,.0f} received, over the whole run",

@@ -26,7 +26,7 @@ from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient, RoundServer, RoundSpec
-from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution
+from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution, Params, Segment
 from privcomp.simulation.loopback import Traffic, run_round
 
 __all__ = ["SecureFederation"]
@@ -73,10 +73,7 @@ class SecureFederation:
         ledger: Path | None = None,
         executor: Executor | None = None,
     ) -> None:
-        if not 0 <= dropout <= 0.9:
-            raise ParameterError(f"--dropout {dropout}: a fraction in 0..0.9 is needed")
-        if adversary not in _STAGES:
-            raise ParameterError(f"--adversary {adversary!r}: allowed are {MALICIOUS!r} and {SEMI_HONEST!r}")
+        self.check(clients, dropout=dropout, protocol=protocol, adversary=adversary)
         self._seed = seed
         self._lost = math.ceil(dropout * clients)
         self._options: dict[str, Any] = {"protocol": protocol, "adversary": adversary, "hybrid": hybrid}
@@ -84,7 +81,6 @@ class SecureFederation:
         self.roster = Roster.of({party: identity.public for party, identity in identities.items()})
         self._policy = Policy(adversary=adversary)
         self._corrupt = self._policy.corrupt_for(adversary, clients)
-        self._check_losses(clients)
         self.ledger = Ledger(ledger, Identity.generate())
         policy = Policy(adversary=adversary, roster_hash=self.roster.hash, ledger_key=self.ledger.public)
         self._clients = {
@@ -95,20 +91,30 @@ class SecureFederation:
         self._session = sha256(b"privcomp-demo" + self.ledger.public).digest()
         self._executor = executor or ThreadPoolExecutor()
 
-    def _check_losses(self, clients: int) -> None:
-        """Losses that a round survives whichever stages they hit: then nobody runs into an abort by bad luck."""
+    @staticmethod
+    def check(clients: int, *, dropout: float, protocol: str, adversary: str) -> None:
+        """Refuse what cannot work before anything is written.
+
+        The losses must be such that a round survives them whichever stages they hit: then no run aborts by bad luck.
+
+        Raises:
+            ParameterError: a value is out of range, or the losses are too many.
+        """
+        if not 0 <= dropout <= 0.9:
+            raise ParameterError(f"--dropout {dropout}: a fraction in 0..0.9 is needed")
+        if adversary not in _STAGES:
+            raise ParameterError(f"--adversary {adversary!r}: allowed are {MALICIOUS!r} and {SEMI_HONEST!r}")
         if clients < 3:
             raise ParameterError(f"--clients {clients}: secure aggregation needs at least 3")
-        c, least = self._corrupt, self._policy.honest_survivors_min
-        if self._options["adversary"] == MALICIOUS:
-            allowed = -(-(clients - c) // 2) - 2
-        else:
-            allowed = clients - (clients + 1) // 2 - 1
+        policy, lost = Policy(adversary=adversary), math.ceil(dropout * clients)
+        c, least = policy.corrupt_for(adversary, clients), policy.honest_survivors_min
+        Params(protocol, adversary, (Segment.ring(8, 1),), c, clients)
+        allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
         allowed = min(allowed, clients - c - least)
-        if self._lost > allowed:
+        if lost > allowed:
             raise ParameterError(
-                f"{self._lost} of {clients} hospitals would be lost in every round; with c = {c} corrupt clients to "
-                f"withstand ({self._options['adversary']}), at most {max(allowed, 0)} may be: "
+                f"{lost} of {clients} hospitals would be lost in every round; with c = {c} corrupt clients to "
+                f"withstand ({adversary}), at most {max(allowed, 0)} may be: "
                 + ("use more --clients, or --adversary semi_honest" if allowed < 1 else "lower --dropout")
             )
 
@@ -147,10 +153,8 @@ class SecureFederation:
         def update_of(party: bytes) -> Callable[[bytes, FixedPoint], tuple[NDArray[np.float64], int]]:
             return lambda _model, _encoding: updates(places[party])
 
-        traffic = Traffic()
-        result = run_round(
-            server, self._clients, update_of, losses=self._losses(number), heads=self._heads, traffic=traffic
-        )
+        traffic, losses = Traffic(), self._losses(number)
+        result = run_round(server, self._clients, update_of, losses=losses, heads=self._heads, traffic=traffic)
         reference = np.zeros(encoding.length, dtype=np.int64)
         for party in result.aggregate.survivors:
             encoded = self._clients[party].encoded
@@ -165,6 +169,7 @@ class SecureFederation:
             bytes_down={places[party]: count for party, count in traffic.bytes_down.items()},
             seconds=traffic.seconds,
             record=number,
+            lost=tuple(sorted(places[party] for party in losses)),
         )
 
 

@@ -49,6 +49,7 @@ class SecureResult:
         bytes_down: hospital -> bytes that it received.
         seconds: stage -> wall-clock seconds.
         record: index of the round's record in the ledger.
+        lost: hospitals that fell silent at some stage; one that did so after its upload is a survivor all the same.
     """
 
     survivors: tuple[int, ...]
@@ -59,6 +60,7 @@ class SecureResult:
     bytes_down: Mapping[int, int]
     seconds: Mapping[str, float]
     record: int
+    lost: tuple[int, ...] = ()
 
 
 class SecureSum(Protocol):
@@ -228,6 +230,7 @@ class _Run:
                 seconds=seconds,
                 stages=dict(result.seconds),
                 record=result.record,
+                lost=len(result.lost),
             )
         )
         return result, plain

@@ -27,7 +27,7 @@ class RoundAnnouncement(Message):
         ("headers", Seq(Nested(Header), 1 << 20)),
         ("announce", Blob(1 << 17)),
     )
-    EXPANSION: ClassVar[int] = 4
+    EXPANSION: ClassVar[int] = 8
     ledger_key: bytes
     headers: tuple[Header, ...]
     announce: bytes

@@ -31,11 +31,9 @@ from privcomp.errors import (
 from privcomp.journal import Entry, Journal
 from privcomp.keys import Identity, Roster
 from privcomp.policy import Policy
-from privcomp.secagg import graph
 from privcomp.secagg.context import (
     KIND_B,
     KIND_ROOT,
-    NO_ROSTER,
     SERVER,
     Directory,
     RootKeys,
@@ -74,7 +72,8 @@ from privcomp.secagg.messages import (
     UploadEnd,
     bitmap,
 )
-from privcomp.secagg.params import MALICIOUS, SEMI_HONEST
+from privcomp.secagg.params import MALICIOUS
+from privcomp.secagg.rules import Rules
 from privcomp.sharing.shamir import share_many
 
 __all__ = ["Advertised", "Client", "ClientState", "Contribution", "Finished", "Masked", "Shared", "Signed"]
@@ -258,6 +257,7 @@ class Client:
         self._identity = identity
         self._journal = journal
         self._rng = rng
+        self._rules = Rules(policy, roster, journal)
         if journal.identity != identity.public:
             raise ParameterError("the journal belongs to another identity; create journal and identity together")
         if roster is not None and (id not in roster or roster.public(id) != identity.public):
@@ -352,11 +352,14 @@ class Client:
             raise RemoteError(SERVER, "advertise", "expected the announcement of a round")
         with self._journal.locked():
             context = self._context(message)
-            self._check_policy(context)
+            self._rules.announcement(context)
             for entry in self._journal.of_round(message.session, message.round):
                 if entry.round_digest != context.digest:
                     raise JournalError("this session and round number was announced with other parameters before")
-            self._rule6(context)
+            self._rules.model(context)
+            self._journal.secrets(
+                context.digest
+            )  # JournalError where the journal alone was rolled back to before this round
             channel, root, b = self._rng(32), self._rng(32), self._rng(32)
             kem_seed = self._rng(64) if context.params.hybrid else b""
             mask = root_keys(context, root)
@@ -383,73 +386,6 @@ class Client:
         except CodecError as error:
             raise PolicyError(f"the announced parameters are refused: {error.message}") from None
 
-    def _check_policy(self, context: RoundContext) -> None:
-        a, p, policy = context.announce, context.params, self.policy
-        policy.require(p.protocol in policy.protocols, f"protocol {p.protocol!r}", f"{policy.protocols}")
-        policy.require(
-            p.adversary == MALICIOUS or policy.adversary == SEMI_HONEST,
-            f"a session that trusts the server ({p.adversary})",
-            policy.adversary,
-        )
-        policy.require(
-            self.roster is not None or p.adversary == SEMI_HONEST,
-            "a malicious-server session without a roster",
-            "semi_honest, or give this client a roster",
-        )
-        expected = self.roster.hash if self.roster is not None else NO_ROSTER
-        policy.require(a.roster_hash == expected, "another roster", "the roster that this client holds")
-        policy.require(a.purpose in policy.purposes, f"purpose {a.purpose!r}", f"{policy.purposes}")
-        policy.require(p.cipher in policy.ciphers, f"cipher {p.cipher}", f"{policy.ciphers}")
-        policy.require(p.hybrid or not policy.require_hybrid, "X25519 alone", "the hybrid with ML-KEM-768")
-        policy.require(
-            policy.clients_min <= p.clients <= policy.clients_max,
-            f"up to {p.clients} clients",
-            f"{policy.clients_min}..{policy.clients_max}",
-        )
-        policy.require(
-            sum(s.length for s in p.segments) <= policy.entries_max, "a longer vector", f"{policy.entries_max} entries"
-        )
-        policy.require(
-            p.attachment_bytes <= policy.attachment_max, "a larger attachment", f"{policy.attachment_max} bytes"
-        )
-        c, least = self._corrupt(context), self.policy.threshold_min
-        policy.require(p.corrupt >= c, f"c = {p.corrupt} corrupt clients", f"at least {c} of the roster")
-        policy.require(not p.threshold or p.threshold >= least, f"threshold {p.threshold}", f"at least {least}")
-        if p.gamma_ppm < policy.gamma_ppm and p.protocol != "bonawitz":
-            raise PolicyError(
-                f"a sparse graph for gamma = {p.gamma_ppm / 1e6}; allowed: {policy.gamma_ppm / 1e6} or more"
-            )
-
-    def _corrupt(self, context: RoundContext) -> int:
-        """c: the larger of policy and params, out of the whole roster."""
-        p = context.params
-        size = len(self.roster) if self.roster is not None else p.clients
-        return max(p.corrupt, self.policy.corrupt_for(p.adversary, size))
-
-    def _rule6(self, context: RoundContext, *, answering: bool = False) -> None:
-        """Rule 6: per model hash, in whatever session or purpose, at most one answered U (plus granted reentries).
-
-        Round numbers grow per model; masking in a newer round closes the older ones for ever; after an answer nothing
-        is masked any more. Otherwise S and S minus {i} on the same model give away i.
-        """
-        a = context.announce
-        others = [e for e in self._journal.of_model(a.model_hash) if e.round_digest != context.digest]
-        if any(e.protocol != context.params.protocol and e.protocol == "oneshot" for e in others):
-            raise JournalError("this model was used in a one-shot round: it is closed for interactive rounds")
-        newest = max((e.round for e in others if e.stage == MASK), default=-1)
-        if a.round <= newest:
-            raise JournalError(
-                f"round {a.round} on a model on which this client masked in round {newest}: older rounds are closed; "
-                "announce a newer round"
-            )
-        answered = sum(e.stage == UNMASK for e in others)
-        if answered > self.policy.reentries(a.purpose):
-            what = "answer" if answering else "mask"
-            raise JournalError(
-                f"this client answered {answered} round(s) on this very model: it will not {what} again, because a "
-                "second sum of identical updates isolates clients (policy: same_model_reentries)"
-            )
-
     # ---- stage 1 ----
 
     def share(self, state: Advertised, key_list: bytes) -> tuple[Shared, Iterable[bytes]]:
@@ -467,7 +403,7 @@ class Client:
             context, s = state.context, state._secrets
             own = Advertise.from_bytes(s.advertise, max_bytes=1 << 13)
             directory = Directory.from_key_list(context, request, own, self.roster)
-            self._rule2(directory)
+            self._rules.thresholds(directory)
             me = directory.place[self.id]
             mine = _Own.of(directory, s, me)
             holders = sorted(directory.neighbours(me))
@@ -485,24 +421,6 @@ class Client:
             following = Shared(context, secrets)
             following.__dict__["_directory"] = directory
             return following, out
-
-    def _rule2(self, directory: Directory) -> None:
-        """Rule 2: n is what the key list says; t and q are recomputed for this node's own c, gamma and delta."""
-        policy, context, t = self.policy, directory.context, directory.thresholds
-        n, c = directory.n, self._corrupt(context)
-        policy.require(policy.clients_min <= n <= policy.clients_max, f"{n} clients", f"at least {policy.clients_min}")
-        policy.require(
-            t.threshold >= policy.threshold_min, f"threshold {t.threshold}", f"at least {policy.threshold_min}"
-        )
-        if not t.complete:
-            fits = graph.sparse_conditions(n, t.neighbours, t.threshold, policy.gamma_ppm, policy.delta_ppm)
-            policy.require(fits, f"k = {t.neighbours}, t = {t.threshold} for n = {n}", "this policy's gamma and delta")
-        elif context.params.adversary == MALICIOUS:
-            policy.require(2 * t.threshold > n + c, f"t = {t.threshold} of {n}", f"2t > n + c with c = {c}")
-        else:
-            policy.require(
-                t.threshold > c and 2 * t.threshold >= n, f"t = {t.threshold} of {n}", f"t > c = {c} and t >= n/2"
-            )
 
     def _bundle(self, own: _Own, j: int, b_share: bytes, root_share: bytes) -> Bundle:
         directory, me = own.directory, own.place
@@ -575,7 +493,7 @@ class Client:
                 raise RemoteError(SERVER, "mask", "the bundles are not exactly those of this client's neighbours in U2")
             mine = _Own.of(directory, s, me)
             opened = [self._open(mine, bundle) for bundle in message.bundles]
-            self._rule6(context)
+            self._rules.model(context)
             contribution = update(message.model) if callable(update) else update
             _check_contribution(context, contribution)
             secrets_by_peer = [
@@ -684,7 +602,7 @@ class Client:
             context, s, directory = state.context, state._secrets, state.directory
             if context.params.adversary != MALICIOUS:
                 raise RemoteError(SERVER, "consistency", "there is no consistency stage in a semi-honest session")
-            self._rule4(state, message.round_digest, message.u, "consistency")
+            self._survivors(state, message, "consistency")
             body = directory.u_digest(s.u2, message.u)
             signature = sign(self._identity, "consistency", context, directory.hash, body)
             data = ConsistencySignature(context.digest, self.id, signature).to_bytes()
@@ -694,38 +612,6 @@ class Client:
             following = Signed(context, secrets)
             following.__dict__["_directory"] = directory
             return following, out
-
-    def _rule4(self, state: _Listed, round_digest: bytes, u_bits: bytes, stage: str) -> frozenset[int]:
-        """Rule 4 without its quorum: own input sent, own id in U, U inside U2, |N(i) & U| >= t, honest survivors."""
-        context, s, directory = state.context, state._secrets, state.directory
-        if round_digest != context.digest:
-            raise RemoteError(SERVER, stage, "the request belongs to another round")
-        if self._journal.find(context.digest, MASK) is None:
-            raise StateError("this client has not sent its masked input in this round")
-        u, u2 = directory.members(u_bits, stage), directory.members(s.u2, stage)
-        me, t, c = directory.place[self.id], directory.thresholds.threshold, self._corrupt(context)
-        if me not in u:
-            raise RemoteError(SERVER, stage, "this client is not among the survivors: nothing of its peers is revealed")
-        if not u <= u2:
-            raise RemoteError(SERVER, stage, "the survivors are not a subset of U2")
-        near = len(directory.neighbours(me) & u)
-        if near < t:
-            raise RemoteError(
-                SERVER, stage, f"{near} neighbours survive, {t} are needed: their absence would open this client"
-            )
-        least = max(self.policy.honest_survivors_min, context.params.honest_survivors)
-        self.policy.require(
-            len(u) - c >= least,
-            f"{len(u)} survivors with c = {c}",
-            f"at least {least} honest survivors ({least + c} in all)",
-        )
-        if not directory.thresholds.complete:
-            k, gamma = directory.thresholds.neighbours, max(self.policy.gamma_ppm, context.params.gamma_ppm)
-            if graph.window_cut_probability(directory.cycle, k, u, gamma) > 2.0**-40:
-                raise RemoteError(
-                    SERVER, stage, "the survivors leave gaps in the ring: the sum could fall into two parts"
-                )
-        return u
 
     # ---- stage 4 ----
 
@@ -742,14 +628,14 @@ class Client:
         with self._journal.locked():
             state._spend()
             context, s, directory = state.context, state._secrets, state.directory
-            u = self._rule4(state, message.round_digest, message.u, "unmask")
+            u = self._survivors(state, message, "unmask")
             if s.signed and s.signed != message.u:
                 raise RemoteError(SERVER, "unmask", "this client signed another survivor set in this round")
             if context.params.adversary == MALICIOUS:
-                self._check_quorum(directory, s.u2, message)
+                self._rules.quorum(directory, s.u2, message)
             elif message.quorum:
                 raise RemoteError(SERVER, "unmask", "signatures in a semi-honest session, which has none")
-            self._rule6(context, answering=True)
+            self._rules.model(context, answering=True)
             me = directory.place[self.id]
             released = []
             # Rule 5: one kind of share per peer, and one answer per round: the journal sees to that.
@@ -767,26 +653,16 @@ class Client:
             self._journal.erase(context.digest)
             return Finished(context, _evolve(s, channel=bytes(32), root=bytes(32), b=bytes(32), held=(), pairs=())), out
 
-    def _check_quorum(self, directory: Directory, u2: bytes, message: UnmaskRequest) -> None:
-        """Signatures of q distinct identities of U1 over exactly this (U2, U), 2q > |U1| + c."""
-        need = (directory.n + self._corrupt(directory.context)) // 2 + 1
-        body, last, good = directory.u_digest(u2, message.u), -1, 0
-        for entry in message.quorum:
-            if entry.signer <= last or entry.signer >= directory.n:
-                raise RemoteError(SERVER, "unmask", "the quorum's signers are not ascending places of the key list")
-            last = entry.signer
-            public = directory.entries[entry.signer].identity
-            if not signed_by(public, entry.signature, "consistency", directory.context, directory.hash, body):
-                raise RemoteError(
-                    SERVER,
-                    "unmask",
-                    f"the signature of {directory.ids[entry.signer]!r} over the survivors does not verify",
-                )
-            good += 1
-        if good < need:
-            raise RemoteError(SERVER, "unmask", f"{good} signatures over the survivors, {need} are needed")
-
     # ---- helpers ----
+
+    def _survivors(
+        self, state: Masked | Signed, message: ConsistencyRequest | UnmaskRequest, stage: str
+    ) -> frozenset[int]:
+        """U of a request of stage 3 or 4, after rule 4."""
+        if message.round_digest != state.context.digest:
+            raise RemoteError(SERVER, stage, "the request belongs to another round")
+        directory = state.directory
+        return self._rules.survivors(directory, directory.place[self.id], state._secrets.u2, message.u, stage)
 
     def _signed(self, message: Any, stage: str, context: RoundContext, list_hash: bytes) -> Any:
         """The message with its signature filled in."""

@@ -148,6 +148,7 @@ class KeyList(Message):
         ("leaves", Seq(Nested(Leaf), MAX_CLIENTS)),
         ("entries", Seq(Blob(1 << 13), MAX_CLIENTS)),
     )
+    EXPANSION: ClassVar[int] = 8  # a leaf of 40 bytes becomes three Python objects
     round_digest: bytes
     leaves: tuple[Leaf, ...]
     entries: tuple[bytes, ...]

@@ -97,7 +97,9 @@ class Network:
 
     def _arrive(self, packet: Packet) -> None:
         what = ("deliver" if packet.intact else "deliver damaged") + (" again" if packet.replayed else "")
-        self.trace.add(self.now, packet.source, packet.target, packet.data, what)
+        # What damage does to random ciphertexts is random itself: then the trace holds what was sent.
+        seen = packet.sent if self.trace.hybrid else packet.data
+        self.trace.add(self.now, packet.source, packet.target, seen, what)
         self._parties[packet.target](packet)
 
     def run(self, finished: Callable[[], bool]) -> None:

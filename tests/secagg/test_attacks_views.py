@@ -20,16 +20,8 @@ from tests.secagg.harness import OTHER_PURPOSE, SESSION, Round, World, decode, e
 
 
 def sparse_world(n: int = 60) -> World:
-    """A semi-honest session on a real ring (k = 20 of 60)."""
-    return World(
-        n,
-        protocol=SECAGGPLUS,
-        adversary=SEMI_HONEST,
-        policy=Policy(adversary=SEMI_HONEST, corrupt=0, gamma_ppm=20_000),
-        gamma_ppm=20_000,
-        delta_ppm=20_000,
-        segments=(Segment.ring(16, 3),),
-    )
+    """A semi-honest session on a real ring: k = 14 neighbours of 59, t = 4."""
+    return World(n, protocol=SECAGGPLUS, adversary=SEMI_HONEST, segments=(Segment.ring(16, 3),))
 
 
 # ---- 2: split views of the survivors ----
@@ -110,7 +102,7 @@ def test_attack_05_neighbours_follow_from_the_hash_of_all_keys() -> None:
     round = world.round().run_to("share")
     directory, victim = round.server.directory, world[0]
     k = directory.thresholds.neighbours
-    assert k < 59
+    assert k == 14
     honest = decode(round.request(0))
     near = directory.neighbours(directory.place[victim.id])
     assert len(honest.entries) == len(near) + 1 == k + 1

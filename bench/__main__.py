@@ -1,0 +1,108 @@
+"""`python -m bench`: rows beside their peers. See bench/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before NumPy is loaded: single-threaded on both sides
+
+from bench.harness import Mismatch, Row, measure
+from bench.rows import ROWS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the rows that were asked for.
+
+    Returns:
+        0; 1 where a comparison failed or, with --check, a target was missed; 2 for wrong usage.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Rows beside their peers; see bench/README.md.")
+    parser.add_argument("--list", action="store_true", help="print the ids and what they compare")
+    parser.add_argument("--only", metavar="ID[,ID]", help="only these rows")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, nothing else on standard output")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, for a first look and for tests")
+    parser.add_argument("--repeats", type=int, metavar="N", help="timed runs of each side, instead of the rows' own")
+    parser.add_argument("--check", action="store_true", help="exit 1 and name the targets that were missed")
+    options = parser.parse_args(arguments)
+    if options.check and options.quick:
+        parser.error("targets are for the full sizes: --check does not go with --quick")
+    if options.repeats is not None and options.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    if options.list:
+        for row in ROWS.values():
+            print(f"{row.id:28} {row.title}")
+        return 0
+    wanted = options.only.split(",") if options.only else list(ROWS)
+    if unknown := [name for name in wanted if name not in ROWS]:
+        parser.error(f"unknown: {', '.join(unknown)}; `python -m bench --list` prints the ids")
+    failed, missed = [], []
+    if not options.json:
+        print(_HEAD)
+    for name in wanted:
+        try:
+            found = measure(ROWS[name], quick=options.quick, repeats=options.repeats)
+        except Mismatch as error:
+            failed.append(name)
+            print(f"{name}: the two sides did not compute the same thing: {error}", file=sys.stderr)
+            continue
+        missed += _missed(ROWS[name], found)
+        print(json.dumps(found, ensure_ascii=False) if options.json else _line(ROWS[name], found, options.quick), flush=True)
+    if options.check:
+        for text in missed:
+            print("target missed: " + text, file=sys.stderr)
+    return 1 if failed or (options.check and missed) else 0
+
+
+_HEAD = f"{'row':28} {'ours':>10} {'(min .. max)':>23} {'peer':>10} {'ratio':>9}  peer, further figures, targets"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}" if value * factor < 1000 else f"{value * factor:.0f} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def _line(row: Row, found: dict[str, Any], quick: bool) -> str:
+    low, high = found["spread"]
+    ratio = f"{found['ratio']:.3g} x" if found["ratio"] is not None else "-"
+    text = (
+        f"{row.id:28} {_seconds(found['ours_s']):>10} {_seconds(low) + ' .. ' + _seconds(high):>23} "
+        f"{_seconds(found['peer_s']):>10} {ratio:>9}  {found['peer']}"
+    )
+    details = []
+    for name in ("client_s", "server_s"):
+        if name in found:
+            details.append(f"{name} {_seconds(found[name])}")
+    for name in ("bytes_up", "bytes_down", "peer_bytes_up"):
+        if name in found:
+            details.append(f"{name} {found[name]:,.0f}")
+    if "peak_mb" in found:
+        details.append(f"peak {found['peak_mb']:.1f} MB")
+    details += [f"{name} {value:.4g}" for name, value in found["params"].items() if isinstance(value, float)]
+    if not quick:
+        details += [f"[{target}: {'met' if target.met(found) else 'MISSED'}]" for target in _applying(row, found)]
+    return text + "".join(f"\n{'':31}{detail}" for detail in details)
+
+
+def _applying(row: Row, found: dict[str, Any]) -> list[Any]:
+    return [target for target in row.targets if target.applies(found["env"]["level"])]
+
+
+def _missed(row: Row, found: dict[str, Any]) -> list[str]:
+    return [
+        f"{row.id}: {target}, measured {'nothing' if target.seen(found) is None else f'{target.seen(found):.4g}'}"
+        for target in _applying(row, found)
+        if not target.met(found)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""All rows by id, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from bench.harness import Row
+from bench.rows_core import CORE_ROWS
+from bench.rows_secagg import SECAGG_ROWS
+
+__all__ = ["ROWS"]
+
+ROWS: dict[str, Row] = {row.id: row for row in (*SECAGG_ROWS, *CORE_ROWS)}
