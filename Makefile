@@ -52,7 +52,7 @@ notebooks: $(VENV)/.built $(VENV)/.test ## run the notebooks from top to bottom
 
 bench: $(VENV)/.built $(VENV)/.bench ## measure kernels, then protocols beside their peers; ARGS="--only ID" picks rows
 	@mkdir -p build
-	$(BIN)/python -m pytest bench -p no:xdist --benchmark-only --benchmark-json=build/bench.json $(PYTEST_ARGS)
+	$(if $(wildcard bench/test_*.py),$(BIN)/python -m pytest bench -p no:xdist --benchmark-only --benchmark-json=build/bench.json $(PYTEST_ARGS))
 	$(BIN)/python -m bench $(ARGS)
 
 bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer that it is compared with

@@ -11,7 +11,7 @@ from typing import Any
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before NumPy is loaded: single-threaded on both sides
 
-from bench.harness import Mismatch, Row, measure
+from bench.harness import Mismatch, Row, Target, measure
 from bench.rows import ROWS
 
 
@@ -88,18 +88,18 @@ def _line(row: Row, found: dict[str, Any], quick: bool) -> str:
         details.append(f"peak {found['peak_mb']:.1f} MB")
     details += [f"{name} {value:.4g}" for name, value in found["params"].items() if isinstance(value, float)]
     if not quick:
-        details += [f"[{target}: {'met' if target.met(found) else 'MISSED'}]" for target in _applying(row, found)]
+        details += [f"[{target}: {'met' if target.met(found) else 'MISSED'}]" for target in _applying(row)]
     return text + "".join(f"\n{'':31}{detail}" for detail in details)
 
 
-def _applying(row: Row, found: dict[str, Any]) -> list[Any]:
-    return [target for target in row.targets if target.applies(found["env"]["level"])]
+def _applying(row: Row) -> list[Target]:
+    return [target for target in row.targets if target.applies()]
 
 
 def _missed(row: Row, found: dict[str, Any]) -> list[str]:
     return [
         f"{row.id}: {target}, measured {'nothing' if target.seen(found) is None else f'{target.seen(found):.4g}'}"
-        for target in _applying(row, found)
+        for target in _applying(row)
         if not target.met(found)
     ]
 

@@ -80,7 +80,7 @@ class Target:
     Attributes:
         value: a field of the row, or "params.NAME".
         at_least, at_most: the bound; exactly one of them.
-        levels: dispatch levels at which it applies; empty: all.
+        levels: it applies where this is the machine's best dispatch level; empty: everywhere.
     """
 
     value: str
@@ -88,8 +88,8 @@ class Target:
     at_most: float | None = None
     levels: tuple[str, ...] = ()
 
-    def applies(self, level: str) -> bool:
-        return not self.levels or level in self.levels
+    def applies(self) -> bool:
+        return not self.levels or _core.available_levels()[-1] in self.levels
 
     def met(self, row: Mapping[str, Any]) -> bool:
         """Whether a measured row keeps the bound; a value that was not measured does not."""
@@ -118,7 +118,7 @@ class Peer:
         run: the work, or None where it is not installed.
         scale: what its seconds are multiplied by, where it runs on a smaller size (params say so).
         report: further fields from its result.
-        repeats: at most this many timed runs, for very slow peers.
+        repeats: at most this many timed runs, for very slow peers; 1: the run that is checked is the one that counts.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Case:
         params: what the row states about itself.
         before: run before each of our runs, outside the timed part.
         report: further fields, from the result of our median run and its seconds; "params" among them is merged.
-        repeats: timed runs of each side.
+        repeats: timed runs of each side; 1: the run that is checked is the one that counts.
         level: dispatch level forced for our side.
     """
 
@@ -231,29 +231,27 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
     """
     case = row.build(quick, True)
     times = repeats or (min(case.repeats, 3) if quick else case.repeats)
-    runs: list[tuple[float, Any]] = []
-    peer_runs: list[float] = []
     extra: dict[str, Any] = {}
-    if case.repeats == 1:
-        # A row that takes a minute is not run twice only to be warm: its one run is checked and counted.
-        runs.append(_ours(case))
-        result, peer_result = runs[0][1], case.peer.run() if case.peer.run else None
-    else:
-        result, peer_result = _ours(case)[1], case.peer.run() if case.peer.run else None
-    case.check(result, peer_result)
+    # The first run of each side is checked, and not counted unless it is the only one: it may have been the slower for it.
+    first = _ours(case)
+    peer_first = _timed(case.peer.run) if case.peer.run else (None, None)
+    case.check(first[1], peer_first[1])
     if case.peer.report is not None and case.peer.run is not None:
-        extra.update(case.peer.report(peer_result))
-    del result, peer_result
-    for turn in range(times):
+        extra.update(case.peer.report(peer_first[1]))
+    runs = [first] if times == 1 else []
+    peer_times = min(times if case.repeats > 1 else case.peer.repeats, case.peer.repeats)
+    peer_runs = [peer_first[0]] if peer_times == 1 and peer_first[0] is not None else []
+    del first, peer_first
+    for _ in range(max(times, peer_times)):
         if len(runs) < times:
-            runs.append(_ours(case))
-            # Only the seconds are needed, and the result of the median run; what is large must not pile up.
-            if case.report is None:
-                runs[-1] = (runs[-1][0], None)
-        if case.peer.run is not None and turn < case.peer.repeats:
+            seconds, result = _ours(case)
+            # What is large must not pile up where nobody asks for it.
+            runs.append((seconds, result if case.report is not None else None))
+            del result
+        if case.peer.run is not None and len(peer_runs) < peer_times:
             peer_runs.append(_timed(case.peer.run)[0])
-    seconds = sorted(s for s, _ in runs)
-    ours_s = statistics.median(seconds)
+    ours_runs = sorted(s for s, _ in runs)
+    ours_s = statistics.median(ours_runs)
     peer_s = statistics.median(peer_runs) * case.peer.scale if peer_runs else None
     params = dict(case.params)
     if case.report is not None:
@@ -272,7 +270,7 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
         "peer_s": peer_s,
         "peer": case.peer.name,
         "ratio": peer_s / ours_s if peer_s is not None else None,
-        "spread": [seconds[0], seconds[-1]],
+        "spread": [ours_runs[0], ours_runs[-1]],
         "params": params,
         "env": environment(case.level),
         **extra,

@@ -283,7 +283,7 @@ def _server(quick: bool, peers: bool) -> Case:
     if fl is not None:
         alive = [i for i in range(n) if ids[i] not in lost]
         state = _flower_round(fl, n, alive, [vectors[ids[i]] for i in alive], threshold)
-        side = Peer(fl.name + " SecAggPlusWorkflow, unmasking", lambda: _flower_unmask(fl, state), repeats=3)
+        side = Peer(fl.name + " SecAggPlusWorkflow, unmasking", lambda: _flower_unmask(fl, state), repeats=1)
     return Case(
         server.result,
         side,

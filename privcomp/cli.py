@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(report.json())
         return 0
-    print(report.text())
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
     print(
         f"\ncheck it: {_program()} audit {_quoted(folder / 'ledger')} --key {secure.ledger.public.hex()} "
         f"--roster {_quoted(folder / 'roster')} --heads {_quoted(folder / 'heads')}"

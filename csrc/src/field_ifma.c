@@ -194,7 +194,7 @@ IFMA static int any_lane(__m512i count)
         __m512i bad = all8(0); \
         size_t i = 0; \
         for (; i + LANES <= n; i += LANES) bad = count_not_below(bad, load8(a + i), prime); \
-        return !any_lane(bad) & portable.canonical(a + i, n - i); \
+        return !any_lane(bad) && portable.canonical(a + i, n - i); \
     }
 
 #define DEFINE_SAMPLE(name, portable, prime, bits) \

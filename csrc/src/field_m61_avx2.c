@@ -170,7 +170,7 @@ AVX2 static int canonical_avx2(const uint64_t *a, size_t n)
     }
     int bad = !_mm256_testz_si256(bits, all4(~M61_P));
     FIELD_DECLASSIFY(bad);
-    return !bad & pc_m61_portable.canonical(a + i, n - i);
+    return !bad && pc_m61_portable.canonical(a + i, n - i);
 }
 
 AVX2 static int sample_avx2(uint64_t *v, size_t n)
@@ -184,7 +184,7 @@ AVX2 static int sample_avx2(uint64_t *v, size_t n)
     }
     int any = !_mm256_testz_si256(bad, bad);
     FIELD_DECLASSIFY(any);
-    return any | pc_m61_portable.sample(v + i, n - i);
+    return pc_m61_portable.sample(v + i, n - i) || any;
 }
 
 void pc_m61_use_avx2(struct field *f)

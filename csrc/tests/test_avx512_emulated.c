@@ -86,6 +86,12 @@ EMULATED static inline e512 e_lanes(e512 a, e512 b, int choice)
 #define _mm512_unpackhi_epi64 e_hi64
 #define _mm512_shuffle_i32x4 e_lanes
 
+/* Registers are memory here: unrolling and inlining would only keep the compiler busy. */
+#undef PC_UNROLL
+#define PC_UNROLL
+#undef PC_INLINE
+#define PC_INLINE static
+
 static pc_kernel_fn emulated_aes, emulated_chacha;
 
 #define PC_W 512

@@ -166,8 +166,8 @@ class Report:
         """`to_json` as one line of text."""
         return json.dumps(self.to_json(), allow_nan=False)
 
-    def text(self) -> str:
-        """The report for a terminal, at most 100 columns."""
+    def text(self, width: int = 100) -> str:
+        """The report for a terminal of `width` columns (at least 72, or tables are wider)."""
         named = [
             ("private (this run)", self.private),
             ("plain federated averaging", self.plain),
@@ -184,9 +184,8 @@ class Report:
         skew = "" if self.skew is None else f", label skew {self.skew:g}"
         lines = [
             "",
-            f"{self.data}: {self.clients} hospitals with {self.train_rows} rows{skew}, {self.test_rows} rows held out; "
-            f"{self.rounds} training rounds, seed {self.seed}",
-            f"{self.protocol}, adversary: {self.adversary}",
+            f"{self.data}: {self.clients} hospitals with {self.train_rows} rows{skew}, {self.test_rows} rows held out",
+            f"{self.protocol}, adversary: {self.adversary}; {self.rounds} training rounds, seed {self.seed}",
             "",
             *_table(head, body),
             "precision and recall are macro averages over the classes",
@@ -225,12 +224,12 @@ class Report:
             facts.append(("seconds per stage", ", ".join(f"{name} {value:.2f}" for name, value in stages.items())))
         facts.append(("seconds", f"{self.seconds:.1f}"))
         if self.ledger is not None:
-            facts.append(("ledger", f"{self.ledger} (check it with: privcomp audit {self.ledger})"))
+            facts.append(("ledger", self.ledger))
         if self.figure is not None:
             facts.append(("figure", self.figure))
-        width = max(len(name) for name, _ in facts)
+        longest = max(len(name) for name, _ in facts)
         for name, value in facts:
-            lines += _wrap(f"{name:<{width}}  ", value, 100)
+            lines += _wrap(f"{name:<{longest}}  ", value, width)
         return "\n".join(lines)
 
     def draw(self, path: Path) -> None:
@@ -242,6 +241,7 @@ class Report:
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
         except ModuleNotFoundError:
             raise LocalError("the picture needs matplotlib: install it with `pip install 'privcomp[demo]'`") from None
         figure = Figure(figsize=(11, 7), layout="constrained")
@@ -251,6 +251,8 @@ class Report:
         training = [r for r in self.round_reports if r.purpose == "training"]
         accuracy, error = figure.add_subplot(2, 2, (1, 2)), figure.add_subplot(2, 2, 3)
         present = figure.add_subplot(2, 2, 4)
+        for plot in (accuracy, error, present):
+            plot.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
         accuracy.plot(rounds, [100 * a for a in self.pooled_curve], color="0.6", label="pooled training")
         accuracy.plot(
@@ -269,7 +271,9 @@ class Report:
 
         present.bar(rounds, [len(r.survivors) for r in training], color="C2")
         present.axhline(self.clients, color="k", lw=0.8)
-        present.set(xlabel="round", ylim=(0, self.clients * 1.1), title=f"Survivors of {self.clients}")
+        lost = max(r.lost for r in training)
+        title = f"In the sum, of {self.clients} hospitals" + (f"; {lost} fell silent at some stage" if lost else "")
+        present.set(xlabel="round", ylim=(0, self.clients * 1.1), title=title)
         try:
             figure.savefig(path, format="png", dpi=120)
         except OSError as reason:

@@ -76,7 +76,12 @@ class SecureFederation:
         self.check(clients, dropout=dropout, protocol=protocol, adversary=adversary)
         self._seed = seed
         self._lost = math.ceil(dropout * clients)
-        self._options: dict[str, Any] = {"protocol": protocol, "adversary": adversary, "hybrid": hybrid}
+        self._options: dict[str, Any] = {
+            "protocol": protocol,
+            "adversary": adversary,
+            "hybrid": hybrid,
+            "delta_ppm": _delta_ppm(dropout),
+        }
         identities = {_name(i): Identity.generate() for i in range(clients)}
         self.roster = Roster.of({party: identity.public for party, identity in identities.items()})
         self._policy = Policy(adversary=adversary)
@@ -108,7 +113,6 @@ class SecureFederation:
             raise ParameterError(f"--clients {clients}: secure aggregation needs at least 3")
         policy, lost = Policy(adversary=adversary), math.ceil(dropout * clients)
         c, least = policy.corrupt_for(adversary, clients), policy.honest_survivors_min
-        Params(protocol, adversary, (Segment.ring(8, 1),), c, clients)
         allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
         allowed = min(allowed, clients - c - least)
         if lost > allowed:
@@ -117,6 +121,7 @@ class SecureFederation:
                 f"withstand ({adversary}), at most {max(allowed, 0)} may be: "
                 + ("use more --clients, or --adversary semi_honest" if allowed < 1 else "lower --dropout")
             )
+        Params(protocol, adversary, (Segment.ring(8, 1),), c, clients, delta_ppm=_delta_ppm(dropout))
 
     @property
     def heads(self) -> tuple[bytes, ...]:
@@ -171,6 +176,11 @@ class SecureFederation:
             record=number,
             lost=tuple(sorted(places[party] for party in losses)),
         )
+
+
+def _delta_ppm(dropout: float) -> int:
+    """The vanishing fraction that a sparse graph is made for: the planned one, at least the default of `Params`."""
+    return max(Params.delta_ppm, math.ceil(dropout * 1_000_000))
 
 
 def _name(index: int) -> bytes:

@@ -1,7 +1,8 @@
 """A server that lies: it chooses every list, view and message that a client sees, and some clients collude with it.
 
-The honest clients are the real ones. A strategy is a sequence of requests; whatever they answer goes to the oracle, which
-computes what the server can isolate. Sets of clients are bit masks over indices: honest ones first, colluders behind them.
+The honest clients are the real ones. A strategy is a sequence of requests; whatever they answer goes to the oracle,
+which computes what the server can isolate. Sets of clients are bit masks over indices: honest ones first, colluders
+behind them.
 """
 
 from __future__ import annotations
@@ -196,7 +197,8 @@ class LyingServer:
             for name, identity in zip(self.names[: cast.honest], identities, strict=False)
         ]
         self.colluders = {
-            i: _Colluder(self.names[i], identities[i], self.roster, coins.child("colluder", i)) for i in bits(self.corrupt)
+            i: _Colluder(self.names[i], identities[i], self.roster, coins.child("colluder", i))
+            for i in bits(self.corrupt)
         }
         self.oracle = Oracle((c.id for c in self.colluders.values()), c=cast.c, honest_min=cast.honest_min)
         self.problems: list[str] = []
@@ -633,14 +635,23 @@ def key_lists(s: LyingServer, coins: Coins) -> None:
         alien = replace(parsed[other], channel_key=fresh.digest[:31] + b"\x01")
         sybil = replace(parsed[other], id=b"zz-sybil", identity=stranger.public)
         for data, what in (
-            (swapped(me, signed(replace(parsed[me], mask_key=parsed[other].mask_key), stranger)), "its own key changed"),
+            (
+                swapped(me, signed(replace(parsed[me], mask_key=parsed[other].mask_key), stranger)),
+                "its own key changed",
+            ),
             (swapped(me, entries[other]), "its own entry replaced"),
             (shown([e for p, e in enumerate(entries) if p != me]), "its own entry missing"),
-            (shown(sorted([*entries, entries[other]], key=lambda e: Advertise.from_bytes(e, max_bytes=8192).id)), "an id twice"),
+            (
+                shown(sorted([*entries, entries[other]], key=lambda e: Advertise.from_bytes(e, max_bytes=8192).id)),
+                "an id twice",
+            ),
             (shown([*entries, entries[0]]), "a list out of order"),
             (swapped(other, alien.to_bytes()), "an entry whose signature does not verify"),
             (swapped(other, signed(alien, stranger)), "an entry that a stranger signed"),
-            (swapped(other, signed(replace(alien, identity=stranger.public), stranger)), "an identity that is not in the roster"),
+            (
+                swapped(other, signed(replace(alien, identity=stranger.public), stranger)),
+                "an identity that is not in the roster",
+            ),
             (shown([*entries, signed(sybil, stranger)]), "a client that is not in the roster"),
             (KeyList(fresh.digest, (), tuple(entries)).to_bytes(), "the list of another round"),
             (shown([]), "an empty list"),
@@ -697,7 +708,7 @@ def other_model(s: LyingServer, coins: Coins) -> None:
 
 
 def downgrade(s: LyingServer, coins: Coins) -> None:
-    """Announcements below the policy: a lower threshold, a smaller c, a trusted server, no roster, an unknown purpose."""
+    """Announcements below the policy: a lower t, a smaller c, a trusted server, no roster, an unknown purpose."""
     r = Round(1)
     n = s.params.clients
     for i in bits(s.honest):
@@ -917,8 +928,8 @@ def mixture(s: LyingServer, coins: Coins) -> None:
                     (s.mask, (i, r, full, full)),
                 ]
                 stages[3].extend(repeat[: coins.choice((1, 1, 3))])
-                for method in (s.sign, s.unmask):
-                    stages[3].append((method, (i, r, u[i] if i in u else coins.choice(pool))))
+                stages[3].append((s.sign, (i, r, u[i] if i in u else coins.choice(pool))))
+                stages[3].append((s.unmask, (i, r, u[i] if i in u else coins.choice(pool))))
             if s.history and coins.chance(0.05):
                 stages[3].append((s.ask, coins.choice(s.history)))
         out.append(stages)
@@ -966,9 +977,7 @@ def draw_cast(coins: Coins) -> Cast:
     c = colluders + coins.choice((0, 0, 0, 1))
     honest = coins.between(max(3, c + 3 - colluders), 7) if coins.chance(0.85) else coins.between(6, 9)
     adversary = MALICIOUS if coins.chance(0.9) else SEMI_HONEST
-    return Cast(
-        honest, colluders, c, honest_min=coins.choice((2, 3, 3)), adversary=adversary, hybrid=coins.chance(0.1)
-    )
+    return Cast(honest, colluders, c, honest_min=coins.choice((2, 3, 3)), adversary=adversary, hybrid=coins.chance(0.1))
 
 
 def run_lying(seed: int, index: int, name: str | None = None) -> Report:

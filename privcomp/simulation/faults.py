@@ -18,7 +18,8 @@ class Faults:
     Attributes:
         drop, duplicate, delay, corrupt, replay: probability per message that it is lost; comes twice; comes late (by up
             to two stages); is damaged; is followed by a repeat of an earlier message of this or an earlier round.
-        crash: probability per step of a client that it dies: before or after its journal is written, or half-way through
+        crash: probability per step of a client that it dies: before or after its journal is written, or half-way
+        through
             sending. Half of the crashed clients come back, from their journal.
         late: probability per client and round that it hears nothing of the round's beginning.
         vanish: probability per client and round that it goes away for good at a random stage of the round.

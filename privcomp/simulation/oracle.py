@@ -1,12 +1,14 @@
 """What a server can compute from everything that it was ever sent, and whether that is more than it was promised.
 
-Every mask is a formal variable. A masked input is a row: the update, minus or plus its masks. Masks cancel where the server
-knows their secret: it holds t shares of it (its colluders' included), or a colluder is one end of the pair. What is left of
-the row space once all unknown masks are eliminated is what the server can isolate; the measure is the fewest honest
-clients in a non-zero combination. The promise: at least max(t + 1, policy minimum + c) survivors minus the colluders.
+Every mask is a formal variable. A masked input is a row: the update, minus or plus its masks. Masks cancel where the
+server
+knows their secret: it holds t shares of it (its colluders' included), or a colluder is one end of the pair. What is
+left of the row space once all unknown masks are eliminated is what the server can isolate; the measure is the fewest
+honest clients in a non-zero combination. The promise: at least max(t + 1, policy minimum + c) survivors minus the
+colluders.
 
-The oracle believes the wire only: it reads requests that clients answered and the answers, verifies digests itself, and (in
-`Oracle.confirm`) computes the isolated sums from the real vectors with the real shares.
+The oracle believes the wire only: it reads requests that clients answered and the answers, verifies digests itself,
+and (in `Oracle.confirm`) computes the isolated sums from the real vectors with the real shares.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privcomp import keys
 from privcomp._core import mask_add, unpack
 from privcomp.codec import Message, decode_any
 from privcomp.rounds.messages import RoundAnnouncement
@@ -36,6 +37,7 @@ from privcomp.secagg.context import (
     root_keys,
     segment_seeds,
     self_secret,
+    working_dtype,
 )
 from privcomp.secagg.messages import (
     Advertise,
@@ -54,6 +56,7 @@ from privcomp.secagg.messages import (
     members,
 )
 from privcomp.sharing.shamir import combine_bytes
+from privcomp.typing import RingArray
 
 __all__ = ["Oracle", "fewest"]
 
@@ -118,7 +121,9 @@ class Oracle:
         self.inputs: dict[tuple[bytes, bytes], _Input] = {}  # (client, round digest)
         self.blocks: dict[tuple[bytes, bytes], dict[tuple[int, int], bytes]] = defaultdict(dict)
         self.released: dict[tuple[bytes, bytes, bytes], set[int]] = defaultdict(set)  # holder, round, owner -> kinds
-        self.shares: dict[tuple[int, bytes, bytes], dict[bytes, bytes]] = defaultdict(dict)  # kind, owner, list -> holder
+        self.shares: dict[tuple[int, bytes, bytes], dict[bytes, bytes]] = defaultdict(
+            dict
+        )  # kind, owner, list -> holder
         self.roots: dict[tuple[bytes, bytes], bytes] = {}  # (colluder, list) -> its mask root
         self.signed: dict[tuple[bytes, bytes], bytes] = {}
         self.answers = 0
@@ -258,7 +263,11 @@ class Oracle:
     def leaked(self, secrets: Iterable[bytes]) -> list[str]:
         """Which of these byte strings travelled in the clear."""
         blob = b"\x00\xff".join(self._wire.values())
-        return [f"a secret of {len(s)} bytes is on the wire: {s[:8].hex()}..." for s in secrets if len(s) >= 16 and s in blob]
+        return [
+            f"a secret of {len(s)} bytes is on the wire: {s[:8].hex()}..."
+            for s in secrets
+            if len(s) >= 16 and s in blob
+        ]
 
     # ---- the same with real numbers ----
 
@@ -287,15 +296,19 @@ class Oracle:
         known = self.lists[entry.list_hash]
         directory = known.directory
         params, segment = directory.context.params, directory.context.params.segments[0]
-        dtype = np.uint32 if segment.bits <= 32 else np.uint64
         blocks = self.blocks[entry.client, directory.context.digest]
         starts = range(0, segment.length, params.block_entries)
-        acc = np.concatenate(
+        acc: RingArray = np.concatenate(
             [
-                unpack(blocks[0, k], min(params.block_entries, segment.length - start), segment.bits, dtype=dtype)
+                unpack(
+                    blocks[0, k],
+                    min(params.block_entries, segment.length - start),
+                    segment.bits,
+                    dtype=working_dtype(segment),
+                )
                 for k, start in enumerate(starts)
             ]
-        ).astype(dtype)
+        )
         secrets, negate = [], []
         if self._opens(KIND_B, entry.client, entry.list_hash):
             b = self._combined(KIND_B, entry.client, entry.list_hash)

@@ -32,7 +32,7 @@ from privcomp.simulation.coins import Coins, Tap
 from privcomp.simulation.faults import Crash, CrashingJournal
 from privcomp.simulation.network import Network, Packet
 
-__all__ = ["HonestServer", "Inline", "Node", "stage_of"]
+__all__ = ["HonestServer", "Inline", "Machine", "Node", "stage_of"]
 
 ADVERTISE, SHARE, MASK, CONSISTENCY, UNMASK = range(5)
 SERVER = b"server"
@@ -250,7 +250,9 @@ class HonestServer:
             self.core.receive(packet.data, packet.source if self.authenticated else None)
         except PrivcompError as error:
             self.refusals += 1
-            self.network.trace.add(self.network.now, packet.source, SERVER, None, f"server refuses: {type(error).__name__}")
+            self.network.trace.add(
+                self.network.now, packet.source, SERVER, None, f"server refuses: {type(error).__name__}"
+            )
             return
         if self.role.stage == ADVERTISE and isinstance(self.core, RoundServer):
             for party in self.role.advertisements:

@@ -21,14 +21,16 @@ from privcomp.policy import DEFAULT_PURPOSES, Policy
 from privcomp.rounds import LocalUpdate, RoundResult, RoundServer, RoundSpec
 from privcomp.rounds.client import Values
 from privcomp.secagg import BONAWITZ, MALICIOUS, SECAGGPLUS, SEMI_HONEST, Contribution, Params, Segment, Server, graph
+from privcomp.secagg.context import working_dtype
 from privcomp.simulation.coins import Coins
 from privcomp.simulation.faults import Faults
 from privcomp.simulation.network import Network
 from privcomp.simulation.oracle import Oracle
 from privcomp.simulation.parties import CONSISTENCY, MASK, UNMASK, HonestServer, Inline, Machine, Node
 from privcomp.simulation.trace import Trace
+from privcomp.typing import RingArray
 
-__all__ = ["Report", "Setting", "run_session"]
+__all__ = ["Report", "Session", "Setting", "run_session"]
 
 #: The order of the ristretto255 group: a prime segment carries the blindings of attested rounds.
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -45,7 +47,8 @@ class Setting:
         honest_min: the policy's minimum of honest survivors.
         segments: the vector.
         federated: run `privcomp.rounds` (encoding, ledger) instead of the bare protocol.
-        sparse: a ring with k = 6 and t = 4 of 12 clients instead of the complete graph, for one client in ten corrupt and as
+        sparse: a ring with k = 6 and t = 4 of 12 clients instead of the complete graph, for one client in ten corrupt
+        and as
             many lost: small enough for a simulation.
         faults: of each round.
     """
@@ -68,8 +71,8 @@ class Setting:
     @classmethod
     def draw(cls, coins: Coins) -> Setting:
         """A random setting that is possible, with faults in a mix in which most rounds can complete."""
-        malicious, sparse = coins.chance(0.5), coins.chance(0.05)
-        n = 12 if sparse else coins.choice((3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12))
+        malicious, sparse = coins.chance(0.5), coins.chance(0.03)
+        n = 12 if sparse else coins.choice((3, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 8, 9, 10, 11, 12))
         if malicious and not sparse:
             adversary, protocol = MALICIOUS, BONAWITZ
             corrupt = coins.choice((0, 0, 1, 2)) if n >= 7 else coins.choice((0, 0, 0, 1)) if n >= 5 else 0
@@ -143,13 +146,12 @@ class Report:
         return self.within / max(1, self.rounds)
 
     def __str__(self) -> str:
+        aborted, isolated = self.rounds - self.completed, "" if self.failures else ", none fewer"
         lines = [
-            f"{self.rounds} rounds with an honest server: {self.within} within the tolerance ({self.share_within:.1%}), "
-            f"{self.completed} completed with the exact sum, {self.rounds - self.completed} ended in a typed abort",
+            f"{self.rounds} rounds with an honest server: {self.within} within the tolerance "
+            f"({self.share_within:.1%}), {self.completed} ended with the exact sum, {aborted} with a typed abort",
             f"{self.lying} rounds with a lying server: {self.requests} requests, {self.refused} refused; "
-            f"{self.exact} runs isolated exactly the promised number of clients, none fewer"
-            if not self.failures
-            else f"{self.lying} rounds with a lying server: {self.requests} requests, {self.refused} refused",
+            f"{self.exact} runs isolated exactly as many clients as promised{isolated}",
             "events: " + ", ".join(f"{name} {count}" for name, count in sorted(self.events.items())),
             f"trace digest {self.digest.hex()}",
             f"{len(self.failures)} failures" + "".join("\n  " + text for text in self.failures[:20]),
@@ -311,9 +313,7 @@ class Session:
                 executor=Inline(),
                 memory_budget=coins.choice((1 << 20, 0, 300)),
             )
-        server = self.server = HonestServer(
-            core, self.network, self.ids, self.heads, authenticated=s.authenticated
-        )
+        server = self.server = HonestServer(core, self.network, self.ids, self.heads, authenticated=s.authenticated)
         self.network.faults = faults
         for party, machine in self.machines.items():
             if not self.nodes[party].up:
@@ -349,7 +349,11 @@ class Session:
         if role._directory is None:
             first = sum(ground.complete(0, i) for i in self.ids)
             try:
-                return self.params.thresholds(first).threshold + 1 <= first and first >= 3 and first - s.corrupt >= s.honest_min
+                return (
+                    self.params.thresholds(first).threshold + 1 <= first
+                    and first >= 3
+                    and first - s.corrupt >= s.honest_min
+                )
             except ParameterError:
                 return False
         directory = role.directory
@@ -395,11 +399,15 @@ class Session:
         vectors = [self.vectors(i, model_hash) for i in aggregate.survivors]
         for k, (segment, total) in enumerate(zip(self.params.segments, aggregate.sums, strict=True)):
             if segment.is_ring:
-                expected = np.sum([v[k] for v in vectors], axis=0).astype(np.uint64) & np.uint64((1 << segment.bits) - 1)
+                expected = np.sum([v[k] for v in vectors], axis=0).astype(np.uint64) & np.uint64(
+                    (1 << segment.bits) - 1
+                )
                 good = bool((total.astype(np.uint64) == expected).all())
             else:
                 modulus = int.from_bytes(segment.modulus, "little")
-                sums = [sum(int.from_bytes(v[k][a].tobytes(), "little") for v in vectors) for a in range(segment.length)]
+                sums = [
+                    sum(int.from_bytes(v[k][a].tobytes(), "little") for v in vectors) for a in range(segment.length)
+                ]
                 good = [int.from_bytes(row.tobytes(), "little") for row in total] == [value % modulus for value in sums]
             if not good:
                 self.problems.append(f"SILENT WRONG SUM in segment {k}")
@@ -436,8 +444,9 @@ def plaintext_forms(vectors: tuple[NDArray[Any], ...], params: Params) -> set[by
     for segment, vector in zip(params.segments, vectors, strict=True):
         out.add(vector.tobytes()[:64])
         if segment.is_ring:
-            dtype = np.uint32 if segment.bits <= 32 else np.uint64
-            out.add(pack(vector[:64].astype(dtype), segment.bits)[:64])
+            dtype = working_dtype(segment)
+            words: RingArray = np.ascontiguousarray(vector[:64]).astype(dtype)
+            out.add(pack(words, segment.bits)[:64])
     return {form for form in out if len(form) >= 16}
 
 

@@ -51,7 +51,9 @@ class Trace:
 
     def to_bytes(self) -> bytes:
         """All events, length-prefixed."""
-        return b"".join(lp(e.time.to_bytes(8, "little"), e.source, e.target, e.digest, e.what.encode()) for e in self.events)
+        return b"".join(
+            lp(e.time.to_bytes(8, "little"), e.source, e.target, e.digest, e.what.encode()) for e in self.events
+        )
 
     @property
     def digest(self) -> bytes:
@@ -80,6 +82,7 @@ def _normal(message: object) -> bytes:
 def _bundle(bundle: Bundle) -> Bundle:
     """A bundle without what depends on the coins of the KEM; r_ij and its hash do not."""
     pair = tuple(
-        replace(p, ciphertext=bytes(len(p.ciphertext)), sealed=bytes(len(p.sealed)), signature=bytes(64)) for p in bundle.pair
+        replace(p, ciphertext=bytes(len(p.ciphertext)), sealed=bytes(len(p.sealed)), signature=bytes(64))
+        for p in bundle.pair
     )
     return replace(bundle, sealed=bytes(len(bundle.sealed)), ciphertext=bytes(len(bundle.ciphertext)), pair=pair)

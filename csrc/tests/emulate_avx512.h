@@ -1,0 +1,49 @@
+/* The few AVX-512 intrinsics of src/field_ifma.c in plain C, from their definitions in Intel's intrinsics guide, so that the
+ * arithmetic of that file is tested on any CPU. (Its instructions themselves are tested where the CPU has them.) */
+#ifndef PRIVCOMP_EMULATE_AVX512_H
+#define PRIVCOMP_EMULATE_AVX512_H
+
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    uint64_t lane[8];
+} emulated512;
+typedef uint8_t emulated_mask8;
+#define __m512i emulated512
+#define __mmask8 emulated_mask8
+
+#define EMULATE static inline __attribute__((always_inline, unused))
+#define EACH_LANE(expr) \
+    do { \
+        __m512i r_; \
+        for (int j = 0; j < 8; j++) r_.lane[j] = (expr); \
+        return r_; \
+    } while (0)
+
+EMULATE __m512i _mm512_loadu_si512(const void *p) { __m512i r; memcpy(&r, p, 64); return r; }
+EMULATE void _mm512_storeu_si512(void *p, __m512i x) { memcpy(p, &x, 64); }
+EMULATE __m512i _mm512_setzero_si512(void) { EACH_LANE(0); }
+EMULATE __m512i _mm512_set1_epi64(long long x) { EACH_LANE((uint64_t)x); }
+EMULATE __m512i _mm512_add_epi64(__m512i a, __m512i b) { EACH_LANE(a.lane[j] + b.lane[j]); }
+EMULATE __m512i _mm512_sub_epi64(__m512i a, __m512i b) { EACH_LANE(a.lane[j] - b.lane[j]); }
+EMULATE __m512i _mm512_and_si512(__m512i a, __m512i b) { EACH_LANE(a.lane[j] & b.lane[j]); }
+EMULATE __m512i _mm512_srli_epi64(__m512i a, unsigned n) { EACH_LANE(n > 63 ? 0 : a.lane[j] >> n); }
+EMULATE __m512i _mm512_slli_epi64(__m512i a, unsigned n) { EACH_LANE(n > 63 ? 0 : a.lane[j] << n); }
+EMULATE __m512i _mm512_min_epu64(__m512i a, __m512i b) { EACH_LANE(a.lane[j] < b.lane[j] ? a.lane[j] : b.lane[j]); }
+EMULATE __m512i _mm512_mul_epu32(__m512i a, __m512i b) { EACH_LANE((a.lane[j] & 0xffffffff) * (b.lane[j] & 0xffffffff)); }
+EMULATE __mmask8 _mm512_cmplt_epu64_mask(__m512i a, __m512i b)
+{
+    unsigned m = 0;
+    for (int j = 0; j < 8; j++) m |= (unsigned)(a.lane[j] < b.lane[j]) << j;
+    return (__mmask8)m;
+}
+EMULATE __m512i _mm512_mask_add_epi64(__m512i src, __mmask8 m, __m512i a, __m512i b) { EACH_LANE(m >> j & 1 ? a.lane[j] + b.lane[j] : src.lane[j]); }
+EMULATE __m512i _mm512_mask_sub_epi64(__m512i src, __mmask8 m, __m512i a, __m512i b) { EACH_LANE(m >> j & 1 ? a.lane[j] - b.lane[j] : src.lane[j]); }
+
+#define MASK_52 UINT64_C(0xfffffffffffff)
+#define PRODUCT_52(a, b) ((unsigned __int128)((a) & MASK_52) * ((b) & MASK_52))
+EMULATE __m512i _mm512_madd52lo_epu64(__m512i s, __m512i a, __m512i b) { EACH_LANE(s.lane[j] + ((uint64_t)PRODUCT_52(a.lane[j], b.lane[j]) & MASK_52)); }
+EMULATE __m512i _mm512_madd52hi_epu64(__m512i s, __m512i a, __m512i b) { EACH_LANE(s.lane[j] + (uint64_t)(PRODUCT_52(a.lane[j], b.lane[j]) >> 52)); }
+
+#endif

@@ -1,0 +1,171 @@
+"""The sparse graph: its figures derived a second time, from another library and from exact fractions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from hashlib import sha256
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.stats import hypergeom
+
+from privcomp.secagg import graph
+
+PPM = 1_000_000
+
+
+def tail_at_least(population: int, marked: int, draws: int, t: int) -> Fraction:
+    """P[HG(population, marked, draws) >= t], as a fraction of counted sets."""
+    good = sum(comb(marked, m) * comb(population - marked, draws - m) for m in range(t, min(marked, draws) + 1))
+    return Fraction(good, comb(population, draws))
+
+
+def conditions(n: int, k: int, t: int, gamma: Fraction, delta: Fraction) -> tuple[bool, bool, bool]:
+    """Secrecy, completion and connectedness, written down again from the three inequalities."""
+    corrupt, dropped = int(gamma * n), int(delta * n)
+    secrecy = n * tail_at_least(n - 1, corrupt, k, t) <= Fraction(1, 2**40)
+    completion = n * (1 - tail_at_least(n - 1, n - 1 - dropped, k, t)) <= Fraction(1, 2**30)
+    run = Fraction(n)
+    for a in range(k // 2):
+        run *= Fraction(max(0, corrupt + dropped - a), n - a)
+    return secrecy, completion, run <= Fraction(1, 2**40)
+
+
+FIGURES = [(100, 22, 6), (1_000, 34, 18), (10_000, 38, 21), (1_000_000, 44, 23)]
+
+
+@pytest.mark.parametrize(("n", "k", "t"), FIGURES)
+def test_published_figures(n: int, k: int, t: int) -> None:
+    """gamma = delta = 0.05: (22, 6) at 100, (34, 18) at 1,000, (38, 21) at 10^4, (44, 23) at 10^6."""
+    assert graph.degree(n, 50_000, 50_000) == (k, t)
+
+
+@pytest.mark.parametrize(("n", "k", "t"), [row for row in FIGURES if row[0] <= 10_000])
+def test_figures_are_the_least_ones_in_exact_fractions(n: int, k: int, t: int) -> None:
+    """(k, t) keeps all three inequalities; a smaller t, and every smaller even k with any t, breaks one."""
+    share = Fraction(1, 20)
+    assert conditions(n, k, t, share, share) == (True, True, True)
+    assert not conditions(n, k, t - 1, share, share)[0]
+    for smaller in range(k - 6, k, 2):
+        assert not any(all(conditions(n, smaller, t_, share, share)) for t_ in range(1, smaller + 1))
+
+
+@pytest.mark.parametrize(("n", "k", "t"), FIGURES)
+def test_figures_agree_with_scipy(n: int, k: int, t: int) -> None:
+    corrupt = dropped = n // 20
+    secrecy = n * hypergeom.sf(t - 1, n - 1, corrupt, k)
+    completion = n * hypergeom.cdf(t - 1, n - 1, n - 1 - dropped, k)
+    assert secrecy <= 2.0**-40 < n * hypergeom.sf(t - 2, n - 1, corrupt, k)
+    assert completion <= 2.0**-30
+    run = float(n)
+    for a in range(k // 2):
+        run *= (corrupt + dropped - a) / (n - a)
+    assert run <= 2.0**-40
+
+
+@pytest.mark.parametrize(("gamma", "delta"), [(0, 0), (10_000, 100_000), (100_000, 10_000), (50_000, 50_000), (3_333, 66_667)])
+@pytest.mark.parametrize("n", [30, 77, 128, 300])
+def test_degree_agrees_with_the_second_derivation(n: int, gamma: int, delta: int) -> None:
+    """For other fractions, too: the result keeps the inequalities, and None means that no sparse graph does."""
+    found = graph.degree(n, gamma, delta)
+    shares = Fraction(gamma, PPM), Fraction(delta, PPM)
+    if found is None:
+        k = (n - 2) // 2 * 2
+        assert not any(all(conditions(n, k, t, *shares)) for t in range(1, k + 1))
+        return
+    k, t = found
+    assert conditions(n, k, t, *shares) == (True, True, True)
+    assert t == 1 or not conditions(n, k, t - 1, *shares)[0]
+    assert k == 2 or not any(all(conditions(n, k - 2, t_, *shares)) for t_ in range(1, k - 1))
+
+
+def test_sparse_conditions_refuse_what_is_no_graph() -> None:
+    for k, t in ((3, 2), (22, 0), (22, 23), (100, 6), (0, 0), (-2, 1)):
+        assert not graph.sparse_conditions(100, k, t, 50_000, 50_000)
+    assert graph.sparse_conditions(100, 22, 6, 50_000, 50_000)
+    assert not graph.sparse_conditions(100, 22, 5, 50_000, 50_000)
+    assert not graph.sparse_conditions(100, 22, 20, 50_000, 50_000)
+    assert not graph.sparse_conditions(100, 22, 6, 100_000, 50_000)
+    assert not graph.sparse_conditions(100, 22, 6, 50_000, 400_000)
+
+
+def test_few_clients_fall_back_to_the_complete_graph() -> None:
+    assert graph.degree(10, 200_000, 200_000) is None
+    assert graph.degree(4, 300_000, 300_000) is None
+
+
+def test_order_is_a_permutation_that_follows_from_hash_and_ids() -> None:
+    ids = tuple(b"client %d" % i for i in range(50))
+    order = graph.order(bytes(32), ids)
+    assert sorted(order) == list(range(50))
+    assert order == graph.order(bytes(32), ids)
+    digests = [sha256(bytes(32) + ids[place]).digest() for place in order]
+    assert digests == sorted(digests)
+    assert graph.order(b"\1" * 32, ids) != order
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 2), (6, 2), (9, 4), (10, 4), (60, 14)])
+def test_neighbours_are_symmetric_k_on_a_ring(n: int, k: int) -> None:
+    cycle = graph.order(b"\2" * 32, tuple(b"%d" % i for i in range(n)))
+    near = {place: graph.neighbours(cycle, k, place) for place in range(n)}
+    for place, others in near.items():
+        assert len(others) == k
+        assert place not in others
+        assert all(place in near[other] for other in others)
+    assert graph.neighbours(cycle, n - 1, 0) == frozenset(range(1, n))
+
+
+def test_window_bound_counts_windows_without_a_survivor_in_full() -> None:
+    """A gap of k/2 places is a cut for certain: the bound is at least 1 there, whatever gamma is."""
+    n, k = 100, 22
+    cycle = tuple(range(n))
+    everybody = frozenset(range(n))
+    assert graph.window_cut_probability(cycle, k, everybody, 50_000) == 0.0  # 11 places, 5 corrupt: never all of them
+    assert graph.window_cut_probability(cycle, k, everybody - frozenset(range(11)), 50_000) >= 1.0
+    assert graph.window_cut_probability(cycle, k, everybody - frozenset(range(10)), 50_000) < 1.0
+    around = frozenset((*range(95, 100), *range(6)))
+    assert graph.window_cut_probability(cycle, k, everybody - around, 50_000) >= 1.0
+
+
+def test_window_bound_is_the_stated_sum() -> None:
+    """Sum over the n windows of prod (G - a) / (n - a), a below the number of survivors in the window."""
+    n, k, gamma = 40, 8, 200_000
+    rng = np.random.default_rng(5)
+    corrupt = gamma * n // PPM
+    for _ in range(20):
+        cycle = tuple(int(x) for x in rng.permutation(n))
+        survivors = frozenset(int(x) for x in np.flatnonzero(rng.random(n) < 0.8))
+        total = Fraction(0)
+        for start in range(n):
+            m = sum(cycle[(start + a) % n] in survivors for a in range(k // 2))
+            term = Fraction(1)
+            for a in range(m):
+                term *= Fraction(max(0, corrupt - a), n - a)
+            total += term
+        assert graph.window_cut_probability(cycle, k, survivors, gamma) == pytest.approx(float(total), rel=1e-12)
+
+
+def test_the_ring_of_the_rule_falls_into_two_parts() -> None:
+    """Ring n = 10, k = 4, U = {0,1,2,5,6,7}: everybody keeps two neighbours, and the sum still splits. The bound sees it."""
+    cycle, k = tuple(range(10)), 4
+    survivors = frozenset((0, 1, 2, 5, 6, 7))
+    assert all(len(graph.neighbours(cycle, k, i) & survivors) >= 2 for i in survivors)
+    assert graph.window_cut_probability(cycle, k, survivors, 0) >= 1.0
+
+
+def test_the_window_bound_covers_every_cut_of_small_rings() -> None:
+    """Exhaustive, n = 8, k = 4: whenever the honest survivors are disconnected, some window holds no honest survivor."""
+    n, k = 8, 4
+    cycle = tuple(range(n))
+    near = [graph.neighbours(cycle, k, i) for i in range(n)]
+    for size in range(2, n + 1):
+        for members in combinations(range(n), size):
+            u = frozenset(members)
+            part, new = {members[0]}, {members[0]}
+            while new:
+                new = {j for i in new for j in near[i] & u} - part
+                part |= new
+            if part != u:
+                assert graph.window_cut_probability(cycle, k, u, 0) >= 1.0
