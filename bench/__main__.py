@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
-
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # before NumPy is loaded: single-threaded on both sides
 
 from bench.harness import Mismatch, Row, Target, measure
 from bench.rows import ROWS
@@ -21,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0; 1 where a comparison failed or, with --check, a target was missed; 2 for wrong usage.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Rows beside their peers; see bench/README.md.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Rows beside their peers; see bench/README.md."
+    )
     parser.add_argument("--list", action="store_true", help="print the ids and what they compare")
     parser.add_argument("--only", metavar="ID[,ID]", help="only these rows")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, nothing else on standard output")
@@ -51,7 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: the two sides did not compute the same thing: {error}", file=sys.stderr)
             continue
         missed += _missed(ROWS[name], found)
-        print(json.dumps(found, ensure_ascii=False) if options.json else _line(ROWS[name], found, options.quick), flush=True)
+        print(
+            json.dumps(found, ensure_ascii=False) if options.json else _line(ROWS[name], found, options.quick),
+            flush=True,
+        )
     if options.check:
         for text in missed:
             print("target missed: " + text, file=sys.stderr)

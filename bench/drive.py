@@ -59,7 +59,12 @@ class Round:
         self.up, self.down = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
         self._clients = {
             party: Client(
-                party, identities[party], policy, MemoryJournal(identities[party].public), roster, rng=Drbg().random_bytes
+                party,
+                identities[party],
+                policy,
+                MemoryJournal(identities[party].public),
+                roster,
+                rng=Drbg().random_bytes,
             )
             for party in ids
         }

@@ -232,7 +232,7 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
     case = row.build(quick, True)
     times = repeats or (min(case.repeats, 3) if quick else case.repeats)
     extra: dict[str, Any] = {}
-    # The first run of each side is checked, and not counted unless it is the only one: it may have been the slower for it.
+    # The first run of each side is checked; it counts only where it is the only one, as it may have warmed things up.
     first = _ours(case)
     peer_first = _timed(case.peer.run) if case.peer.run else (None, None)
     case.check(first[1], peer_first[1])

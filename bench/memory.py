@@ -11,6 +11,7 @@ import gc
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 from bench.rows import ROWS
 
@@ -21,6 +22,11 @@ def _status(name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/self/status has no {name}")
+
+
+def _high_water() -> int:
+    """The most memory that this process ever held, where the mark cannot be reset: the inputs may have set it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -39,14 +45,11 @@ def main() -> None:
     gc.collect()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-        before, peak_of = _status("VmRSS"), lambda: _status("VmHWM")
-    except OSError:  # no such file: the mark of the whole life, which the inputs may have set
-        before, peak_of = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        )
-    result = work()
-    peak = max(0, peak_of() - before)
+        before, reset = _status("VmRSS"), True
+    except OSError:
+        before, reset = _high_water(), False
+    result: Any = work()
+    peak = max(0, (_status("VmHWM") if reset else _high_water()) - before)
     del result
     print(json.dumps({"peak_mb": peak / 1e6}))
 

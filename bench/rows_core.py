@@ -14,12 +14,13 @@ __all__ = ["CORE_ROWS"]
 
 SEED = 20240601
 _SHAMIR_N, _SHAMIR_T = 100, 50
-#: Targets in seconds are for a Zen 5 core with AVX-512, on which MPyC takes 3,380 ns per share: elsewhere the ratio stands for them.
+#: On the Zen 5 core with AVX-512 that targets in seconds are for, MPyC takes this long per share: elsewhere the ratio
+#: stands for them.
 _MPYC_NS = 3380.0
 
 
 def _shamir(quick: bool, peers: bool, *, level: str | None = None) -> Case:
-    """Shares of d secrets below 2^61 - 1 among 100 with threshold 50. MPyC shares fewer secrets; its time is scaled up."""
+    """Shares of d secrets below 2^61 - 1, 50 of 100. MPyC shares fewer secrets; its time is scaled up."""
     d, peer_d = (1000, 5) if quick else (10**6, 500)
     n, t = _SHAMIR_N, _SHAMIR_T
     secrets = np.random.default_rng(SEED).integers(0, (1 << 61) - 1, d, dtype=np.uint64)
@@ -34,7 +35,7 @@ def _shamir(quick: bool, peers: bool, *, level: str | None = None) -> Case:
         back = _core.shamir_combine(_core.M61, points[n - t :], np.ascontiguousarray(result[n - t :]))
         expect(np.array_equal(back, secrets), "our shares do not give the secrets")
         expect(not np.array_equal(result[0], secrets), "our shares are the secrets")
-        if peer_result is not None:
+        if mp is not None:
             # Each side's shares, opened by the other side.
             some = result[:t, :5]
             opened = mp.thresha.recombine(field, [(i + 1, [int(v) for v in some[i]]) for i in range(t)])

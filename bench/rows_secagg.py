@@ -1,4 +1,4 @@
-"""Secure aggregation beside Flower's SecAgg+ (by its own functions, in the order in which its client and server call them).
+"""Secure aggregation beside Flower's SecAgg+: its own functions, in the order in which its client and server call them.
 
 The two sides mask with different keystreams, so what is compared is what is left once each side's masks are taken off:
 both must give back the same integers modulo 2^32 (Flower's default modulus).
@@ -58,7 +58,7 @@ def _aes_ctr(seed: bytes, length: int) -> NDArray[np.uint32]:
 
 
 def _keystream(quick: bool, peers: bool) -> Case:
-    """One keystream added to a u32 vector, from DRAM. The peer writes its keystream into a buffer that is there already."""
+    """One keystream added to a u32 vector in DRAM. The peer writes its keystream into a buffer that exists already."""
     n, seed = 10**5 if quick else 10**7, _bytes("keystream")
     seeds, negate = np.frombuffer(seed, np.uint8).reshape(1, 32), np.zeros(1, np.bool_)
     start = _vector("keystream", n, 32)
@@ -71,7 +71,7 @@ def _keystream(quick: bool, peers: bool) -> Case:
 
     def peer() -> NDArray[np.uint32]:
         encryptor = Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:])).encryptor()
-        written = encryptor.update_into(zeros, buffer)
+        written = encryptor.update_into(zeros, memoryview(buffer))
         np.add(peer_acc, buffer[:written].view("<u4"), out=peer_acc)
         return peer_acc
 
@@ -101,7 +101,7 @@ def _mask(quick: bool, peers: bool) -> Case:
 
     def check(result: Any, peer_result: Any) -> None:
         expect(np.array_equal(result - _aes_ctr(seed(), 4 * d), x), "our mask does not come off")
-        if peer_result is not None:
+        if fl is not None:
             expect(np.array_equal(_unmasked(fl, peer_result, [(secret, 1)]), x), "Flower's mask does not come off")
 
     fl = flower() if peers else None
@@ -177,7 +177,7 @@ def _client(quick: bool, peers: bool) -> Case:
             stream = _aes_ctr(seed.tobytes(), 4 * d)
             y += stream if sign else np.uint32(0) - stream
         expect(np.array_equal(y, x), "our masks do not come off")
-        if peer_result is not None:
+        if fl is not None:
             masked = [fl.common.bytes_to_ndarray(data) for data in peer_result]
             signs = [(keys[j], -1 if j > me else 1) for j in peers_of_me] + [(own_secret, 1)]
             expect(np.array_equal(_unmasked(fl, masked, signs)[1:], x), "Flower's masks do not come off")
@@ -191,7 +191,7 @@ def _client(quick: bool, peers: bool) -> Case:
         quantised = fl.arithmetic.factor_combine(1, [x.view(np.int32).astype(np.int64)])
 
         def peer() -> list[bytes]:
-            # flwr/clientapp/mod/secure_aggregation/secaggplus_mod.py, _collect_masked_vectors, from "Add private mask" on
+            # flwr/clientapp/mod/secure_aggregation/secaggplus_mod.py: _collect_masked_vectors from "Add private mask" on
             vector = quantised
             dimensions = [a.shape for a in vector]
             private = fl.utils.pseudo_rand_gen(own_secret, FLOWER_MODULUS, dimensions)
@@ -288,7 +288,15 @@ def _server(quick: bool, peers: bool) -> Case:
         server.result,
         side,
         check,
-        {"n": n, "d": d, "dropouts": lost_count, "threshold": threshold, "bits": 32, "security_bits": 128, "seed": SEED},
+        {
+            "n": n,
+            "d": d,
+            "dropouts": lost_count,
+            "threshold": threshold,
+            "bits": 32,
+            "security_bits": 128,
+            "seed": SEED,
+        },
         before=before,
         repeats=9,
     )
@@ -336,9 +344,7 @@ def _flower_unmask(fl: Any, state: SimpleNamespace) -> Any:
     for i, share_list in state.shares.items():
         secret = fl.shamir.combine_shares(share_list)
         if i in state.alive:
-            vector = arithmetic.parameters_subtraction(
-                vector, fl.utils.pseudo_rand_gen(secret, FLOWER_MODULUS, shapes)
-            )
+            vector = arithmetic.parameters_subtraction(vector, fl.utils.pseudo_rand_gen(secret, FLOWER_MODULUS, shapes))
             continue
         for j in range(state.n):
             if j == i:
@@ -362,13 +368,14 @@ def _round(quick: bool, peers: bool) -> Case:
 
     The peer sums the same vectors of the same survivors: the ratio is what privacy costs.
     """
-    n, d = (60, 1000) if quick else (1000, 10**5)
+    n, d = (48, 1000) if quick else (1000, 10**5)
     ids = ids_of(n)
     encoding = FixedPoint(16, 2.0**-12, "exact", 1, n, d)
     bits, rng = encoding.modulus_bits, np.random.default_rng(SEED)
     coins = _core.Drbg.insecure_deterministic(_bytes("round")).random_bytes
     vectors = {
-        party: encoding.encode(rng.standard_normal(d, dtype=np.float32), 1, rng=coins).astype(np.uint32) for party in ids
+        party: encoding.encode(rng.standard_normal(d, dtype=np.float32), 1, rng=coins).astype(np.uint32)
+        for party in ids
     }
     lost = frozenset(ids[::20])
     survivors = [vectors[party] for party in ids if party not in lost]
@@ -437,7 +444,7 @@ def _round(quick: bool, peers: bool) -> Case:
 
 
 def _encode(quick: bool, peers: bool) -> Case:
-    """Float32 to 16-bit integers with stochastic rounding; ours draws its coins from a CSPRNG, Flower from np.random."""
+    """Float32 to 16-bit integers, rounded stochastically: ours by coins from a CSPRNG, Flower's from np.random."""
     d = 10**4 if quick else 10**6
     x = np.random.default_rng(SEED).standard_normal(d, dtype=np.float32)
     encoding = FixedPoint.for_range(8.0, bits=16, clients=1000, entries=d)
@@ -453,9 +460,7 @@ def _encode(quick: bool, peers: bool) -> Case:
     fl = flower() if peers else None
     if fl is not None:
         side = Peer(fl.name + " quantize", lambda: fl.quantization.quantize([x], 8.0, 1 << 16))
-    return Case(
-        lambda: encoding.encode(x, 1, rng=rng), side, check, {"d": d, "bits": 16, "seed": SEED}, repeats=15
-    )
+    return Case(lambda: encoding.encode(x, 1, rng=rng), side, check, {"d": d, "bits": 16, "seed": SEED}, repeats=15)
 
 
 SECAGG_ROWS = (

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,7 +65,10 @@ def run(*arguments: str | Path) -> Finished:
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     """`python -m privcomp ARGUMENTS` as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "privcomp", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -155,8 +159,6 @@ def test_the_demo_says_how_to_check_its_ledger(tmp_path: Path) -> None:
         assert (result.code, result.err) == (0, "")
     assert (folder / "notes.txt").read_text() == "mine"
     command = result.out.splitlines()[-1].removeprefix("check it: python -m privcomp ")
-    import shlex
-
     checked = run(*shlex.split(command))
     assert checked.code == 0, checked.err
     assert "records that passed: 2" in checked.out

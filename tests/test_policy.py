@@ -54,7 +54,7 @@ def test_default_corrupt_is_a_third_of_the_roster(roster: int, c: int) -> None:
     ids=lambda bad: ",".join(f"{k}={v}" for k, v in bad.items()),
 )
 def test_limits_that_protect_nobody_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match="polic|gamma|roster|ledger"):
+    with pytest.raises(ParameterError, match=r"polic|gamma|roster|ledger"):
         Policy(**bad)
 
 
@@ -121,5 +121,5 @@ def test_a_policy_file_is_read() -> None:
     ],
 )
 def test_a_mistake_in_a_policy_file_is_an_error_and_never_a_weaker_policy(text: str) -> None:
-    with pytest.raises(ParameterError, match="polic|roster_hash"):
+    with pytest.raises(ParameterError, match=r"polic|roster_hash"):
         Policy.from_toml(text)

@@ -1,4 +1,4 @@
-"""What touches the machine: the file-backed journal of a client."""
+"""What touches the machine and other people's frameworks: one module per framework, and the file-backed journal."""
 
 from privcomp.integrations.file_journal import FileJournal
 

@@ -21,7 +21,6 @@ from privcomp.policy import DEFAULT_PURPOSES, Policy
 from privcomp.rounds import LocalUpdate, RoundResult, RoundServer, RoundSpec
 from privcomp.rounds.client import Values
 from privcomp.secagg import BONAWITZ, MALICIOUS, SECAGGPLUS, SEMI_HONEST, Contribution, Params, Segment, Server, graph
-from privcomp.secagg.context import working_dtype
 from privcomp.simulation.coins import Coins
 from privcomp.simulation.faults import Faults
 from privcomp.simulation.network import Network
@@ -444,8 +443,7 @@ def plaintext_forms(vectors: tuple[NDArray[Any], ...], params: Params) -> set[by
     for segment, vector in zip(params.segments, vectors, strict=True):
         out.add(vector.tobytes()[:64])
         if segment.is_ring:
-            dtype = working_dtype(segment)
-            words: RingArray = np.ascontiguousarray(vector[:64]).astype(dtype)
+            words: RingArray = vector[:64].astype(np.uint32) if segment.bits <= 32 else vector[:64].astype(np.uint64)
             out.add(pack(words, segment.bits)[:64])
     return {form for form in out if len(form) >= 16}
 

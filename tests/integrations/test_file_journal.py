@@ -91,14 +91,18 @@ def test_a_journal_of_another_identity_is_refused(journal: FileJournal, folder: 
 def test_attack_23_two_processes_with_one_identity(journal: FileJournal, folder: Path) -> None:
     """The second process is refused while the first one runs, and goes on where it ended."""
     code = (
-        "import sys; from privcomp.errors import JournalError; from privcomp.integrations.file_journal import FileJournal\n"
+        "import sys\n"
+        "from privcomp.errors import JournalError\n"
+        "from privcomp.integrations.file_journal import FileJournal\n"
         "try: FileJournal(sys.argv[1], b'\\3' * 32)\n"
         "except JournalError as error: print('refused:', error)\n"
         "else: print('opened')"
     )
 
     def second() -> str:
-        return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+        ).stdout
 
     assert "refused: another process holds the journal" in second()
     with pytest.raises(JournalError, match="another process holds the journal"):
@@ -140,12 +144,8 @@ def test_attack_23_rollback_of_the_secrets_alone(journal: FileJournal, folder: P
     shutil.rmtree(folder / "secrets")
     shutil.copytree(backup, folder / "secrets")
     with FileJournal(folder, PUBLIC) as again:
-        try:
-            found = again.secrets(ROUND)
-        except JournalError as error:
-            assert "rolled back" in str(error)
-        else:
-            assert found is None
+        # What is older than the round's last entry is gone on opening: there is nothing to go on with.
+        assert again.secrets(ROUND) is None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
@@ -171,9 +171,9 @@ def test_attack_23_rollback_with_the_protocol_on_top(tmp_path: Path) -> None:
     round = world.round().run_to("unmask")
     node.journal.close()  # type: ignore[attr-defined]
     os.truncate(entries_file(folder), 0)
+    node.journal = FileJournal(folder, node.identity.public)
+    node.restart()
     with pytest.raises(JournalError, match="rolled back"):
-        node.journal = FileJournal(folder, node.identity.public)
-        node.restart()
         node.receive(round.server.announcement)
 
 
@@ -206,7 +206,7 @@ def test_a_damaged_entry_is_never_skipped(at: int, journal: FileJournal, folder:
     data = bytearray(entries_file(folder).read_bytes())
     data[at] ^= 1
     entries_file(folder).write_bytes(data)
-    with pytest.raises(JournalError, match="damaged|does not follow|another identity"):
+    with pytest.raises(JournalError, match=r"damaged|does not follow|another identity"):
         FileJournal(folder, PUBLIC)
 
 

@@ -1,9 +1,9 @@
 """A bench for attacks: honest clients, colluders whose secrets the test reads, and a server that the test may replace.
 
-The server of an attack is the test itself. It runs the honest server up to a stage (`Round.run_to`), looks at the requests
-that would be delivered next (`Round.requests`), changes them (`edit`) and delivers them one by one (`Node.receive`).
-Afterwards `Round.finish` goes on honestly and compares the result with the plain sum: what was refused must not have cost
-anybody its state.
+The server of an attack is the test itself. It runs the honest server up to a stage (`Round.run_to`), looks at the
+requests that would be delivered next (`Round.requests`), changes them (`edit`) and delivers them one by one
+(`Node.receive`). Afterwards `Round.finish` goes on honestly and compares the result with the plain sum: what was
+refused must not have cost anybody its state.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def forge(cls: type[Any], original: Any, **changes: Any) -> Any:
 class Node:
     """One client as it is run: identity, policy, journal, current state, and the update that it adds."""
 
-    def __init__(self, party: bytes, identity: Identity, policy: Policy, roster: Roster | None, journal: Journal) -> None:
+    def __init__(
+        self, party: bytes, identity: Identity, policy: Policy, roster: Roster | None, journal: Journal
+    ) -> None:
         self.id = party
         self.identity = identity
         self.policy = policy

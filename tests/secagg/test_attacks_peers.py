@@ -55,7 +55,7 @@ def test_attack_08_low_order_and_non_canonical_keys(field: str, key: bytes) -> N
     world = World(4)
     round = world.round()
     bad = round.advertise_as(3, **{field: key})
-    with pytest.raises(RemoteError, match="low order|not canonical") as caught:
+    with pytest.raises(RemoteError, match=r"low order|not canonical") as caught:
         round.server.receive(bad)
     assert caught.value.party == world[3].id
     del round.requests[world[3].id]
@@ -77,7 +77,7 @@ def change_bundle(round: Round, victim: int, owner: int, change: Callable[[Bundl
 
 
 def test_attack_09_changed_share_ciphertexts() -> None:
-    """A flipped bit anywhere, a truncated tag, nothing at all: refused, the owner named, and the true bundle still opens."""
+    """A flipped bit anywhere, a truncated tag, nothing at all: refused, the owner named; the true one still opens."""
     world = World(5)
     round = world.round().run_to("mask")
     sealed = next(b.sealed for b in decode(round.request(0)).bundles if b.peer == place(round, 2))
@@ -130,7 +130,7 @@ def test_attack_09_a_colluder_s_bundle_that_its_signature_does_not_cover() -> No
 
 
 def test_attack_10_no_salt_repeats_over_rounds_restarts_and_a_broken_generator() -> None:
-    """Every sealed bundle has its own salt, hence its own (key, nonce); a restart sends old bytes, it seals nothing anew."""
+    """Every sealed bundle has its own salt, hence its own (key, nonce); a restart sends old bytes, it seals nothing."""
     world = World(5)
     salts: list[bytes] = []
     for number in range(1, 4):
@@ -177,7 +177,7 @@ def test_attack_19_a_peer_s_wrong_share_is_named_and_left_out() -> None:
 
 
 def test_attack_19_wrong_shares_of_a_mask_root_among_too_few() -> None:
-    """t - 1 correct shares and two wrong ones: typed abort that names a liar; a late correct share completes the sum."""
+    """t - 1 correct shares and two wrong ones: an abort that names a liar; a late correct share completes the sum."""
     world = World(7, adversary=SEMI_HONEST)
     round = world.round().run_to("unmask", {6: "mask"})
     assert round.server.directory.thresholds.threshold == 4
@@ -193,7 +193,7 @@ def test_attack_19_wrong_shares_of_a_mask_root_among_too_few() -> None:
 
 
 def test_attack_26_a_wrong_b_share_with_exactly_t_shares() -> None:
-    """t points always fit a polynomial: only H(b) shows that its value is not b. The liar is named, nothing is decoded."""
+    """t points always fit a polynomial: only H(b) shows that its value is not b. The liar is named, none decoded."""
     world = World(7, adversary=SEMI_HONEST)
     round = world.round().run_to("unmask")
     assert round.server.directory.thresholds.threshold == 4
@@ -208,13 +208,20 @@ def test_attack_26_a_wrong_b_share_with_exactly_t_shares() -> None:
 
 
 def test_attack_19_an_answer_of_other_shares_than_asked_for() -> None:
-    """Missing, double or foreign shares, and shares of the wrong kind, are refused on arrival and their sender named."""
+    """Missing, double or foreign shares, and shares of the wrong kind, are refused on arrival, their sender named."""
     world = World(6, adversary=SEMI_HONEST)
     round = world.round().run_to("unmask", {5: "mask"})
     answer = decode(world[0].receive(round.request(0))[0])
     shares = answer.shares
     other_kind = tuple(replace(s, kind=KIND_ROOT) for s in shares)
-    for bad in (shares[1:], shares + shares[:1], shares[::-1], other_kind, (), (replace(shares[0], owner=0), *shares[1:])):
+    for bad in (
+        shares[1:],
+        shares + shares[:1],
+        shares[::-1],
+        other_kind,
+        (),
+        (replace(shares[0], owner=0), *shares[1:]),
+    ):
         with pytest.raises(RemoteError, match="not exactly those that were asked for") as caught:
             round.server.receive(round.resign(0, replace(answer, shares=bad), "unmask"))
         assert caught.value.party == world[0].id
@@ -267,7 +274,9 @@ def test_attack_26_reconstructed_mask_root_opens_no_share_channel() -> None:
     for bundle in decode(round.request(0)).bundles:
         peer = directory.entries[bundle.peer]
         ad = directory.channel_context(bundle.peer, me)
-        opened = keys.hkdf(keys.x25519(world[0].secrets.channel, peer.channel_key), *ad, label="privcomp-secagg-channel")
+        opened = keys.hkdf(
+            keys.x25519(world[0].secrets.channel, peer.channel_key), *ad, label="privcomp-secagg-channel"
+        )
         assert keys.open_sealed(opened, bundle.sealed, *ad, label="privcomp-secagg-bundle")
         for secret in reconstructed:
             for public in (peer.channel_key, peer.mask_key):
@@ -279,7 +288,7 @@ def test_attack_26_reconstructed_mask_root_opens_no_share_channel() -> None:
 
 
 def test_attack_33_a_root_that_does_not_give_the_advertised_mask_key() -> None:
-    """The hash of the root is right, the mask key is another one's: the reconstructed root must reproduce *all* keys."""
+    """The hash of the root is right, the mask key is another one's: a reconstructed root must reproduce *all* keys."""
     world = World(6, adversary=SEMI_HONEST)
     round = world.round()
     other = keys.x25519_public(b"\5" * 32)
@@ -449,7 +458,17 @@ def test_attack_27b_the_last_message_without_all_blocks() -> None:
 
 def test_attack_28_ids_are_bytes_and_compared_exactly() -> None:
     """Look-alikes, other normal forms, prefixes, separators and zero bytes are different clients in one round."""
-    look_alikes = ["Cafe\u0301", "Caf\u00e9", "\u0421af\u00e9", "caf\u00e9", "Caf\u00e9 ", "Caf", "Caf\u00e9\0", "a|b", "a"]
+    look_alikes = [
+        "Cafe\u0301",
+        "Caf\u00e9",
+        "\u0421af\u00e9",
+        "caf\u00e9",
+        "Caf\u00e9 ",
+        "Caf",
+        "Caf\u00e9\0",
+        "a|b",
+        "a",
+    ]
     ids = [name.encode() for name in look_alikes]
     world = World(len(ids), ids=ids)
     round = world.round()
@@ -477,7 +496,7 @@ def test_attack_28_every_binding_of_ids_is_length_prefixed() -> None:
 
 
 def test_accept_keeps_an_upload_out_of_the_sum() -> None:
-    """The layer above may refuse an upload by its attachment: it is not in U, and its client is named with the reason."""
+    """The layer above may refuse an upload by its attachment: it is not in U; its client is named with the reason."""
     world = World(6, attachment_bytes=4)
     for i in range(6):
         world[i].attachment = b"good"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from privcomp.errors import CodecError, JournalError, LocalError, ParameterError, PolicyError, RemoteError, StateError
+from privcomp.errors import CodecError, JournalError, ParameterError, PolicyError, RemoteError, StateError
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity
@@ -164,7 +164,12 @@ def downgrades() -> list[tuple[str, dict[str, Any], Policy, str]]:
         ("t below the policy's", {}, Policy(corrupt=1, threshold_min=6), "threshold"),
         ("smaller c", {"corrupt": 0}, default, "c = 0 corrupt clients; allowed: at least 1"),
         ("larger n", {"clients": 9}, Policy(corrupt=1, clients_max=8), r"up to 9 clients; allowed: 3\.\.8"),
-        ("other protocol", {"protocol": SECAGGPLUS, "adversary": SEMI_HONEST}, Policy(protocols=("bonawitz",), adversary=SEMI_HONEST), "protocol 'secaggplus'"),
+        (
+            "other protocol",
+            {"protocol": SECAGGPLUS, "adversary": SEMI_HONEST},
+            Policy(protocols=("bonawitz",), adversary=SEMI_HONEST),
+            "protocol 'secaggplus'",
+        ),
         ("unknown protocol", {"protocol": "plain"}, default, "protocol 'plain'"),
         ("unknown adversary", {"adversary": "none"}, default, "adversary 'none'"),
         ("other cipher", {"cipher": 1}, Policy(corrupt=1, ciphers=(2,)), "cipher 1"),
@@ -178,7 +183,7 @@ def downgrades() -> list[tuple[str, dict[str, Any], Policy, str]]:
 
 @pytest.mark.parametrize(("changes", "policy", "text"), [pytest.param(*row[1:], id=row[0]) for row in downgrades()])
 def test_attack_22_downgrade(changes: dict[str, Any], policy: Policy, text: str) -> None:
-    """What the run config asks for is measured against the node's own policy; nothing is signed or journaled below it."""
+    """What the run config asks for is measured against the node's policy; nothing is signed or journaled below it."""
     world = World(7, corrupt=1)
     honest = world.round()
     announce = decode(honest.server.announcement)
@@ -204,12 +209,18 @@ def test_attack_22_other_purpose_or_roster(change: dict[str, Any]) -> None:
 
 
 def test_attack_22_malicious_mode_needs_a_roster() -> None:
-    """Without a roster there are no identities to count signatures by: the session is semi-honest, if the node allows it."""
+    """Without a roster nobody can count signatures: the session is semi-honest, if the node allows it."""
     world = World(5)
+    without = World(5, with_roster=False)
     with pytest.raises(ParameterError, match="needs a roster"):
-        replace_roster = World(5, with_roster=False)
-        replace_roster.round()
-    alone = Node(b"client-000", Identity.from_seed(bytes(32)), Policy(), None, MemoryJournal(Identity.from_seed(bytes(32)).public))
+        without.round()
+    alone = Node(
+        b"client-000",
+        Identity.from_seed(bytes(32)),
+        Policy(),
+        None,
+        MemoryJournal(Identity.from_seed(bytes(32)).public),
+    )
     with refused(alone, PolicyError, "malicious-server session without a roster"):
         alone.receive(world.round().server.announcement)
     open_world = World(5, with_roster=False, adversary=SEMI_HONEST)
@@ -229,7 +240,12 @@ class Rollback:
 
     def __init__(self, journal: MemoryJournal) -> None:
         self.journal = journal
-        self.saved = (list(journal._entries), dict(journal._index), dict(journal._answers), dict(journal._round_secrets))
+        self.saved = (
+            list(journal._entries),
+            dict(journal._index),
+            dict(journal._answers),
+            dict(journal._round_secrets),
+        )
 
     def journal_alone(self) -> None:
         self.journal._entries, self.journal._index = list(self.saved[0]), dict(self.saved[1])
@@ -248,13 +264,13 @@ def test_attack_23_rollback_of_secrets_or_journal_alone(half: str, stage: str) -
     assert isinstance(node.journal, MemoryJournal)
     before = Rollback(node.journal)
     round.step()
-    if stage == "unmask":  # the round is over: its secrets are gone, and only a whole rollback would bring them back
-        if half == "journal_alone":
-            before.journal_alone()
-            node.restart()
-            with pytest.raises(LocalError, match="not in"):
-                node.receive(round.unmask_request(range(5)))
-            return
+    if (stage, half) == ("unmask", "journal_alone"):
+        # The round is over and its secrets are gone: nothing is left with which it could be answered again.
+        before.journal_alone()
+        node.restart()
+        with pytest.raises(StateError, match="not in"):
+            node.receive(round.unmask_request(range(5)))
+        return
     getattr(before, half)()
     node.restart()
     request = round.unmask_request(range(6)) if stage in ("consistency", "unmask") else round.request(0)
@@ -342,7 +358,7 @@ def test_attack_23_two_announcements_of_one_round() -> None:
 
 
 def test_attack_24_abort_and_retry_without_one_client() -> None:
-    """A finished round on a model, then one more without client 5 on the same model: the difference is client 5's update."""
+    """A finished round, then one more without client 5 on the same model: the difference is client 5's update."""
     world = World(6)
     world.round(1).finish()
     again = world.round(2, among=range(5))
@@ -415,7 +431,7 @@ def test_attack_24_a_round_that_went_back() -> None:
 
 
 def test_attack_24_a_stalled_round_is_finished_by_the_same_survivor_set() -> None:
-    """What is allowed: the same U again, with other signatures of its quorum, gets the same bytes, also after a restart."""
+    """Allowed: the same U again, with other signatures of its quorum, gets the same bytes, also after a restart."""
     world = World(6)
     round = world.round().run_to("unmask")
     first = world[0].receive(round.request(0))

@@ -1,7 +1,7 @@
 """Attacks of a server that shows different clients different worlds, or chooses who is in them.
 
-The numbers are those of the threat model's list of attacks. Each test lets the attack run up to the refusal, asserts the
-typed error, and then goes on honestly: what was refused has cost nobody its state.
+The numbers are those of the threat model's list of attacks. Each test lets the attack run up to the refusal, asserts
+the typed error, and then goes on honestly: what was refused has cost nobody its state.
 """
 
 from __future__ import annotations
@@ -175,7 +175,10 @@ def test_attack_05_sybils_are_not_in_the_roster() -> None:
     assert refusal.value.party == b"sybil"  # type: ignore[attr-defined]
     # In the name of a hospital, but under a key of the server's: the roster says otherwise.
     posing = replace(sybil, id=world[1].id)
-    entries = tuple(_signed_advertise(round, posing, fake) if decode(e).id == world[1].id else e for e in decode(round.request(0)).entries)
+    entries = tuple(
+        _signed_advertise(round, posing, fake) if decode(e).id == world[1].id else e
+        for e in decode(round.request(0)).entries
+    )
     with refused(world[0], RemoteError, "not the one in the roster"):
         world[0].receive(edit(round.request(0), entries=entries))
     round.finish()
@@ -365,7 +368,11 @@ def test_attack_21_grinding_a_sparse_graph_is_not_possible_against_a_malicious_s
         world[0].receive(replace(announce, params=ring).to_bytes())
     # Semi-honest ring: the default policy trusts no server.
     with refused(world[0], PolicyError, "trusts the server"):
-        world[0].receive(replace(announce, params=forge(Params, world.params, protocol=SECAGGPLUS, adversary=SEMI_HONEST).to_bytes()).to_bytes())
+        world[0].receive(
+            replace(
+                announce, params=forge(Params, world.params, protocol=SECAGGPLUS, adversary=SEMI_HONEST).to_bytes()
+            ).to_bytes()
+        )
 
 
 def test_attack_21_order_of_the_complete_graph_gives_the_server_nothing_to_choose() -> None:
@@ -385,7 +392,7 @@ def test_attack_24b_all_colluders_of_the_roster_in_one_small_list() -> None:
     world = World(5, absent=7, policy=Policy())  # a roster of 12: c = 3
     assert world.policy.corrupt_for(MALICIOUS, 12) == 3
     assert world.policy.corrupt_for(MALICIOUS, 5) == 1
-    # Announced with c = 1, thresholds would be met (t = 4, |U| = 5), and two honest clients stand beside three colluders.
+    # With c = 1 the thresholds would be met (t = 4, |U| = 5), and two honest clients stand beside three colluders.
     with refused(world[0], PolicyError, "c = 1 corrupt clients; allowed: at least 3 of the roster"):
         world[0].receive(world.round(params=replace(world.params, corrupt=1)).server.announcement)
     assert not world[0].journal.entries()
@@ -435,7 +442,12 @@ def test_attack_24b_a_sparse_survivor_set_that_falls_into_two_parts() -> None:
     gaps = {place_of[cycle[a]] for a in (*range(half), *range(30, 30 + half))}
     survivors = set(range(60)) - gaps
     t = directory.thresholds.threshold
-    asked = [i for i in sorted(survivors) if len(directory.neighbours(directory.place[world[i].id]) & {directory.place[world[j].id] for j in survivors}) >= t]
+    asked = [
+        i
+        for i in sorted(survivors)
+        if len(directory.neighbours(directory.place[world[i].id]) & {directory.place[world[j].id] for j in survivors})
+        >= t
+    ]
     assert len(asked) > 30
     for i in asked[:5]:
         with refused(world[i], RemoteError, "fall into two parts"):
@@ -478,7 +490,7 @@ def test_attack_32_a_u2_of_colluders() -> None:
 
 
 def test_attack_32_the_digest_of_u2_is_in_the_pairwise_keys() -> None:
-    """A victim that is shown another U2 than its peers masks with keys that nobody else derives: no sum comes out of it."""
+    """A victim that is shown another U2 than its peers masks with keys that nobody else derives: there is no sum."""
     world = World(10, corrupt=1, threshold=7)
     round = world.round().run_to("mask")
     request = decode(round.request(0))
@@ -499,7 +511,13 @@ def test_attack_03_thresholds_of_the_server_s_choosing() -> None:
     """t = 1, t below n/2, 2t <= n + c: refused with the announcement; a node's own c counts where it is larger."""
     world = World(6, adversary=SEMI_HONEST)
     announce = decode(world.round().server.announcement)
-    for adversary, t, c in ((SEMI_HONEST, 1, 0), (SEMI_HONEST, 2, 0), (SEMI_HONEST, 3, 3), (MALICIOUS, 3, 0), (MALICIOUS, 4, 2)):
+    for adversary, t, c in (
+        (SEMI_HONEST, 1, 0),
+        (SEMI_HONEST, 2, 0),
+        (SEMI_HONEST, 3, 3),
+        (MALICIOUS, 3, 0),
+        (MALICIOUS, 4, 2),
+    ):
         params = forge(Params, world.params, adversary=adversary, threshold=t, corrupt=c)
         with refused(world[0], PolicyError, f"threshold {t} with 6 clients and c = {c}: the least allowed is"):
             world[0].receive(replace(announce, params=params.to_bytes()).to_bytes())
@@ -579,5 +597,5 @@ def test_attack_04_every_part_of_the_announcement_is_bound() -> None:
     ):
         digests.add(RoundContext.of(replace(announce, **change)).digest)
     assert len(digests) == 10
-    assert SESSION == announce.session
+    assert announce.session == SESSION
     assert isinstance(announce, Announce)

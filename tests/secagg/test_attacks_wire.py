@@ -274,7 +274,18 @@ def test_attack_29_an_array_that_another_thread_changes_during_the_call() -> Non
 # ---- 30: nothing beside the masked vector ----
 
 CLIENT_MAY_SEND = {
-    m.Advertise: {"round_digest", "id", "identity", "channel_key", "mask_key", "channel_kem", "mask_kem", "b_hash", "root_hash", "signature"},
+    m.Advertise: {
+        "round_digest",
+        "id",
+        "identity",
+        "channel_key",
+        "mask_key",
+        "channel_kem",
+        "mask_kem",
+        "b_hash",
+        "root_hash",
+        "signature",
+    },
     m.BundleMessage: {"round_digest", "id", "list_hash", "bundles", "signature"},
     m.UploadBlock: {"round_digest", "id", "segment", "index", "payload"},
     m.UploadEnd: {"round_digest", "id", "list_hash", "u2_digest", "peers", "root", "attachment", "signature"},
@@ -312,7 +323,14 @@ def test_attack_30_sizes_do_not_depend_on_the_update() -> None:
     world[0].vectors, world[1].vectors = (np.zeros(100, dtype=np.int64),), (np.full(100, 99_999, dtype=np.int64),)
     round = world.round()
     round.finish()
-    sizes = [[len(message) for stage in ("advertise", "share", "mask", "consistency", "unmask") for message in round.sent[stage, world[i].id]] for i in (0, 1)]
+    sizes = [
+        [
+            len(message)
+            for stage in ("advertise", "share", "mask", "consistency", "unmask")
+            for message in round.sent[stage, world[i].id]
+        ]
+        for i in (0, 1)
+    ]
     assert sizes[0] == sizes[1]
 
 

@@ -57,7 +57,9 @@ def test_threads_processes_and_the_default_agree() -> None:
         assert same(run(processes), reference)
 
 
-@pytest.mark.parametrize("error", [BrokenProcessPool("a worker died"), OSError("connection lost"), RuntimeError("killed")])
+@pytest.mark.parametrize(
+    "error", [BrokenProcessPool("a worker died"), OSError("connection lost"), RuntimeError("killed")]
+)
 def test_a_lost_worker_costs_a_retry(error: BaseException) -> None:
     """Every second unit fails: it is run again in this process; the sum is the same."""
     lossy = Recording(lambda count: error if count % 2 else None)
@@ -76,16 +78,7 @@ def test_a_pool_whose_worker_is_killed() -> None:
         with pytest.raises(BrokenProcessPool):
             doomed.result()
 
-        class Broken(Executor):
-            def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-                future: Future[Any] = Future()
-                try:
-                    return pool.submit(fn, *args, **kwargs)
-                except BrokenProcessPool as error:
-                    future.set_exception(error)
-                    return future
-
-        assert same(run(Broken()), run(None))
+        assert same(run(pool), run(None))
 
 
 def test_units_are_plain_bytes_and_never_pickled_objects() -> None:

@@ -65,7 +65,9 @@ def test_figures_agree_with_scipy(n: int, k: int, t: int) -> None:
     assert run <= 2.0**-40
 
 
-@pytest.mark.parametrize(("gamma", "delta"), [(0, 0), (10_000, 100_000), (100_000, 10_000), (50_000, 50_000), (3_333, 66_667)])
+@pytest.mark.parametrize(
+    ("gamma", "delta"), [(0, 0), (10_000, 100_000), (100_000, 10_000), (50_000, 50_000), (3_333, 66_667)]
+)
 @pytest.mark.parametrize("n", [30, 77, 128, 300])
 def test_degree_agrees_with_the_second_derivation(n: int, gamma: int, delta: int) -> None:
     """For other fractions, too: the result keeps the inequalities, and None means that no sparse graph does."""
@@ -148,7 +150,7 @@ def test_window_bound_is_the_stated_sum() -> None:
 
 
 def test_the_ring_of_the_rule_falls_into_two_parts() -> None:
-    """Ring n = 10, k = 4, U = {0,1,2,5,6,7}: everybody keeps two neighbours, and the sum still splits. The bound sees it."""
+    """Ring n = 10, k = 4, U = {0,1,2,5,6,7}: all keep two neighbours, and the sum still splits. The bound sees it."""
     cycle, k = tuple(range(10)), 4
     survivors = frozenset((0, 1, 2, 5, 6, 7))
     assert all(len(graph.neighbours(cycle, k, i) & survivors) >= 2 for i in survivors)
@@ -156,7 +158,7 @@ def test_the_ring_of_the_rule_falls_into_two_parts() -> None:
 
 
 def test_the_window_bound_covers_every_cut_of_small_rings() -> None:
-    """Exhaustive, n = 8, k = 4: whenever the honest survivors are disconnected, some window holds no honest survivor."""
+    """Exhaustive, n = 8, k = 4: whenever the survivors are disconnected, some window holds none of them."""
     n, k = 8, 4
     cycle = tuple(range(n))
     near = [graph.neighbours(cycle, k, i) for i in range(n)]

@@ -20,7 +20,9 @@ from tests.secagg.harness import ELL, World, decode, edit, refused
 @pytest.mark.parametrize("cipher", [1, 2])
 def test_exact_sums_with_losses_of_lower_and_higher_ids(adversary: str, cipher: int) -> None:
     """A dropped client's r_ij is recomputed from its root where it is the lower id, opened by its KEM key where not."""
-    world = World(6, adversary=adversary, hybrid=True, cipher=cipher, segments=(Segment.ring(30, 4), Segment.prime(ELL, 2)))
+    world = World(
+        6, adversary=adversary, hybrid=True, cipher=cipher, segments=(Segment.ring(30, 4), Segment.prime(ELL, 2))
+    )
     for number, lost in enumerate(({}, {0: "mask"}, {5: "mask"}, {2: "mask"}, {2: "share"}), 1):
         round = world.round(number, model=b"model %d" % number)
         assert len(round.finish(lost).survivors) == 6 - len(lost)

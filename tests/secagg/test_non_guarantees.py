@@ -16,7 +16,9 @@ from privcomp.secagg.context import segment_seeds
 from tests.secagg.harness import World, decode
 
 
-def test_non_guarantee_a_client_that_masks_something_else_spoils_the_sum_unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_guarantee_a_client_that_masks_something_else_spoils_the_sum_unnamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Wrong masks under a valid signature: the sum is wrong and nobody is named (only proofs would change that)."""
     world = World(5, segments=(Segment.ring(32, 5),))
     round = world.round().run_to("mask")
@@ -42,7 +44,7 @@ def test_non_guarantee_a_client_that_lies_about_its_input_is_believed() -> None:
 
 
 def test_non_guarantee_a_slightly_changed_model_evades_rule_6() -> None:
-    """One bit of the model differs, the update does not: S minus S without 5 is client 5's update. Only DP bounds this."""
+    """One bit of the model differs, the update does not: the difference is client 5's update. Only DP bounds this."""
     world = World(6)
     with_victim = world.round(1, model=b"model, version 1").finish()
     without = world.round(2, model=b"model, version 2", among=range(5)).finish()

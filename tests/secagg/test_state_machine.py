@@ -221,4 +221,3 @@ def test_more_clients_than_the_encoding_allows() -> None:
     entries = (*decode(requests[world[0].id]).entries, fifth)
     with refused(world[0], RemoteError, "5 clients are listed, the encoding is safe for 4"):
         world[0].receive(edit(requests[world[0].id], entries=entries))
-

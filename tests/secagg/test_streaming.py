@@ -1,9 +1,10 @@
-"""Large vectors travel in blocks: staged apart, in any order, partly on disk, in memory of a block's size at the client."""
+"""Large vectors travel in blocks: staged apart, in any order, partly on disk; the client holds one block."""
 
 from __future__ import annotations
 
 import tempfile
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import privcomp.secagg.server as server_module
+from privcomp.errors import RemoteError
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.secagg import SEMI_HONEST, Segment
 from tests.secagg.harness import ELL, Round, World, decode
@@ -141,10 +143,6 @@ def test_blocks_are_bound_to_their_place() -> None:
     world = World(4, segments=(Segment.ring(32, 128),), block_entries=64)
     round = world.round().run_to("mask")
     first, second, end = (decode(message) for message in world[0].receive(round.request(0)))
-    from dataclasses import replace
-
-    from privcomp.errors import RemoteError
-
     round.server.receive(replace(first, payload=second.payload).to_bytes())
     round.server.receive(replace(second, payload=first.payload).to_bytes())
     with pytest.raises(RemoteError, match="do not have the root"):

@@ -1,0 +1,210 @@
+/* Every level that this CPU has against the portable one, on random input: whatever runs here gives the same bytes. test_core and
+ * test_fields compare with independent readings of the contract; this one is about the seams of the wide kernels (every short length,
+ * odd offsets, counters about to carry) and about being fast enough for an instruction-set emulator.
+ */
+#include "check.h"
+#include "field.h"
+
+static unsigned long cases;
+
+/* Runs `call` at level 0 and at `level` on copies of the same start; the whole buffers have to agree, guard words included. */
+#define SAME(level, buffer, want, got, call) \
+    do { \
+        privcomp_level_set(0); \
+        memcpy(want, buffer, sizeof buffer); \
+        { __typeof__(&*want) out = want; CHECK((call) == PRIVCOMP_OK); } \
+        privcomp_level_set(level); \
+        memcpy(got, buffer, sizeof buffer); \
+        { __typeof__(&*got) out = got; CHECK((call) == PRIVCOMP_OK); } \
+        CHECK(memcmp(want, got, sizeof buffer) == 0); \
+        cases++; \
+    } while (0)
+
+/* A seed whose counter passes 2^8, 2^32, 2^64 or (AES) 2^128 within the next blocks, or anywhere. */
+static void draw_seed(uint8_t *seed, int cipher)
+{
+    test_fill(seed, 48);
+    const uint64_t pick = test_u64(), ones = pick / 5 % 20;
+    const int bytes = (const int[]){0, 1, 4, 8, cipher == PRIVCOMP_AES128_CTR ? 16 : 8}[pick % 5];
+    for (int i = 0; i < bytes; i++) *(cipher == PRIVCOMP_AES128_CTR ? seed + 31 - i : seed + 32 + i) = (uint8_t)(i == 0 ? 255 - ones : 255);
+}
+
+/* Offsets in words: the start, odd ones, ends of chunks, far out. */
+static uint64_t draw_offset(uint64_t word)
+{
+    const uint64_t pick = test_u64(), small = pick >> 8;
+    switch (pick % 4) {
+    case 0: return 0;
+    case 1: return small % 600;
+    case 2: return 512 / word * (small % 8);
+    default: return (((uint64_t)1 << 61) + 16 * (small % 1000)) / word + small % 3;
+    }
+}
+
+static void keystreams(int level)
+{
+    enum { SHORT = 300, LONG = 9000, SEEDS = 66 };
+    static uint8_t bytes[LONG], bytes_want[LONG], bytes_got[LONG];
+    static uint8_t seeds[SEEDS * 48], negate[SEEDS];
+    static uint32_t w32[SHORT + 3], want32[SHORT + 3], got32[SHORT + 3];
+    static uint64_t w64[SHORT + 3], want64[SHORT + 3], got64[SHORT + 3];
+    static uint64_t wide[LONG / 8], want_wide[LONG / 8], got_wide[LONG / 8];
+    for (int cipher = PRIVCOMP_AES128_CTR; cipher <= PRIVCOMP_CHACHA20; cipher++) {
+        const size_t seed_bytes = pc_seed_bytes(cipher);
+        for (size_t n = 0; n <= SHORT; n++)
+            for (int trial = 0; trial < 3; trial++) {
+                const size_t at = test_u64() % 3, count = trial == 0 ? 1 : 1 + test_u64() % 3;
+                for (size_t i = 0; i < count; i++) draw_seed(seeds + i * seed_bytes, cipher), negate[i] = test_u64() & 1;
+                test_fill(w32, sizeof w32), test_fill(w64, sizeof w64), test_fill(bytes, 512);
+                const uint64_t byte_offset = trial == 0 ? test_u64() % 64 : draw_offset(1);
+                SAME(level, bytes, bytes_want, bytes_got, privcomp_keystream_fill(out + at, n, seeds, cipher, byte_offset));
+                const uint64_t offset32 = draw_offset(4), offset64 = draw_offset(8);
+                SAME(level, w32, want32, got32, privcomp_mask_add_u32(out + at, n, seeds, negate, count, cipher, offset32));
+                SAME(level, w64, want64, got64, privcomp_mask_add_u64(out + at, n, seeds, negate, count, cipher, offset64));
+            }
+        for (int trial = 0; trial < 24; trial++) {
+            const size_t n = test_u64() % (LONG / 8), count = trial < 4 ? SEEDS : 2;
+            for (size_t i = 0; i < count; i++) draw_seed(seeds + i * seed_bytes, cipher), negate[i] = test_u64() & 1;
+            test_fill(wide, sizeof wide);
+            const uint64_t offset = draw_offset(8);
+            SAME(level, bytes, bytes_want, bytes_got, privcomp_keystream_fill(out, 8 * n + trial % 8, seeds, cipher, offset));
+            SAME(level, wide, want_wide, got_wide, privcomp_mask_add_u32((uint32_t *)out, 2 * n, seeds, negate, count, cipher, offset));
+            SAME(level, wide, want_wide, got_wide, privcomp_mask_add_u64(out, n, seeds, negate, count, cipher, offset));
+        }
+        /* lanes: below the modulus 2^256 - 1 almost surely */
+        static uint8_t lanes[40 * 32], lanes_want[40 * 32], lanes_got[40 * 32], modulus[32];
+        memset(modulus, 0xff, sizeof modulus);
+        for (size_t n = 0; n <= 40; n += 1 + n / 4) {
+            draw_seed(seeds, cipher), draw_seed(seeds + seed_bytes, cipher);
+            negate[0] = 0, negate[1] = 1;
+            test_fill(lanes, sizeof lanes);
+            const uint64_t offset = draw_offset(64);
+            SAME(level, lanes, lanes_want, lanes_got, privcomp_lanes_mask(out, n, modulus, seeds, negate, 2, cipher, offset));
+        }
+    }
+    privcomp_drbg drbg;
+    for (size_t n = 0; n < LONG; n += 1 + n / 3)
+        SAME(level, bytes, bytes_want, bytes_got, (privcomp_drbg_init_fixed(&drbg, seeds), privcomp_drbg_fill(&drbg, out, n)));
+}
+
+static uint64_t element(uint64_t p)
+{
+    const uint64_t edge[] = {0, 1, p - 1, p - 2, (uint64_t)1 << 31, ((uint64_t)1 << 32) - 1, (uint64_t)1 << 32, (uint64_t)1 << 52, p >> 52 << 52};
+    const uint64_t pick = test_u64();
+    return pick % 4 == 0 ? edge[pick / 4 % 9] : test_u64() % p;
+}
+
+/* The functions that a level replaces: every short length, whole vectors and what is left of them. */
+static void field_vectors(const struct field *f, const struct field *portable)
+{
+    enum { N = 70 };
+    static uint64_t a[N], b[N], x[2][N], y[2][N];
+    for (size_t n = 0; n <= N; n++)
+        for (int trial = 0; trial < 4; trial++) {
+            for (size_t i = 0; i < n; i++) a[i] = element(f->p), b[i] = element(f->p);
+            for (int q = 0; q < 2; q++) (q ? f : portable)->butterfly(x[q], y[q], a, b, n);
+            CHECK(memcmp(x[0], x[1], 8 * n) == 0 && memcmp(y[0], y[1], 8 * n) == 0);
+            for (int q = 0; q < 2; q++) { /* in place */
+                memcpy(x[q], a, 8 * n), memcpy(y[q], b, 8 * n);
+                (q ? f : portable)->butterfly(x[q], y[q], x[q], y[q], n);
+            }
+            CHECK(memcmp(x[0], x[1], 8 * n) == 0 && memcmp(y[0], y[1], 8 * n) == 0);
+            test_fill(b, 8 * n);
+            for (size_t i = 0; i < n; i++) /* candidates at and around p, left aligned */
+                if (trial == 3 || i == n / 2) b[i] = PC_LE64((f->p + test_u64() % 3 - 1) << (64 - f->bits));
+            memcpy(x[0], b, 8 * n), memcpy(x[1], b, 8 * n);
+            CHECK(!portable->sample(x[0], n) == !f->sample(x[1], n) && memcmp(x[0], x[1], 8 * n) == 0);
+            if (n > 0 && trial > 0) a[test_u64() % n] = f->p + test_u64() % 3 - 1;
+            CHECK(!portable->canonical(a, n) == !f->canonical(a, n));
+            cases += 4;
+        }
+}
+
+static void field_dots(const struct field *f, const struct field *portable)
+{
+    enum { WIDTH = 40, STRIDE = WIDTH + 3, TERMS = 1100 };
+    static uint64_t in[TERMS * STRIDE], w[FIELD_ROWS * TERMS], prepared[FIELD_PREPARED * TERMS], o[2][FIELD_ROWS][WIDTH];
+    static const size_t sizes[] = {1, 2, 3, 5, 8, 11, 12, 13, 31, 32, 33, 64, 65, 1022, 1023, 1024, TERMS};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int extreme = 0; extreme < 2; extreme++) {
+            const size_t terms = sizes[s];
+            for (size_t i = 0; i < terms * STRIDE; i++) in[i] = extreme ? f->p - 1 : element(f->p);
+            for (size_t i = 0; i < FIELD_ROWS * terms; i++) w[i] = extreme ? f->p - 1 : element(f->p);
+            for (size_t rows = 1; rows <= FIELD_ROWS; rows += 3)
+                for (size_t width = 0; width <= WIDTH; width += terms > 100 ? WIDTH / 2 : 1) {
+                    memset(o, 0, sizeof o);
+                    for (int q = 0; q < 2; q++) {
+                        uint64_t *const out[FIELD_ROWS] = {o[q][0], o[q][1], o[q][2], o[q][3]};
+                        (q ? f : portable)->dot_rows(out, rows, w, terms, in, STRIDE, width, prepared);
+                    }
+                    CHECK(memcmp(o[0], o[1], sizeof o[0]) == 0);
+                    cases++;
+                }
+        }
+}
+
+static void field_functions(int level, int field)
+{
+    enum { N = 41 };
+    static uint64_t a[N], b[N], start[N], want[N], got[N];
+    const uint64_t p = privcomp_field_modulus(field), alpha = element(p);
+    for (size_t n = 0; n <= N; n++) {
+        for (size_t i = 0; i < N; i++) a[i] = element(p), b[i] = element(p), start[i] = element(p);
+        SAME(level, start, want, got, privcomp_field_add(out, a, b, n, field));
+        SAME(level, start, want, got, privcomp_field_sub(out, a, b, n, field));
+        SAME(level, start, want, got, privcomp_field_neg(out, a, n, field));
+        SAME(level, start, want, got, privcomp_field_mul(out, a, b, n, field));
+        SAME(level, start, want, got, privcomp_field_axpy(out, a, b, n, alpha, field));
+        SAME(level, start, want, got, privcomp_field_dot(out, a, b, n, field));
+        for (size_t i = 0; i < N; i++) a[i] += a[i] == 0;
+        SAME(level, start, want, got, privcomp_field_inv(out, a, n, field));
+    }
+}
+
+static void shamir(int level, int field, size_t n, size_t t, size_t d, int consecutive)
+{
+    const uint64_t p = privcomp_field_modulus(field), at[2] = {0, n + 5};
+    const size_t words = (size_t)privcomp_shamir_share_scratch(n, t, d), back_words = (size_t)privcomp_shamir_interpolate_scratch(2, t, d);
+    uint64_t *const points = malloc(8 * n), *const secrets = malloc(8 * d), *const scratch = malloc(8 * (words > back_words ? words : back_words));
+    uint64_t *const shares = malloc(16 * n * d), *const back = malloc(32 * d);
+    uint8_t seed[48];
+    CHECK(points && secrets && scratch && shares && back);
+    draw_seed(seed, PRIVCOMP_AES128_CTR);
+    for (size_t i = 0; i < n; i++) points[i] = consecutive ? i + 1 : p - 1 - 7 * i * i;
+    for (size_t j = 0; j < d; j++) secrets[j] = element(p);
+    for (int q = 0; q < 2; q++) {
+        privcomp_level_set(q ? level : 0);
+        uint64_t *const s = shares + (size_t)q * n * d, *const b = back + (size_t)q * 2 * d;
+        CHECK(privcomp_shamir_share(s, secrets, d, points, n, t, seed, field, scratch, words) == PRIVCOMP_OK);
+        CHECK(privcomp_shamir_interpolate(b, at, 2, points + (n - t), t, s + (n - t) * d, d, field, scratch, back_words) == PRIVCOMP_OK);
+        CHECK(memcmp(b, secrets, 8 * d) == 0);
+    }
+    CHECK(memcmp(shares, shares + n * d, 8 * n * d) == 0 && memcmp(back, back + 2 * d, 16 * d) == 0);
+    cases += 2;
+    free(points), free(secrets), free(scratch), free(shares), free(back);
+}
+
+int main(void)
+{
+    for (int level = 1; level <= privcomp_level_max(); level++) {
+        keystreams(level);
+        for (int field = PRIVCOMP_FIELD_M61; field <= PRIVCOMP_FIELD_GOLDILOCKS; field++) {
+            struct field f;
+            privcomp_level_set(level);
+            CHECK(pc_field(&f, field) == PRIVCOMP_OK);
+            const struct field *const portable = field == PRIVCOMP_FIELD_M61 ? &pc_m61_portable : &pc_goldilocks_portable;
+            field_vectors(&f, portable);
+            field_dots(&f, portable);
+            field_functions(level, field);
+            for (size_t n = 1; n <= 12; n++)
+                for (size_t t = 1; t <= n; t++) shamir(level, field, n, t, 1 + test_u64() % 50, (n + t) % 2 == 0);
+            shamir(level, field, 20, 11, 511, 1), shamir(level, field, 21, 14, 513, 1), shamir(level, field, 33, 17, 530, 0);
+            shamir(level, field, 100, 67, 33, 1), shamir(level, field, 50, 34, 40, 0);
+        }
+        printf("levels: %d agrees with portable in %lu cases%s\n", level, cases,
+               level == PRIVCOMP_LEVEL_AVX512 ? pc_cpu_features() & PC_CPU_AVX512IFMA ? " (fields with IFMA)" : " (fields without IFMA)" : "");
+        cases = 0;
+    }
+    printf("levels: ok, levels 0..%d\n", privcomp_level_max());
+    return 0;
+}
