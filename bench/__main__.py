@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the ids and what they compare")
     parser.add_argument("--only", metavar="ID[,ID]", help="only these rows")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, nothing else on standard output")
+    parser.add_argument("--markdown", action="store_true", help="the table of bench/README.md")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a first look and for tests")
     parser.add_argument("--repeats", type=int, metavar="N", help="timed runs of each side, instead of the rows' own")
     parser.add_argument("--check", action="store_true", help="exit 1 and name the targets that were missed")
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("targets are for the full sizes: --check does not go with --quick")
     if options.repeats is not None and options.repeats < 1:
         parser.error("--repeats must be at least 1")
+    if options.json and options.markdown:
+        parser.error("--json and --markdown exclude each other")
     if options.list:
         for row in ROWS.values():
             print(f"{row.id:28} {row.title}")
@@ -39,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := [name for name in wanted if name not in ROWS]:
         parser.error(f"unknown: {', '.join(unknown)}; `python -m bench --list` prints the ids")
     failed, missed = [], []
+    show = _as_json if options.json else _as_markdown if options.markdown else _as_text
     if not options.json:
-        print(_HEAD)
+        print(_MARKDOWN_HEAD if options.markdown else _HEAD)
     for name in wanted:
         try:
             found = measure(ROWS[name], quick=options.quick, repeats=options.repeats)
@@ -49,10 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: the two sides did not compute the same thing: {error}", file=sys.stderr)
             continue
         missed += _missed(ROWS[name], found)
-        print(
-            json.dumps(found, ensure_ascii=False) if options.json else _line(ROWS[name], found, options.quick),
-            flush=True,
-        )
+        print(show(ROWS[name], found, options.quick), flush=True)
     if options.check:
         for text in missed:
             print("target missed: " + text, file=sys.stderr)
@@ -71,13 +72,38 @@ def _seconds(value: float | None) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
-def _line(row: Row, found: dict[str, Any], quick: bool) -> str:
+def _as_json(row: Row, found: dict[str, Any], quick: bool) -> str:
+    return json.dumps(found, ensure_ascii=False)
+
+
+_MARKDOWN_HEAD = "| Row | Ours (min .. max) | Peer | Ratio | Further | Target |\n|---|---|---|---|---|---|"
+
+
+def _as_markdown(row: Row, found: dict[str, Any], quick: bool) -> str:
+    low, high = found["spread"]
+    ratio = f"{found['ratio']:.3g}" if found["ratio"] is not None else "-"
+    targets = "" if quick else ", ".join(f"{t}{'' if t.met(found) else ' (missed)'}" for t in _applying(row))
+    return (
+        f"| `{row.id}` | {_seconds(found['ours_s'])} ({_seconds(low)} .. {_seconds(high)}) "
+        f"| {_seconds(found['peer_s'])}, {found['peer']} | {ratio} | {', '.join(_details(found))} | {targets} |"
+    )
+
+
+def _as_text(row: Row, found: dict[str, Any], quick: bool) -> str:
     low, high = found["spread"]
     ratio = f"{found['ratio']:.3g} x" if found["ratio"] is not None else "-"
     text = (
         f"{row.id:28} {_seconds(found['ours_s']):>10} {_seconds(low) + ' .. ' + _seconds(high):>23} "
         f"{_seconds(found['peer_s']):>10} {ratio:>9}  {found['peer']}"
     )
+    details = _details(found)
+    if not quick:
+        details += [f"[{target}: {'met' if target.met(found) else 'MISSED'}]" for target in _applying(row)]
+    return text + "".join(f"\n{'':31}{detail}" for detail in details)
+
+
+def _details(found: dict[str, Any]) -> list[str]:
+    """What a row says beyond its seconds."""
     details = []
     for name in ("client_s", "server_s"):
         if name in found:
@@ -87,10 +113,10 @@ def _line(row: Row, found: dict[str, Any], quick: bool) -> str:
             details.append(f"{name} {found[name]:,.0f}")
     if "peak_mb" in found:
         details.append(f"peak {found['peak_mb']:.1f} MB")
-    details += [f"{name} {value:.4g}" for name, value in found["params"].items() if isinstance(value, float)]
-    if not quick:
-        details += [f"[{target}: {'met' if target.met(found) else 'MISSED'}]" for target in _applying(row)]
-    return text + "".join(f"\n{'':31}{detail}" for detail in details)
+    for name, value in found["params"].items():
+        if isinstance(value, float):
+            details.append(f"{name} {_seconds(value) if name.endswith('_s') else format(value, '.4g')}")
+    return details
 
 
 def _applying(row: Row) -> list[Target]:

@@ -63,7 +63,8 @@ def _keystream(quick: bool, peers: bool) -> Case:
     seeds, negate = np.frombuffer(seed, np.uint8).reshape(1, 32), np.zeros(1, np.bool_)
     start = _vector("keystream", n, 32)
     acc, peer_acc = start.copy(), start.copy()
-    zeros, buffer = bytes(4 * n), np.empty(4 * n + 16, np.uint8)
+    zeros, space = bytes(4 * n), bytearray(4 * n + 16)
+    buffer = np.frombuffer(space, np.uint8)
 
     def ours() -> NDArray[np.uint32]:
         _core.mask_add(acc, seeds, negate)
@@ -71,7 +72,7 @@ def _keystream(quick: bool, peers: bool) -> Case:
 
     def peer() -> NDArray[np.uint32]:
         encryptor = Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:])).encryptor()
-        written = encryptor.update_into(zeros, memoryview(buffer))
+        written = encryptor.update_into(zeros, space)
         np.add(peer_acc, buffer[:written].view("<u4"), out=peer_acc)
         return peer_acc
 
@@ -191,7 +192,7 @@ def _client(quick: bool, peers: bool) -> Case:
         quantised = fl.arithmetic.factor_combine(1, [x.view(np.int32).astype(np.int64)])
 
         def peer() -> list[bytes]:
-            # flwr/clientapp/mod/secure_aggregation/secaggplus_mod.py: _collect_masked_vectors from "Add private mask" on
+            # flwr/clientapp/mod/secure_aggregation/secaggplus_mod.py: _collect_masked_vectors from "Add private mask"
             vector = quantised
             dimensions = [a.shape for a in vector]
             private = fl.utils.pseudo_rand_gen(own_secret, FLOWER_MODULUS, dimensions)

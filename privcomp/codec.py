@@ -434,7 +434,7 @@ class Message:
         Ping(round=7, ids=(b'a', b'bc'))
         >>> Ping.from_bytes(data[:-1], max_bytes=100)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        privcomp.errors.CodecError: decode: unknown party: Ping.ids: truncated: ...
+        privcomp.errors.CodecError: decode: Ping.ids: truncated: ...
     """
 
     TAG: ClassVar[int]

@@ -75,8 +75,7 @@ class RemoteError(PrivcompError):
         self.party = party
         self.stage = stage
         self.message = message
-        who = "unknown party" if party is None else f"party {party!r}"
-        super().__init__(f"{stage}: {who}: {message}")
+        super().__init__(f"{stage}: {message}" if party is None else f"{stage}: party {party!r}: {message}")
 
 
 class CodecError(RemoteError):

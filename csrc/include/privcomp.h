@@ -32,7 +32,8 @@
 #define PRIVCOMP_LEVEL_VAES 2   /* the above and VAES on 256 bits */
 #define PRIVCOMP_LEVEL_AVX512 3 /* the above and AVX-512 F, BW, DQ, VL */
 
-/* The highest level that this CPU, operating system and build can run. */
+/* The highest level that this CPU, operating system and build can run, and that agrees with the portable one on a short
+ * self-check at the first call. */
 int privcomp_level_max(void);
 
 /* The level in use: the highest one, unless privcomp_level_set chose another. */

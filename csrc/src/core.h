@@ -65,11 +65,10 @@ PC_INLINE uint64_t mask64(uint64_t bit)
 
 /* ---- CPU (dispatch.c) ---- */
 
-#define PC_CPU_BMI2 1u        /* BMI2 and ADX */
-#define PC_CPU_AESNI 2u       /* AES-NI and AVX2 */
-#define PC_CPU_VAES 4u        /* VAES on 256 bits */
-#define PC_CPU_AVX512 8u      /* AVX-512 F, BW, DQ, VL */
-#define PC_CPU_AVX512IFMA 16u /* AVX-512 IFMA */
+#define PC_CPU_AESNI 1u      /* AES-NI and AVX2 */
+#define PC_CPU_VAES 2u       /* VAES on 256 bits */
+#define PC_CPU_AVX512 4u     /* AVX-512 F, BW, DQ, VL */
+#define PC_CPU_AVX512IFMA 8u /* AVX-512 IFMA */
 
 /* What this CPU and operating system can run. Does not follow privcomp_level_set. */
 unsigned pc_cpu_features(void);

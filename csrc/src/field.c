@@ -1,20 +1,23 @@
 /* Vectors over a word-size field: the public functions, and which twin runs. */
 #include "field.h"
 
-int pc_field(struct field *f, int field)
+int pc_field_at(struct field *f, int field, int level)
 {
     if (field != PRIVCOMP_FIELD_M61 && field != PRIVCOMP_FIELD_GOLDILOCKS) return PRIVCOMP_E_ARGUMENT;
     const int m61 = field == PRIVCOMP_FIELD_M61;
     *f = m61 ? pc_m61_portable : pc_goldilocks_portable;
 #if PC_X86
-    const int level = privcomp_level_get();
     if (level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA)
         m61 ? pc_m61_use_ifma(f) : pc_goldilocks_use_ifma(f);
     else if (level >= PRIVCOMP_LEVEL_AESNI && m61)
         pc_m61_use_avx2(f);
+#else
+    (void)level;
 #endif
     return PRIVCOMP_OK;
 }
+
+int pc_field(struct field *f, int field) { return pc_field_at(f, field, privcomp_level_get()); }
 
 /* a^exponent; the exponent is public. */
 static uint64_t power(const struct field *f, uint64_t a, uint64_t exponent)

@@ -60,8 +60,9 @@ void pc_m61_use_ifma(struct field *f);
 void pc_goldilocks_use_ifma(struct field *f);
 #endif
 
-/* Fills in the field with this public id at the dispatch level in use; PRIVCOMP_E_ARGUMENT if there is none. */
+/* Fills in the field with this public id at the dispatch level in use, or at a given one; PRIVCOMP_E_ARGUMENT if there is none. */
 int pc_field(struct field *f, int field);
+int pc_field_at(struct field *f, int field, int level);
 
 /* All ones if a >= b, else 0. */
 static inline uint64_t mask_ge(uint64_t a, uint64_t b) { return mask64((uint64_t)(a >= b)); }

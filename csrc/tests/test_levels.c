@@ -184,9 +184,10 @@ static void shamir(int level, int field, size_t n, size_t t, size_t d, int conse
     free(points), free(secrets), free(scratch), free(shares), free(back);
 }
 
-int main(void)
+/* With an argument: from that level on. */
+int main(int argc, char **argv)
 {
-    for (int level = 1; level <= privcomp_level_max(); level++) {
+    for (int level = argc > 1 ? atoi(argv[1]) : 1; level <= privcomp_level_max(); level++) {
         keystreams(level);
         for (int field = PRIVCOMP_FIELD_M61; field <= PRIVCOMP_FIELD_GOLDILOCKS; field++) {
             struct field f;

@@ -521,6 +521,8 @@ def repeated_unmask(s: LyingServer, coins: Coins) -> None:
         if answer is not None and again != answer:
             s.problems.append("a repeated unmask request was answered with other bytes")
         smaller = everybody & ~mask_of(coins.sample([j for j in range(s.cast.honest) if j != i], 1))
+        if coins.chance(0.3):
+            s.restart(i)
         if answer is not None and smaller.bit_count() >= least:
             s.must_refuse(i, s.unmask_request(i, r, smaller), "a second survivor set to unmask")
 

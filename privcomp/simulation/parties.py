@@ -316,6 +316,7 @@ class Machine:
         self.deaf_until = 0
         self.gone_from: int | None = None
         self.gone = False
+        self.misled = False
         network.attach(node.id, self.receive)
 
     def receive(self, packet: Packet) -> None:
@@ -330,6 +331,8 @@ class Machine:
             return
         if not packet.intact and current:
             server.ground.hurt(node.id, min(stage, server.role.stage))
+        # A damaged announcement can look like one of a later round, and is remembered as such.
+        self.misled |= not packet.intact and stage == ADVERTISE
         faults = network.faults
         crash = self._coins.choice(("before", "after", "remember", "half")) if self._coins.chance(faults.crash) else ""
         node.journal.die = crash
@@ -349,7 +352,8 @@ class Machine:
                 network.after(self._coins.between(1, 150), self._restart)
         except PrivcompError as error:
             network.trace.add(network.now, packet.source, node.id, None, f"client refuses: {type(error).__name__}")
-            if current and packet.intact and not packet.replayed and not server.finished:
+            fresh = current and packet.intact and stage == server.role.stage and not server.finished
+            if fresh and node.id not in server.ground.damaged and not self.misled:
                 server.ground.refused.append(f"stage {stage}: {node.id!r}: {type(error).__name__}: {error}")
         finally:
             node.journal.die = ""

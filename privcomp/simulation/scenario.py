@@ -349,7 +349,7 @@ class Session:
             first = sum(ground.complete(0, i) for i in self.ids)
             try:
                 return (
-                    self.params.thresholds(first).threshold + 1 <= first
+                    self.params.thresholds(len(role.advertisements)).threshold + 1 <= first
                     and first >= 3
                     and first - s.corrupt >= s.honest_min
                 )

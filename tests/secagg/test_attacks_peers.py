@@ -192,13 +192,26 @@ def test_attack_19_wrong_shares_of_a_mask_root_among_too_few() -> None:
     assert set(round.check(round.server.result()).faulty) == {world[0].id, world[1].id}
 
 
+def shifted(share: bytes, liar: int, holders: list[int]) -> bytes:
+    """A share with which these holders reconstruct a well-formed secret that is one larger than the true one."""
+    p, factor = 2**61 - 1, 1
+    for other in holders:
+        if other != liar:
+            factor = factor * other * pow(other - liar, -1, p) % p
+    limb = int.from_bytes(share[:8], "little")
+    return ((limb + pow(factor, -1, p)) % p).to_bytes(8, "little") + share[8:]
+
+
 def test_attack_26_a_wrong_b_share_with_exactly_t_shares() -> None:
     """t points always fit a polynomial: only H(b) shows that its value is not b. The liar is named, none decoded."""
     world = World(7, adversary=SEMI_HONEST)
     round = world.round().run_to("unmask")
     assert round.server.directory.thresholds.threshold == 4
-    spoil(round, 4, 0, share=b"\1" + bytes(39))
-    round.collect([world[i].id for i in (0, 5, 6)])  # 1, 2, 3 and 4 answer for client 0: exactly t, one of them wrong
+    # 1, 2, 3 and 4 answer for client 0: exactly t. Client 4 knows at which points, and shifts the secret by one.
+    true = next(pair.b for j, pair in zip(world[4].secrets.held, world[4].secrets.pairs, strict=True) if j == 0)
+    holders = [place(round, i) + 1 for i in (1, 2, 3, 4)]
+    spoil(round, 4, 0, share=shifted(true, place(round, 4) + 1, holders))
+    round.collect([world[i].id for i in (0, 5, 6)])
     with pytest.raises(RoundAborted, match="3 valid shares of b'client-000', 4 are needed") as caught:
         round.server.result()
     assert caught.value.party == world[4].id
