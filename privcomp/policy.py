@@ -61,8 +61,13 @@ class Policy:
     def __post_init__(self) -> None:
         if self.adversary not in ("malicious", "semi_honest"):
             raise ParameterError(f"policy: adversary {self.adversary!r}: allowed are 'malicious' and 'semi_honest'")
-        if self.corrupt is not None and self.corrupt < 0:
-            raise ParameterError("policy: corrupt must not be negative")
+        if self.corrupt is not None and (type(self.corrupt) is not int or self.corrupt < 0):
+            raise ParameterError(f"policy: corrupt is {self.corrupt!r}; it must be an integer >= 0, or left out")
+        for name, kind in (("protocols", str), ("purposes", str), ("ciphers", int)):
+            if not all(type(item) is kind for item in getattr(self, name)):
+                raise ParameterError(f"policy: every entry of {name} must be a {kind.__name__}")
+        if not all(type(purpose) is str and type(count) is int for purpose, count in self.same_model_reentries):
+            raise ParameterError("policy: same_model_reentries maps purposes to whole numbers")
         if self.honest_survivors_min < 2:
             raise ParameterError("policy: honest_survivors_min < 2 would release a single client's update")
         if self.threshold_min < 2 or not 3 <= self.clients_min <= self.clients_max:
@@ -113,7 +118,7 @@ class Policy:
                 elif key in ("roster_hash", "ledger_key"):
                     values[key] = bytes.fromhex(value)
                 elif key == "same_model_reentries":
-                    values[key] = tuple(sorted((str(p), int(count)) for p, count in value.items()))
+                    values[key] = tuple(sorted(value.items()))
                 elif isinstance(value, list):
                     values[key] = tuple(value)
                 else:

@@ -2,7 +2,8 @@
  *
  * Rules for every function here
  * - Outputs stand first, then inputs; a length follows the array that it describes.
- * - The caller allocates; the core never does. Keys and scratch live on the stack and are wiped before return.
+ * - The caller allocates; the core never does. Key schedules and keystream buffers live on the stack and are wiped before return;
+ *   what the compiler spills beside them is not.
  * - Arrays need the alignment of their element type only. Arrays must not overlap unless a contract says so.
  * - A function that can refuse returns PRIVCOMP_OK or a negative PRIVCOMP_E_ code, and then has written nothing.
  * - Lengths, widths, offsets, moduli, cipher, levels and the sign of a seed are public; time and addresses depend on them.

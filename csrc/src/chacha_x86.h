@@ -146,6 +146,7 @@ PC_TARGET PC_INLINE void RUN(const enum pc_op op, uint8_t *dst, size_t chunks, c
             dst += 64 * BLOCKS;
         }
     }
+    privcomp_wipe((uint8_t *)in, sizeof in);
 }
 
 PC_TARGET void PC_NAME(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)

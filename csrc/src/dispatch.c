@@ -73,7 +73,7 @@ static const pc_level levels[] = {
 
 #if PC_X86
 /* Not a test of this code, which the tests are, but of the compiler, CPU and hypervisor that it meets: whether the keystreams of a level,
- * combined in every way, and its field functions give what the portable ones give. About 30 microseconds.
+ * combined in every way, and its field functions give what the portable ones give. About 40 microseconds, once.
  */
 static int agrees_with_portable(int level)
 {

@@ -240,4 +240,5 @@ void pc_chacha_portable(enum pc_op op, uint8_t *dst, size_t chunks, const pc_str
         }
         pc_combine(op, dst, out, sizeof out);
     }
+    privcomp_wipe((uint8_t *)in, sizeof in);
 }

@@ -31,6 +31,8 @@ from privcomp.journal import Entry, Journal
 __all__ = ["FileJournal"]
 
 _MAX_ENTRY = 4096
+#: Answers up to this size are kept for ever, larger ones until their round ends.
+_KEPT_ANSWER = 1 << 16
 _LENGTH = struct.Struct("<Q")
 
 
@@ -160,6 +162,8 @@ class FileJournal(Journal):
             round_hex, _, sequence = path.name.partition(".")
             if round_hex in last and sequence.isdigit() and int(sequence) < last[round_hex]:
                 path.unlink()
+            elif round_hex not in last and sequence == str(len(self._entries)):
+                path.unlink()  # a crash before the first entry of a round: nothing was sent with these secrets
 
     def _store(self, messages: Iterable[bytes]) -> bytes:
         folder = self._folder / "answers"
@@ -211,7 +215,9 @@ class FileJournal(Journal):
         try:
             file = open(self._folder / "answers" / entry.response.hex(), "rb")  # noqa: SIM115 (closed below)
         except OSError as error:
-            raise JournalError(f"the stored answer is missing: {error}; this client sits the round out") from None
+            raise JournalError(
+                f"the stored answer is gone ({error.strerror}): the round is over, or the folder was changed"
+            ) from None
         with file:
             while prefix := file.read(8):
                 size = _LENGTH.unpack(prefix)[0]
@@ -233,6 +239,11 @@ class FileJournal(Journal):
         return data[:32], data[32:]
 
     def erase(self, round_digest: bytes) -> None:
+        # Nobody needs the upload once its round was answered; a later repeat of that request is refused.
+        for entry in self._entries:
+            path = self._folder / "answers" / entry.response.hex()
+            if entry.round_digest == round_digest and path.exists() and path.stat().st_size > _KEPT_ANSWER:
+                path.unlink()
         for path in (self._folder / "secrets").glob(f"{round_digest.hex()}.*"):
             _erase_file(path)
         _sync_folder(self._folder / "secrets")

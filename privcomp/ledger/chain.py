@@ -220,6 +220,9 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._headers)
 
+    def __bool__(self) -> bool:
+        return True  # an empty ledger is a ledger: `ledger or default` must not drop it
+
     def headers_since(self, head: bytes) -> tuple[Header, ...]:
         """The headers after `head`, for a client that last signed there.
 

@@ -113,9 +113,9 @@ class RoundClient:
                     "the announcement does not bind the head of the ledger headers that it carries; "
                     "this client sits out"
                 )
-            state, out = self._client.receive(None, message.announce)
-            # Remembered only once the answer is in the journal: a head counts from when this client signs it.
+            # Before the answer: a crash in between must not forget a head that this client signed.
             self._journal.remember(_CHAIN, chain.to_bytes())
+            state, out = self._client.receive(None, message.announce)
         if state is not None:
             self._states = {context.digest: state}
         return out

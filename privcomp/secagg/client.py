@@ -752,6 +752,8 @@ def _check_contribution(context: RoundContext, contribution: Contribution) -> No
             f"an attachment of {len(contribution.attachment)} bytes; announced are {context.params.attachment_bytes}"
         )
     for segment, vector in zip(segments, contribution.vectors, strict=True):
+        if not isinstance(vector, np.ndarray):
+            raise EncodingError(f"a vector is a {type(vector).__name__}; NumPy arrays are needed")
         if segment.is_ring:
             good = vector.ndim == 1 and vector.dtype in (np.int64, np.uint32, np.uint64) and vector.dtype.isnative
             shape: tuple[int, ...] = (segment.length,)

@@ -68,7 +68,8 @@ def sparse_conditions(n: int, k: int, t: int, gamma_ppm: int, delta_ppm: int) ->
 
 @lru_cache(maxsize=256)
 def degree(n: int, gamma_ppm: int, delta_ppm: int) -> tuple[int, int] | None:
-    """The least even k < n - 1 and then the least t that keep `sparse_conditions`, or None: use the complete graph.
+    """The least even k < n - 1 and then the least t >= 2 that keep `sparse_conditions`, or None: use the complete
+    graph.
 
     >>> degree(100, 50_000, 50_000), degree(1_000, 50_000, 50_000)
     ((22, 6), (34, 18))
@@ -77,7 +78,7 @@ def degree(n: int, gamma_ppm: int, delta_ppm: int) -> tuple[int, int] | None:
     for k in range(2, n - 1, 2):
         weights, total = _hypergeometric(n - 1, corrupt, k), comb(n - 1, k)
         tail, t = 0, k + 1
-        while t > 1 and (n * (tail + weights[t - 1])) << SECRECY_BITS <= total:
+        while t > 2 and (n * (tail + weights[t - 1])) << SECRECY_BITS <= total:
             tail += weights[t - 1]
             t -= 1
         if t <= k and sparse_conditions(n, k, t, gamma_ppm, delta_ppm):

@@ -172,6 +172,7 @@ class Server:
             roster.hash if roster is not None else NO_ROSTER,
             ledger_head,
         )
+        announce.to_bytes()  # ParameterError where session, round, purpose or ledger head is malformed
         self.context = RoundContext.of(announce)
         self.params = params
         self.stage = ADVERTISE
@@ -397,6 +398,8 @@ class Server:
                 self._add(key[0], start, count, upload.payload(key))
             self._survivors.add(place)
         finally:
+            if place not in self._survivors:
+                self._refused.setdefault(end.id, "the upload could not be added")
             self._budget += sum(len(p) for p in upload.payloads.values())
             upload.close()
             upload.end = None

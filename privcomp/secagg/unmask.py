@@ -6,7 +6,7 @@ A unit holds what the aggregation server may know anyway: seeds of masks that it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +66,14 @@ def run_unmask_job(job: bytes) -> bytes:
     return lanes.tobytes()
 
 
+def _submitted(executor: Executor, job: bytes) -> Future[bytes] | None:
+    """The unit's future, or None where the executor takes no work any more."""
+    try:
+        return executor.submit(run_unmask_job, job)
+    except (OSError, RuntimeError):  # a pool that lost a worker refuses everything from then on
+        return None
+
+
 def sum_of_masks(
     segment: Segment,
     seeds: NDArray[np.uint8],
@@ -86,11 +94,11 @@ def sum_of_masks(
         UnmaskJob(cipher, segment, start, min(block_entries, segment.length - start), flat, signs).to_bytes()
         for start in starts
     ]
-    futures = [executor.submit(run_unmask_job, job) for job in jobs]
+    futures = [_submitted(executor, job) for job in jobs]
     for start, job, future in zip(starts, jobs, futures, strict=True):
         try:
-            result = future.result()
-        except (OSError, RuntimeError):
+            result = future.result() if future is not None else run_unmask_job(job)
+        except (OSError, RuntimeError, CancelledError):
             result = run_unmask_job(job)  # a lost worker costs a retry, never a wrong sum
         if segment.is_ring:
             yield start, np.frombuffer(result, dtype=np.uint32 if segment.bits <= 32 else np.uint64)

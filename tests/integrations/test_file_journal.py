@@ -268,7 +268,7 @@ def test_an_answer_that_was_lost_or_changed_is_not_sent(journal: FileJournal, fo
     with pytest.raises(JournalError, match="is damaged"):
         list(journal.answer(entry))
     path.unlink()
-    with pytest.raises(JournalError, match="is missing"):
+    with pytest.raises(JournalError, match="is gone"):
         list(journal.answer(entry))
 
 

@@ -60,7 +60,7 @@ def cases() -> Iterator[tuple[int, str, int, str]]:
                 yield from ((n, adversary, c, stage) for n in (4, 5, 6, 7, 8))
 
 
-@pytest.mark.parametrize(("n", "adversary", "c", "stage"), cases())
+@pytest.mark.parametrize(("n", "adversary", "c", "stage"), list(cases()))
 def test_attack_18_dropouts_at_every_stage_down_to_t_plus_1(n: int, adversary: str, c: int, stage: str) -> None:
     """m = 0, 1, ... clients vanish at one stage: exact sums down to t + 1 survivors, a typed abort below."""
     world = World(n, adversary=adversary, corrupt=c, segments=SEGMENTS)

@@ -46,7 +46,7 @@ def test_attack_14_contributions_of_another_shape_or_type(vectors: tuple[Any, ..
     world = World(4)
     round = world.round().run_to("mask")
     original, world[0].vectors = world[0].vectors, vectors
-    with refused(world[0], EncodingError, "vectors for 1 announced segments|a vector of dtype"):
+    with refused(world[0], EncodingError, "vectors for 1 announced segments|a vector of dtype|NumPy arrays are needed"):
         world[0].receive(round.request(0))
     world[0].vectors = original
     round.finish()

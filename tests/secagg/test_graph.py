@@ -75,12 +75,12 @@ def test_degree_agrees_with_the_second_derivation(n: int, gamma: int, delta: int
     shares = Fraction(gamma, PPM), Fraction(delta, PPM)
     if found is None:
         k = (n - 2) // 2 * 2
-        assert not any(all(conditions(n, k, t, *shares)) for t in range(1, k + 1))
+        assert not any(all(conditions(n, k, t, *shares)) for t in range(2, k + 1))
         return
     k, t = found
     assert conditions(n, k, t, *shares) == (True, True, True)
-    assert t == 1 or not conditions(n, k, t - 1, *shares)[0]
-    assert k == 2 or not any(all(conditions(n, k - 2, t_, *shares)) for t_ in range(1, k - 1))
+    assert t == 2 or not conditions(n, k, t - 1, *shares)[0]
+    assert k == 2 or not any(all(conditions(n, k - 2, t_, *shares)) for t_ in range(2, k - 1))
 
 
 def test_sparse_conditions_refuse_what_is_no_graph() -> None:

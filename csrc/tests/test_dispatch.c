@@ -1,0 +1,81 @@
+/* The self-check of dispatch.c: where a kernel or a field function computes something else, a lower level is chosen. */
+#include "check.h"
+#include "field.h"
+
+#if PC_X86
+static enum { NOTHING, WIDE_AES, CHACHA, FIELD } broken;
+
+static pc_kernel_fn wide_aes_256, wide_aes_512, chacha;
+static int field_at(struct field *f, int field, int level);
+
+/* A second copy of dispatch.c under other names, which runs the parts below. */
+#define pc_cpu_features copy_cpu_features
+#define privcomp_level_max copy_level_max
+#define privcomp_level_get copy_level_get
+#define privcomp_level_set copy_level_set
+#define pc_level_table copy_level_table
+#define pc_aes_vaes wide_aes_256
+#define pc_aes_avx512 wide_aes_512
+#define pc_chacha_avx2 chacha
+#define pc_field_at field_at
+#include "../src/dispatch.c"
+#undef privcomp_level_max
+#undef pc_aes_vaes
+#undef pc_aes_avx512
+#undef pc_chacha_avx2
+#undef pc_field_at
+
+static void wide_aes_256(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
+{
+    pc_aes_vaes(op, dst, chunks, s, hi, lo);
+    if (broken == WIDE_AES && op == PC_SUB64) dst[255] ^= 1;
+}
+
+static void wide_aes_512(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
+{
+    pc_aes_avx512(op, dst, chunks, s, hi, lo);
+    if (broken == WIDE_AES && op == PC_SUB64) dst[511] ^= 1;
+}
+
+static void chacha(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
+{
+    if (broken == CHACHA) lo &= UINT32_MAX; /* no carry out of the low half of the counter */
+    pc_chacha_avx2(op, dst, chunks, s, hi, lo);
+}
+
+static void butterfly(uint64_t *sum, uint64_t *diff, const uint64_t *a, const uint64_t *b, size_t n)
+{
+    pc_goldilocks_portable.butterfly(sum, diff, a, b, n);
+    if (broken == FIELD) diff[n - 1] ^= 1;
+}
+
+static int field_at(struct field *f, int field, int level)
+{
+    const int status = pc_field_at(f, field, level);
+    if (field == PRIVCOMP_FIELD_GOLDILOCKS && level > PRIVCOMP_LEVEL_PORTABLE) f->butterfly = butterfly;
+    return status;
+}
+
+int main(void)
+{
+    const int max = privcomp_level_max();
+    CHECK(copy_level_max() == max && copy_level_get() == max);
+    for (int level = PRIVCOMP_LEVEL_AESNI; level <= max; level++) CHECK(agrees_with_portable(level));
+    broken = WIDE_AES;
+    CHECK(find_level() == (max < PRIVCOMP_LEVEL_AESNI ? max : PRIVCOMP_LEVEL_AESNI));
+    broken = CHACHA;
+    CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
+    broken = FIELD;
+    CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
+    CHECK(copy_level_max() == max); /* asked once */
+    CHECK(copy_level_set(max) == PRIVCOMP_OK && copy_level_set(max + 1) == PRIVCOMP_E_ARGUMENT);
+    printf("dispatch: ok, levels 0..%d\n", max);
+    return 0;
+}
+#else
+int main(void)
+{
+    printf("dispatch: ok, portable only\n");
+    return 0;
+}
+#endif
