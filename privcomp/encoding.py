@@ -50,7 +50,6 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, cast
@@ -58,6 +57,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp._core import Drbg
 from privcomp.codec import F64, U8, U64, Blob, Codec, Fixed, Message, Nested, Opt, Seq, Text
 from privcomp.errors import CodecError, EncodingError, ParameterError, RemoteError
 
@@ -394,7 +394,7 @@ class FixedPoint:
         weight: int,
         *,
         layout: Layout | None = None,
-        rng: Callable[[int], bytes] = os.urandom,
+        rng: Callable[[int], bytes] | None = None,
     ) -> NDArray[np.int64]:
         """One client's update as bounded integers.
 
@@ -404,7 +404,8 @@ class FixedPoint:
                 Other dtypes are refused, not converted: a float16 or integer array here is usually a mistake.
             weight: integer 1..max_weight.
             layout: the order and shapes of named arrays; required with a mapping, refused with an array.
-            rng: source of the coins, rng(n) -> n uniform bytes from a CSPRNG.
+            rng: source of the coins, rng(n) -> n uniform bytes from a CSPRNG; None: a generator of the core, freshly
+                seeded by the operating system for this call.
 
         Returns:
             int64 array of shape (entries + 2,): entries, weight, clip count; every |entry| <= `bound`.
@@ -415,10 +416,11 @@ class FixedPoint:
         w = self._check_weight(weight)
         out = np.empty(self.length, dtype=np.int64)
         scratch = _Scratch(min(_BLOCK, self.entries))
+        draw = rng if rng is not None else Drbg().random_bytes
         position = clipped = 0
         for block in self._blocks(values, layout):
             target = out[position : position + block.size]
-            clipped += self._encode_block(block, w, target, scratch, position, rng)
+            clipped += self._encode_block(block, w, target, scratch, position, draw)
             position += block.size
         if position != self.entries:
             raise EncodingError(f"the update has {position} entries; the encoding has {self.entries}")

@@ -18,6 +18,8 @@ C_TYPES = {
     "int64": "int64_t[]",
     "bool": "uint8_t[]",
 }
+# str(dtype) takes microseconds. A byte-swapped dtype is another key than its native twin.
+_NAMES = {np.dtype(name): name for name in C_TYPES}
 
 
 def check_array(
@@ -32,8 +34,7 @@ def check_array(
     allowed = " or ".join(dtypes)
     if not isinstance(array, np.ndarray):
         raise BufferTypeError(f"{name} is a {type(array).__name__}; pass a numpy array of {allowed}")
-    # Byte-swapped arrays have another str() than their native twins.
-    if str(array.dtype) not in dtypes:
+    if _NAMES.get(array.dtype) not in dtypes:
         raise BufferTypeError(
             f"{name} has dtype {array.dtype}; allowed is {allowed}; convert it explicitly, for example with .astype()"
         )
@@ -71,7 +72,7 @@ def check_int(name: str, value: object, low: int, high: int) -> int:
 
 def pointer(array: npt.NDArray[Any], *, write: bool = False) -> Any:
     """The array as a C pointer. It keeps the array alive and unresizable as long as it lives itself."""
-    return ffi.from_buffer(C_TYPES[str(array.dtype)], array, write)
+    return ffi.from_buffer(C_TYPES[_NAMES[array.dtype]], array, write)
 
 
 def as_bytes(name: str, data: object) -> npt.NDArray[np.uint8]:

@@ -53,7 +53,8 @@ class RoundClient:
         self._client = Client(id, identity, policy, journal, roster, rng=rng)
         self._policy = policy
         self._journal = journal
-        self._rng = rng
+        # Coins by the million: the core's generator, unless the caller brings its own entropy.
+        self._coins = None if rng is os.urandom else rng
         self._states: dict[bytes, ClientState] = {}
 
     @property
@@ -141,7 +142,7 @@ class RoundClient:
         values, weight = update(model, encoding)
         if isinstance(values, tuple):
             arrays, layout = values
-            vector = encoding.encode(arrays, weight, layout=layout, rng=self._rng)
+            vector = encoding.encode(arrays, weight, layout=layout, rng=self._coins)
         else:
-            vector = encoding.encode(values, weight, rng=self._rng)
+            vector = encoding.encode(values, weight, rng=self._coins)
         return Contribution((vector,))

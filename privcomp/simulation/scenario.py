@@ -89,8 +89,8 @@ class Setting:
             Faults.LIGHT if coins.chance(gentle) else coins.choice((Faults.NONE, Faults.HEAVY, Faults.HEAVY))
             for _ in range(coins.choice((1, 2, 2, 3)))
         )
-        # Blocks of an upload are not signed one by one: without a transport that vouches for the sender, a damaged block
-        # can spoil the upload of another client.
+        # Blocks of an upload are not signed one by one: without a transport that vouches for the sender, a damaged
+        # block can spoil the upload of another client.
         authenticated = coins.chance(0.7)
         if not authenticated:
             faults = tuple(replace(f, corrupt=0.0) for f in faults)
