@@ -29,7 +29,7 @@ export OMP_NUM_THREADS ?= 1
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format notebooks bench bench-env assurance sanitize wheel pins clean
 .PHONY: $(addprefix check-,format lint types imports c c-asan c-asan-clang c-ctime c-ctime-all c-ctime-msan c-fuzz c-cross \
-	pytest assurance python-asan)
+	pytest assurance simulation fuzz python-asan)
 
 help: ## list the commands (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer 
 	@$(BIN)/python -c 'import flwr, mpyc, privcomp; print("privcomp", privcomp.__version__, "beside flwr and mpyc in $(VENV)")'
 
 assurance: $(VENV)/.built $(VENV)/.test ## what takes long: sanitizers, constant time, fuzzing, 100,000 simulated rounds
-	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan c-cross c-fuzz python-asan assurance
+	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan c-cross c-fuzz python-asan assurance simulation fuzz
 
 sanitize: $(VENV)/.built $(VENV)/.test ## the C tests and the binding's tests under ASan and UBSan; constant time under valgrind
 	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan python-asan
@@ -120,6 +120,13 @@ check-pytest:
 
 check-assurance:
 	HYPOTHESIS_PROFILE=assurance $(PYTEST) -m assurance $(PYTEST_ARGS)
+
+ROUNDS ?= 100000
+check-simulation:
+	$(BIN)/python -m tests.simulation --rounds $(ROUNDS) --processes $(JOBS)
+
+check-fuzz:
+	$(BIN)/python -m tests.fuzz --runs $(FUZZ_RUNS)
 
 # The whole extension again, with the checks of the PRIVCOMP_VERIFY build, into a copy of the package. Python's own flags
 # bring -fwrapv and -DNDEBUG, which would hide what we look for.

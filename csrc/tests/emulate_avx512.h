@@ -13,7 +13,7 @@ typedef uint8_t emulated_mask8;
 #define __m512i emulated512
 #define __mmask8 emulated_mask8
 
-#define EMULATE static inline __attribute__((always_inline, unused))
+#define EMULATE static __attribute__((noinline, unused)) /* inlined, they make functions of unwieldy size */
 #define EACH_LANE(expr) \
     do { \
         __m512i r_; \
