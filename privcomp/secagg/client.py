@@ -80,6 +80,7 @@ __all__ = ["Advertised", "Client", "ClientState", "Contribution", "Finished", "M
 
 ADVERTISE, SHARE, MASK, CONSISTENCY, UNMASK = range(5)
 _S = TypeVar("_S", bound="ClientState")
+_M = TypeVar("_M", bound=Message)
 _MAX_MESSAGE = (1 << 32) + (1 << 20)
 
 
@@ -303,22 +304,21 @@ class Client:
                     state = self.restore(round_digest)
                 return state, self._journal.answer(entry)
             if isinstance(request, Announce):
-                return self.advertise(message)
+                return self._advertise(request, message)
             if state is None or state.round_digest != round_digest:
                 state = self.restore(round_digest)
             if state is None:
                 raise StateError(f"stage {STAGES[stage]!r} of a round that this client is not in; begin with stage 0")
-            if stage == SHARE:
-                return self.share(_expect(state, Advertised), message)
-            if stage == MASK:
+            if isinstance(request, KeyList):
+                return self._share(_expect(state, Advertised), request, message)
+            if isinstance(request, MaskRequest):
                 if update is None:
                     raise StateError("stage 2 needs the update; pass update=")
-                return self.mask(_expect(state, Shared), message, update)
-            if stage == CONSISTENCY:
-                return self.sign(_expect(state, Masked), message)
-            if isinstance(state, Signed):
-                return self.unmask(state, message)
-            return self.unmask(_expect(state, Masked), message)
+                return self._mask(_expect(state, Shared), request, message, update)
+            if isinstance(request, ConsistencyRequest):
+                return self._sign(_expect(state, Masked), request, message)
+            last = state if isinstance(state, Signed) else _expect(state, Masked)
+            return self._unmask(last, _request(message, UnmaskRequest, "unmask", request))
 
     def _digest_of(self, request: Any) -> bytes:
         found: bytes = self._context(request).digest if isinstance(request, Announce) else request.round_digest
@@ -331,6 +331,9 @@ class Client:
             JournalError: journal and secrets do not match (one was rolled back): this client sits the round out.
         """
         with self._journal.locked():
+            if self._journal.find(round_digest, UNMASK) is not None:
+                self._journal.erase(round_digest)  # a crash after the answer, before the secrets were erased
+                return None
             stored = self._journal.secrets(round_digest)
         if stored is None:
             return None
@@ -347,9 +350,9 @@ class Client:
             PolicyError: the round is not what this node allows.
             JournalError: this (session, round) was announced differently before, or the model is used up (rule 6).
         """
-        message = _parse(announce)
-        if not isinstance(message, Announce):
-            raise RemoteError(SERVER, "advertise", "expected the announcement of a round")
+        return self._advertise(_request(announce, Announce, "advertise"), announce)
+
+    def _advertise(self, message: Announce, announce: bytes) -> tuple[Advertised, Iterable[bytes]]:
         with self._journal.locked():
             context = self._context(message)
             self._rules.announcement(context)
@@ -395,9 +398,9 @@ class Client:
             RemoteError: the key list is not authentic, or this client's entry is missing or changed (rule 8).
             PolicyError: too few clients or too low a threshold for this node's policy (rule 2).
         """
-        request = _parse(key_list)
-        if not isinstance(request, KeyList):
-            raise RemoteError(SERVER, "share", "expected the key list")
+        return self._share(state, _request(key_list, KeyList, "share"), key_list)
+
+    def _share(self, state: Advertised, request: KeyList, key_list: bytes) -> tuple[Shared, Iterable[bytes]]:
         with self._journal.locked():
             state._spend()
             context, s = state.context, state._secrets
@@ -468,9 +471,11 @@ class Client:
             JournalError: this model is used up (rule 6).
             EncodingError: the contribution does not have the announced shape.
         """
-        message = _parse(request)
-        if not isinstance(message, MaskRequest):
-            raise RemoteError(SERVER, "mask", "expected U2 and bundles")
+        return self._mask(state, _request(request, MaskRequest, "mask"), request, update)
+
+    def _mask(
+        self, state: Shared, message: MaskRequest, request: bytes, update: Update
+    ) -> tuple[Masked, Iterable[bytes]]:
         with self._journal.locked():
             state._spend()
             context, s, directory = state.context, state._secrets, state.directory
@@ -594,9 +599,9 @@ class Client:
             RemoteError: U breaks rule 4.
             PolicyError: too few survivors for this node's policy.
         """
-        message = _parse(request)
-        if not isinstance(message, ConsistencyRequest):
-            raise RemoteError(SERVER, "consistency", "expected the survivor set")
+        return self._sign(state, _request(request, ConsistencyRequest, "consistency"), request)
+
+    def _sign(self, state: Masked, message: ConsistencyRequest, request: bytes) -> tuple[Signed, Iterable[bytes]]:
         with self._journal.locked():
             state._spend()
             context, s, directory = state.context, state._secrets, state.directory
@@ -622,9 +627,9 @@ class Client:
             RemoteError: U breaks rule 4, or the quorum of signatures is not there.
             PolicyError, JournalError: policy or rule 6 forbids it.
         """
-        message = _parse(request)
-        if not isinstance(message, UnmaskRequest):
-            raise RemoteError(SERVER, "unmask", "expected the survivor set and its quorum")
+        return self._unmask(state, _request(request, UnmaskRequest, "unmask"))
+
+    def _unmask(self, state: Masked | Signed, message: UnmaskRequest) -> tuple[Finished, Iterable[bytes]]:
         with self._journal.locked():
             state._spend()
             context, s, directory = state.context, state._secrets, state.directory
@@ -714,6 +719,14 @@ def open_pair_extra(directory: Directory, kem_seed: bytes, low: int, high: int, 
     if not keys.constant_time_equal(pair_extra_hash(directory, low, high, extra), sent.hash):
         raise RemoteError(who, "mask", "its pair secret does not have the published hash")
     return extra
+
+
+def _request(data: bytes, kind: type[_M], stage: str, parsed: Message | None = None) -> _M:
+    """A message of the server as the kind that a step takes."""
+    message = _parse(data) if parsed is None else parsed
+    if not isinstance(message, kind):
+        raise RemoteError(SERVER, stage, f"expected a {kind.__name__}, not a {type(message).__name__}")
+    return message
 
 
 def _parse(data: bytes) -> Message:

@@ -75,6 +75,8 @@ def degree(n: int, gamma_ppm: int, delta_ppm: int) -> tuple[int, int] | None:
     ((22, 6), (34, 18))
     """
     corrupt = _share(gamma_ppm, n)
+    if corrupt < 1:
+        return None  # few clients: a ring made for no corrupt client at all falls apart with the first loss
     for k in range(2, n - 1, 2):
         weights, total = _hypergeometric(n - 1, corrupt, k), comb(n - 1, k)
         tail, t = 0, k + 1

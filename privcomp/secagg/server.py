@@ -265,7 +265,9 @@ class Server:
 
         Args:
             data: the bytes.
-            sender: id that the transport has authenticated; a message in another name is refused.
+            sender: id that the transport has authenticated; a message in another name is refused. Blocks of an upload
+                carry no signature of their own: without `sender` anybody can spoil another client's upload (it is then
+                refused as a whole; the sum stays right).
 
         Raises:
             RemoteError: the message is wrong (the client is named) or comes for another stage.
