@@ -17,6 +17,9 @@ from privcomp.errors import CodecError, LedgerError, LocalError, ParameterError,
 
 __all__ = ["main"]
 
+_MARKER = ".privcomp-demo"
+_FILES = ("ledger", "roster", "heads", "curves.png", "report.json")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `privcomp ARGV`.
@@ -180,12 +183,14 @@ def _quoted(path: Path) -> str:
 
 
 def _prepare(folder: Path) -> None:
-    """An empty place for this run; the files of an earlier demo are replaced, anything else is left alone."""
+    """A place for this run: the files of an earlier demo are replaced, anything else is left alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("ledger", "roster", "heads", "curves.png", "report.json"):
-            (folder / name).unlink(missing_ok=True)
-        for path in folder.glob("ledger.*.sum"):
+        old = [folder / name for name in _FILES if (folder / name).exists()] + list(folder.glob("ledger.*.sum"))
+        if old and not (folder / _MARKER).exists():
+            raise ParameterError(f"--out {folder}: {old[0].name} there is not of a demo; name another folder")
+        (folder / _MARKER).write_text("written by privcomp demo; its files are replaced by the next run\n")
+        for path in old:
             path.unlink()
     except OSError as error:
         raise ParameterError(f"--out {folder}: {error.strerror}; name a folder that can be written") from None

@@ -414,6 +414,8 @@ class FixedPoint:
             EncodingError: NaN, infinity, wrong dtype, shape, names, or a weight that is not allowed.
         """
         w = self._check_weight(weight)
+        if isinstance(values, np.ndarray) and values.size != self.entries:  # before anything of that size is allocated
+            raise EncodingError(f"the update has {values.size} entries; the encoding has {self.entries}")
         out = np.empty(self.length, dtype=np.int64)
         scratch = _Scratch(min(_BLOCK, self.entries))
         draw = rng if rng is not None else Drbg().random_bytes

@@ -124,6 +124,10 @@ class Journal(ABC):
         """What was remembered under a name, or None."""
 
     @abstractmethod
+    def _open_rounds(self) -> Iterable[bytes]:
+        """Round digests whose secrets are stored."""
+
+    @abstractmethod
     def erase(self, round_digest: bytes) -> None:
         """Destroy the secrets of a round that ended."""
 
@@ -191,6 +195,11 @@ class Journal(ABC):
         """All entries of a (session, round)."""
         return tuple(e for e in self.entries() if e.session == session and e.round == round)
 
+    def open_rounds(self) -> tuple[bytes, ...]:
+        """Digests of the rounds whose secrets are stored, the one with the oldest last entry first."""
+        last = {e.round_digest: e.sequence for e in self.entries()}
+        return tuple(sorted(self._open_rounds(), key=lambda digest: last.get(digest, -1)))
+
     def secrets(self, round_digest: bytes) -> bytes | None:
         """The secrets of a round, or None where the round ended or never began.
 
@@ -252,6 +261,9 @@ class MemoryJournal(Journal):
 
     def recall(self, name: str) -> bytes | None:
         return self._remembered.get(name)
+
+    def _open_rounds(self) -> Iterable[bytes]:
+        return tuple(self._round_secrets)
 
     def erase(self, round_digest: bytes) -> None:
         self._round_secrets.pop(round_digest, None)

@@ -37,6 +37,7 @@ __all__ = [
     "check_id",
     "constant_time_equal",
     "hkdf",
+    "mlkem_check_public",
     "mlkem_decapsulate",
     "mlkem_encapsulate",
     "mlkem_public",
@@ -409,6 +410,20 @@ def mlkem_public(seed: bytes) -> bytes:
     return _mlkem_private(seed).public_key().public_bytes_raw()
 
 
+def mlkem_check_public(public: bytes) -> bytes:
+    """Return an advertised ML-KEM-768 public key if it is canonical (FIPS 203, 7.2); ParameterError otherwise."""
+    _mlkem_public_key(public)
+    return public
+
+
+def _mlkem_public_key(public: bytes) -> MLKEM768PublicKey:
+    _need(public, MLKEM_PUBLIC_BYTES, "ML-KEM-768 public key")
+    try:
+        return MLKEM768PublicKey.from_public_bytes(public)
+    except ValueError:
+        raise ParameterError("an ML-KEM-768 public key is not canonical (a coefficient is not below 3329)") from None
+
+
 def mlkem_encapsulate(public: bytes) -> tuple[bytes, bytes]:
     """Encapsulate to an ML-KEM-768 public key; the library draws its own coins (FIPS 203).
 
@@ -418,11 +433,7 @@ def mlkem_encapsulate(public: bytes) -> tuple[bytes, bytes]:
     Raises:
         ParameterError: wrong length, or not a canonical public key.
     """
-    _need(public, MLKEM_PUBLIC_BYTES, "ML-KEM-768 public key")
-    try:
-        return MLKEM768PublicKey.from_public_bytes(public).encapsulate()
-    except ValueError:
-        raise ParameterError("an ML-KEM-768 public key is not canonical (a coefficient is not below 3329)") from None
+    return _mlkem_public_key(public).encapsulate()
 
 
 def mlkem_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:

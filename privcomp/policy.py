@@ -31,6 +31,7 @@ class Policy:
         same_model_reentries: releases on an unchanged model beyond the first one, per purpose (default 0).
         ciphers: mask ciphers (1 AES-128-CTR, 2 ChaCha20).
         require_hybrid: refuse sessions without ML-KEM-768.
+        open_rounds_max: rounds whose secrets are kept at the same time; the oldest unfinished one is given up.
         entries_max: most vector entries of an upload.
         attachment_max: most bytes of an upload's attachment.
         roster_hash: pinned hash of the roster, or None (the roster that the node was built with is the pin).
@@ -53,6 +54,7 @@ class Policy:
     same_model_reentries: tuple[tuple[str, int], ...] = ()
     ciphers: tuple[int, ...] = (1, 2)
     require_hybrid: bool = False
+    open_rounds_max: int = 8
     entries_max: int = 1 << 32
     attachment_max: int = 1 << 26
     roster_hash: bytes | None = None
@@ -72,8 +74,10 @@ class Policy:
             raise ParameterError("policy: honest_survivors_min < 2 would release a single client's update")
         if self.threshold_min < 2 or not 3 <= self.clients_min <= self.clients_max:
             raise ParameterError("policy: needs threshold_min >= 2 and 3 <= clients_min <= clients_max")
-        if not 0 <= self.gamma_ppm < _PPM // 2 or not 0 <= self.delta_ppm < _PPM // 2:
-            raise ParameterError("policy: gamma and delta must lie in [0, 0.5)")
+        if min(self.gamma_ppm, self.delta_ppm) < 0 or self.gamma_ppm + self.delta_ppm > _PPM // 2:
+            raise ParameterError("policy: gamma and delta must not be negative, and their sum not above 0.5")
+        if self.open_rounds_max < 1:
+            raise ParameterError("policy: open_rounds_max must be at least 1")
         if any(count < 0 for _, count in self.same_model_reentries):
             raise ParameterError("policy: same_model_reentries must not be negative")
         for name in ("roster_hash", "ledger_key"):
@@ -123,7 +127,7 @@ class Policy:
                     values[key] = tuple(value)
                 else:
                     values[key] = value
-            except (TypeError, ValueError, AttributeError) as error:
+            except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise ParameterError(f"policy file: {key}: {error}") from None
             default = getattr(cls, key, None)
             if default is not None and type(values[key]) is not type(default):
@@ -164,6 +168,7 @@ delta = 0.05
 ciphers = [1, 2]          # 1 AES-128-CTR, 2 ChaCha20
 require_hybrid = false    # true: refuse sessions without ML-KEM-768
 
+open_rounds_max = 8
 entries_max = 4294967296
 attachment_max = 67108864
 

@@ -1,9 +1,9 @@
 """A journal in a folder of its own: append-only, hash-chained, synced, mode 0600, one process at a time.
 
-    journal          length-prefixed entries, each chained to the one before
+    journal          magic and identity, then framed entries, each chained to the one before
     answers/<hash>   messages of an entry, length-prefixed
     secrets/<round>.<sequence>  secrets of a running round, behind the hash of the entry that they belong to
-    memory/<name>    small named bytes (the last ledger head)
+    memory/<name>    small named bytes (the last ledger head; `mark`: length and head of the journal)
     lock             held exclusively while the journal is open
 
 Every write is synced (file and folder) before the call returns. Secrets are written before their entry, under the
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from privcomp.errors import CodecError, JournalError
-from privcomp.journal import Entry, Journal
+from privcomp.journal import Entry, Journal, response_hash
 
 __all__ = ["FileJournal"]
 
@@ -34,6 +34,9 @@ _MAX_ENTRY = 4096
 #: Answers up to this size are kept for ever, larger ones until their round ends.
 _KEPT_ANSWER = 1 << 16
 _LENGTH = struct.Struct("<Q")
+_FRAME = struct.Struct("<II")  # length of an entry and its complement: damage does not look like a torn write
+_MAGIC = b"privcomp-journal-1\n"
+_MARK = "mark"
 
 
 class FileJournal(Journal):
@@ -91,6 +94,7 @@ class FileJournal(Journal):
             descriptor = os.open(path / "journal", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             raise JournalError(f"{path} holds a journal already; it is never overwritten") from None
+        os.write(descriptor, _MAGIC + identity)
         os.fsync(descriptor)
         os.close(descriptor)
         _sync_folder(path)
@@ -128,19 +132,22 @@ class FileJournal(Journal):
 
     def _load(self) -> list[Entry]:
         data = (self._folder / "journal").read_bytes()
+        start = len(_MAGIC) + 32
+        if data[:start] != _MAGIC + self.identity:
+            raise JournalError("the journal belongs to another identity, or its beginning is damaged")
         entries: list[Entry] = []
-        previous, at = bytes(32), 0
+        previous, at = bytes(32), start
         while at < len(data):
-            size = _LENGTH.unpack_from(data, at)[0] if at + 8 <= len(data) else len(data)
+            size, complement = _FRAME.unpack_from(data, at) if at + 8 <= len(data) else (0, 0xFFFFFFFF)
             body = data[at + 8 : at + 8 + size]
-            if at + 8 > len(data) or (size <= _MAX_ENTRY and len(body) < size):
+            if size ^ complement != 0xFFFFFFFF or size > _MAX_ENTRY:
+                raise JournalError(f"entry {len(entries)} of the journal is damaged; retire this identity")
+            if at + 8 > len(data) or len(body) < size:
                 # A write that a crash cut short: its answer was never sent, because sending waits for the sync.
                 with open(self._folder / "journal", "r+b") as file:
                     file.truncate(at)
                     os.fsync(file.fileno())
                 break
-            if size > _MAX_ENTRY:
-                raise JournalError(f"entry {len(entries)} of the journal is damaged; retire this identity")
             try:
                 entry = Entry.from_bytes(body, max_bytes=_MAX_ENTRY)
             except CodecError as error:
@@ -149,7 +156,20 @@ class FileJournal(Journal):
                 raise JournalError(f"entry {len(entries)} does not follow the one before, or is of another identity")
             entries.append(entry)
             previous, at = entry.hash, at + 8 + size
+        self._check_mark(entries)
         return entries
+
+    def _check_mark(self, entries: list[Entry]) -> None:
+        """The mark was written after every entry: a journal that is shorter than its mark was rolled back alone."""
+        mark = self.recall(_MARK)
+        if mark is None:
+            return
+        count = int.from_bytes(mark[:8], "little")
+        if count > len(entries) or (count and entries[count - 1].hash != mark[8:]):
+            raise JournalError(
+                f"the journal has {len(entries)} entries, it had {count}: it was rolled back, so nobody knows any more "
+                "what this identity has answered; retire it"
+            )
 
     def _clean(self) -> None:
         """Delete answers that no entry refers to and secrets that are older than their round's last entry."""
@@ -160,12 +180,19 @@ class FileJournal(Journal):
         last = {e.round_digest.hex(): e.sequence for e in self._entries}
         for path in (self._folder / "secrets").iterdir():
             round_hex, _, sequence = path.name.partition(".")
+            if not sequence:  # a write that a crash cut short
+                _erase_file(path)
+                continue
             if round_hex in last and sequence.isdigit() and int(sequence) < last[round_hex]:
-                path.unlink()
+                _erase_file(path)
             elif round_hex not in last and sequence == str(len(self._entries)):
-                path.unlink()  # a crash before the first entry of a round: nothing was sent with these secrets
+                _erase_file(path)  # a crash before the first entry of a round: nothing was sent with these secrets
 
     def _store(self, messages: Iterable[bytes]) -> bytes:
+        with _typed():
+            return self._store_answer(messages)
+
+    def _store_answer(self, messages: Iterable[bytes]) -> bytes:
         folder = self._folder / "answers"
         whole = sha256(b"privcomp-journal-answer")
         descriptor, name = tempfile.mkstemp(dir=folder)
@@ -187,15 +214,29 @@ class FileJournal(Journal):
         return response
 
     def _write(self, entry: Entry, secrets: bytes | None) -> None:
+        kept = self._folder / "secrets" / f"{entry.round_digest.hex()}.{entry.sequence}"
         if secrets is not None:
-            folder = self._folder / "secrets"
-            _write_file(folder / f"{entry.round_digest.hex()}.{entry.sequence}", entry.hash + secrets)
-            _sync_folder(folder)
+            with _typed():
+                _write_file(kept, entry.hash + secrets)
+                _sync_folder(kept.parent)
+        try:
+            self._append(entry)
+        except JournalError:
+            _erase_file(kept)  # nothing is sent: the step may be tried again
+            raise
+        with _typed():
+            self.remember(_MARK, len(self._entries).to_bytes(8, "little") + entry.hash)
+        for path in (self._folder / "secrets").glob(f"{entry.round_digest.hex()}.*"):
+            if int(path.name.partition(".")[2]) < entry.sequence and secrets is not None:
+                _erase_file(path)
+
+    def _append(self, entry: Entry) -> None:
         body = entry.to_bytes()
-        descriptor = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        with _typed():
+            descriptor = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             end = os.fstat(descriptor).st_size
-            data = _LENGTH.pack(len(body)) + body
+            data = _FRAME.pack(len(body), len(body) ^ 0xFFFFFFFF) + body
             try:
                 if os.write(descriptor, data) != len(data):
                     raise OSError("short write")
@@ -207,11 +248,14 @@ class FileJournal(Journal):
             os.close(descriptor)
         self._entries.append(entry)
         self._index[entry.round_digest, entry.stage] = entry
-        for path in (self._folder / "secrets").glob(f"{entry.round_digest.hex()}.*"):
-            if int(path.name.partition(".")[2]) < entry.sequence and secrets is not None:
-                _erase_file(path)
 
     def answer(self, entry: Entry) -> Iterator[bytes]:
+        # Once to see that every byte is as it was stored, once to send.
+        if response_hash(self._messages(entry)) != entry.response:
+            raise JournalError("the stored answer was changed; this client sits the round out")
+        return self._messages(entry)
+
+    def _messages(self, entry: Entry) -> Iterator[bytes]:
         try:
             file = open(self._folder / "answers" / entry.response.hex(), "rb")  # noqa: SIM115 (closed below)
         except OSError as error:
@@ -219,12 +263,13 @@ class FileJournal(Journal):
                 f"the stored answer is gone ({error.strerror}): the round is over, or the folder was changed"
             ) from None
         with file:
+            left = os.fstat(file.fileno()).st_size
             while prefix := file.read(8):
-                size = _LENGTH.unpack(prefix)[0]
-                message = file.read(size)
-                if len(message) != size:
+                size = _LENGTH.unpack(prefix)[0] if len(prefix) == 8 else left + 1
+                left -= 8 + size
+                if left < 0:
                     raise JournalError("the stored answer is damaged; this client sits the round out")
-                yield message
+                yield file.read(size)
 
     def _secrets(self, round_digest: bytes) -> tuple[bytes, bytes] | None:
         paths = sorted(
@@ -248,6 +293,10 @@ class FileJournal(Journal):
             _erase_file(path)
         _sync_folder(self._folder / "secrets")
 
+    def _open_rounds(self) -> Iterable[bytes]:
+        names = {path.name.partition(".")[0] for path in (self._folder / "secrets").iterdir()}
+        return tuple(bytes.fromhex(name) for name in names if len(name) == 64)
+
     def remember(self, name: str, data: bytes) -> None:
         folder = self._folder / "memory"
         _write_file(folder / name, data)
@@ -263,6 +312,15 @@ class FileJournal(Journal):
         """Delete the whole journal (its identity must not be used again)."""
         self.close()
         shutil.rmtree(self._folder)
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    """A full or broken disk is a JournalError: nothing was sent."""
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(f"the journal cannot be written ({error}); nothing is sent") from None
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -197,6 +198,8 @@ class _Audit:
         self.heads = {self.head}
         self.releases: dict[bytes, int] = {}
         self.repeated: list[tuple[int, int]] = []
+        self.published: set[bytes] = set()  # digests of the rounds that published a sum
+        self.unsigned_sets = False
 
     def run(self) -> AuditFailure | None:
         try:
@@ -260,10 +263,11 @@ class _Audit:
                 self._signatures(record, verifier)
             except PrivcompError as error:
                 raise _Failed("protocol", str(error)) from None
-        self._aggregate(record)
+        published = self._aggregate(record)
+        shown = record if published is None else replace(record, aggregate=published, artefact=None)
         for check in self.checks:
             try:
-                check(record)
+                check(shown)
             except PrivcompError as error:
                 raise _Failed(getattr(check, "__name__", "check"), str(error)) from None
 
@@ -289,6 +293,8 @@ class _Audit:
         if record.u1 and verifier.key_list_hash(record) != record.key_list_hash:
             raise _Failed("key list", "the recorded advertisements give another key-list hash")
         needed = verifier.quorum_size(record)
+        if record.outcome == COMPLETE and not needed:
+            self.unsigned_sets = True
         if record.outcome == COMPLETE and len(record.quorum) < needed:
             raise _Failed("quorum", f"{len(record.quorum)} signatures over the survivors, {needed} are needed")
         if self.roster is None:
@@ -300,19 +306,28 @@ class _Audit:
             if not verifier.quorum_signature_ok(record, party, self.roster.public(party), signature):
                 raise _Failed("quorum signature", f"the signature of {party!r} over (U2, U) does not verify")
 
-    def _aggregate(self, record: Record) -> None:
+    def _aggregate(self, record: Record) -> bytes | None:
+        """The published bytes, read once, so that what is hashed is what is checked further."""
         if record.outcome != COMPLETE:
-            return
-        if record.aggregate is not None:
-            seen = hashlib.sha256(record.aggregate).digest()
-        else:
-            try:
-                with open(self.path.parent / str(record.artefact), "rb") as file:
-                    seen = hashlib.file_digest(file, "sha256").digest()
-            except OSError as error:
-                raise _Failed("aggregate", f"artefact {record.artefact!r} cannot be read: {error.strerror}") from None
-        if seen != record.aggregate_digest:
+            return None
+        if record.round_digest in self.published:
+            raise _Failed("round", "this very round published a sum in an earlier record already")
+        self.published.add(record.round_digest)
+        published = record.aggregate if record.aggregate is not None else self._artefact(str(record.artefact))
+        if hashlib.sha256(published).digest() != record.aggregate_digest:
             raise _Failed("aggregate", "the published bytes have another SHA-256 than the record says")
+        return published
+
+    def _artefact(self, name: str) -> bytes:
+        try:
+            # Neither a link out of the folder nor a pipe that never ends.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with open(os.open(self.path.parent / name, flags), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise _Failed("aggregate", f"artefact {name!r} is no regular file")
+                return file.read()
+        except OSError as error:
+            raise _Failed("aggregate", f"artefact {name!r} cannot be read: {error.strerror}") from None
 
     def notes(self, with_heads: bool) -> tuple[str, ...]:
         notes = []
@@ -327,6 +342,8 @@ class _Audit:
         notes.append(
             "that a published sum is the sum of the survivors' inputs: needs attestations with proofs of the sum"
         )
+        if self.unsigned_sets:
+            notes.append("that the sets U2 and U of semi-honest rounds are true: no client signs them")
         notes.append("that data and training are truthful, or that noise was drawn as claimed")
         for earlier, later in self.repeated:
             notes.append(f"independence of records {earlier} and {later}: both released a sum over the same model")

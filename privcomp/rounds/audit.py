@@ -13,7 +13,7 @@ from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
 from privcomp.rounds.spec import RoundSpec
-from privcomp.secagg.context import Directory, RoundContext, check_advertise, signed_by
+from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by
 from privcomp.secagg.messages import Advertise, Announce, Leaf, bitmap
 from privcomp.secagg.params import MALICIOUS
 
@@ -98,8 +98,26 @@ def aggregate_decodes(record: Record) -> None:
         return
     encoding = RoundSpec.of_params(_context(record).params).encoding
     if len(record.aggregate) != 8 * encoding.length:
-        raise RemoteError(b"server", "aggregate", "the published sum does not have the announced length")
+        raise RemoteError(SERVER, "aggregate", "the published sum does not have the announced length")
     encoding.decode(np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64), len(record.survivors))
+
+
+def sets_fit(record: Record) -> None:
+    """The parameters allow a sum over these survivors.
+
+    Raises:
+        RemoteError: they do not.
+    """
+    if record.outcome != COMPLETE:
+        return
+    params = _context(record).params
+    threshold, count = params.thresholds(len(record.u1)).threshold, len(record.survivors)
+    if record.protocol != params.protocol:
+        raise RemoteError(SERVER, "sets", f"the record says {record.protocol!r}, its parameters {params.protocol!r}")
+    if count <= threshold or count - params.corrupt < params.honest_survivors:
+        raise RemoteError(
+            SERVER, "sets", f"{count} survivors with t = {threshold} and c = {params.corrupt}: no client would answer"
+        )
 
 
 def audit(
@@ -113,5 +131,10 @@ def audit(
     verifier = SecaggVerifier()
     verifiers = {"bonawitz": verifier, "secaggplus": verifier}
     return audit_ledger(
-        path, ledger_key=ledger_key, roster=roster, heads=heads, verifiers=verifiers, checks=(aggregate_decodes,)
+        path,
+        ledger_key=ledger_key,
+        roster=roster,
+        heads=heads,
+        verifiers=verifiers,
+        checks=(sets_fit, aggregate_decodes),
     )

@@ -27,6 +27,8 @@ __all__ = ["LocalUpdate", "RoundClient", "Values"]
 Values = NDArray[Any] | tuple[Mapping[str, NDArray[Any]], Layout]
 #: Computes (values, integer weight) from the verified model bytes and the encoding of the round.
 LocalUpdate = Callable[[bytes, FixedPoint], tuple[Values, int]]
+#: One function for all rounds, or one per purpose: a purpose that is not there is refused.
+Updates = LocalUpdate | Mapping[str, LocalUpdate]
 
 _CHAIN = "ledger-chain"
 _MESSAGES: Mapping[int, type[Message]] = {
@@ -72,12 +74,13 @@ class RoundClient:
             stored = self._journal.recall(_CHAIN)
         return HeaderChain.from_bytes(stored, max_bytes=256) if stored is not None else None
 
-    def receive(self, data: bytes, update: LocalUpdate) -> Iterable[bytes]:
+    def receive(self, data: bytes, update: Updates) -> Iterable[bytes]:
         """Take one message of the server and return the messages to send.
 
         Args:
             data: the server's bytes.
-            update: computes (values, weight) from the verified model bytes; called in stage 2 only.
+            update: computes (values, weight) from the verified model bytes; called in stage 2 only. Give one function
+                per purpose where a node takes part in several: else the server decides what a purpose computes.
 
         Raises:
             LocalError: this node refuses (policy, journal, ledger, encoding); nothing was sent.
@@ -114,7 +117,9 @@ class RoundClient:
                     "the announcement does not bind the head of the ledger headers that it carries; "
                     "this client sits out"
                 )
-            # Before the answer: a crash in between must not forget a head that this client signed.
+            # After every refusal (which leaves no trace) and before the answer (a crash in between must
+            # not forget a head that this client signed).
+            self._client.check_announcement(message.announce)
             self._journal.remember(_CHAIN, chain.to_bytes())
             state, out = self._client.receive(None, message.announce)
         if state is not None:
@@ -134,11 +139,15 @@ class RoundClient:
         known = [k for k, header in enumerate(message.headers) if header.hash == chain.head]
         return chain.extend(message.headers[known[-1] + 1 :] if known else message.headers)
 
-    def _contribution(self, round_digest: bytes, model: bytes, update: LocalUpdate) -> Contribution:
+    def _contribution(self, round_digest: bytes, model: bytes, update: Updates) -> Contribution:
         state = self._states.get(round_digest) or self._client.restore(round_digest)
         if state is None:
             raise RemoteError(SERVER, "mask", "a round that this client is not in")
         encoding = RoundSpec.of_params(state.context.params).encoding
+        if isinstance(update, Mapping):
+            purpose = state.context.announce.purpose
+            self._policy.require(purpose in update, f"purpose {purpose!r}", f"{sorted(update)}")
+            update = update[purpose]
         values, weight = update(model, encoding)
         if isinstance(values, tuple):
             arrays, layout = values

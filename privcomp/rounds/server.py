@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privcomp._core import center
 from privcomp.encoding import Decoded
-from privcomp.errors import PrivcompError, StateError
+from privcomp.errors import LedgerError, PrivcompError, StateError
 from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE, Header, Ledger, Record
 from privcomp.ledger.record import genesis
@@ -132,7 +134,7 @@ class RoundServer:
         inline, artefact = published, None
         if published is not None and len(published) > INLINE_BYTES and ledger.path is not None:
             inline, artefact = None, f"{ledger.path.name}.{len(ledger)}.sum"
-            (ledger.path.parent / artefact).write_bytes(published)
+            _write_synced(ledger.path.parent / artefact, published)
         u2 = directory.members(server.u2_bitmap, "u2") if directory is not None and server.u2_bitmap else ()
         u = directory.members(server.u_bitmap, "u") if directory is not None and server.u_bitmap else ()
         record = Record(
@@ -164,6 +166,19 @@ class RoundServer:
         header = ledger.append(record)
         self._finished = True
         return header
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    """The artefact is on disk before the record that names it."""
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise LedgerError(
+            f"the artefact {path.name} cannot be written: {error.strerror}; nothing was recorded"
+        ) from None
 
 
 def _named(ids: tuple[bytes, ...], places: Iterable[int]) -> tuple[bytes, ...]:

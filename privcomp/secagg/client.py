@@ -34,6 +34,7 @@ from privcomp.policy import Policy
 from privcomp.secagg.context import (
     KIND_B,
     KIND_ROOT,
+    NO_ROSTER,
     SERVER,
     Directory,
     RootKeys,
@@ -263,7 +264,7 @@ class Client:
             raise ParameterError("the journal belongs to another identity; create journal and identity together")
         if roster is not None and (id not in roster or roster.public(id) != identity.public):
             raise ParameterError(f"{id!r} with this identity is not in the roster; fetch the right roster or key")
-        if roster is not None and policy.roster_hash not in (None, roster.hash):
+        if policy.roster_hash not in (None, roster.hash if roster is not None else NO_ROSTER):
             raise PolicyError("the roster is not the one that this node's policy pins")
 
     def __repr__(self) -> str:
@@ -352,17 +353,28 @@ class Client:
         """
         return self._advertise(_request(announce, Announce, "advertise"), announce)
 
+    def check_announcement(self, announce: bytes) -> None:
+        """All refusals of stage 0, without drawing, writing or sending anything; errors as for `advertise`."""
+        message = _request(announce, Announce, "advertise")
+        with self._journal.locked():
+            if self._journal.find(self._context(message).digest, ADVERTISE) is None:
+                self._checked(message)
+
+    def _checked(self, message: Announce) -> RoundContext:
+        context = self._context(message)
+        self._rules.announcement(context)
+        for entry in self._journal.of_round(message.session, message.round):
+            if entry.round_digest != context.digest:
+                raise JournalError("this session and round number was announced with other parameters before")
+        self._rules.model(context)
+        self._journal.secrets(
+            context.digest
+        )  # JournalError where the journal alone was rolled back to before the round
+        return context
+
     def _advertise(self, message: Announce, announce: bytes) -> tuple[Advertised, Iterable[bytes]]:
         with self._journal.locked():
-            context = self._context(message)
-            self._rules.announcement(context)
-            for entry in self._journal.of_round(message.session, message.round):
-                if entry.round_digest != context.digest:
-                    raise JournalError("this session and round number was announced with other parameters before")
-            self._rules.model(context)
-            self._journal.secrets(
-                context.digest
-            )  # JournalError where the journal alone was rolled back to before this round
+            context = self._checked(message)
             channel, root, b = self._rng(32), self._rng(32), self._rng(32)
             kem_seed = self._rng(64) if context.params.hybrid else b""
             mask = root_keys(context, root)
@@ -381,7 +393,11 @@ class Client:
             own = self._signed(unsigned_message, "advertise", context, b"")
             data = own.to_bytes()
             secrets = _Secrets(announce, data, channel, kem_seed, root, b, ADVERTISE, b"", b"", (), (), b"")
-            return Advertised(context, secrets), self._commit(context, ADVERTISE, announce, [data], secrets)
+            out = self._commit(context, ADVERTISE, announce, [data], secrets)
+            # Rounds that never ended leave secrets that only a thief could use; the oldest go first.
+            for stale in self._journal.open_rounds()[: -self.policy.open_rounds_max]:
+                self._journal.erase(stale)
+            return Advertised(context, secrets), out
 
     def _context(self, announce: Announce) -> RoundContext:
         try:
@@ -516,6 +532,9 @@ class Client:
             )
             upload = self._upload(directory, message.u2, peers, contribution, seeds, negate)
             out = self._commit(context, MASK, request, upload, secrets)
+            for entry in self._journal.of_model(context.announce.model_hash):
+                if entry.round_digest != context.digest:
+                    self._journal.erase(entry.round_digest)  # closed by rule 6: it will never be answered
             state._spent[0] = True
             following = Masked(context, secrets)
             following.__dict__["_directory"] = directory
@@ -656,7 +675,9 @@ class Client:
             out = self._commit(context, UNMASK, _unmask_request(message), [data], None, note=u_digest)
             state._spent[0] = True
             self._journal.erase(context.digest)
-            return Finished(context, _evolve(s, channel=bytes(32), root=bytes(32), b=bytes(32), held=(), pairs=())), out
+            return Finished(
+                context, _evolve(s, channel=bytes(32), channel_kem=b"", root=bytes(32), b=bytes(32), held=(), pairs=())
+            ), out
 
     # ---- helpers ----
 

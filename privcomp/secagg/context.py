@@ -256,12 +256,17 @@ class Directory:
         for entry in entries:
             if not verified:
                 check_advertise(context, entry, roster)
-            public = (entry.identity, entry.channel_key, entry.mask_key, entry.b_hash, entry.root_hash)
-            for value in public + tuple(kem for kem in (entry.channel_kem, entry.mask_kem) if kem):
+            for value in public_values(entry):
                 if value in seen:
                     raise RemoteError(entry.id, "share", f"a key or hash is listed twice (also by {seen[value]!r})")
                 seen[value] = entry.id
         return directory
+
+
+def public_values(message: Advertise) -> tuple[bytes, ...]:
+    """What nobody else may advertise, and what must not come twice in one message: keys and hashes."""
+    values = (message.identity, message.channel_key, message.mask_key, message.b_hash, message.root_hash)
+    return values + tuple(kem for kem in (message.channel_kem, message.mask_kem) if kem)
 
 
 def check_advertise(context: RoundContext, message: Advertise, roster: Roster | None) -> None:
@@ -285,8 +290,14 @@ def check_advertise(context: RoundContext, message: Advertise, roster: Roster | 
         keys.check_id(who)
         keys.x25519_check_public(message.channel_key)
         keys.x25519_check_public(message.mask_key)
+        for kem in (message.channel_kem, message.mask_kem):
+            if kem:
+                keys.mlkem_check_public(kem)
     except ParameterError as error:
         raise RemoteError(who, "advertise", str(error)) from None
+    values = public_values(message)
+    if len(set(values)) != len(values):
+        raise RemoteError(who, "advertise", "a key or hash is listed twice")
     if not signed_by(message.identity, message.signature, "advertise", context, b"", unsigned(message)):
         raise RemoteError(who, "advertise", "the signature does not verify")
 

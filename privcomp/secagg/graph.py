@@ -19,6 +19,8 @@ SECRECY_BITS = 40
 COMPLETION_BITS = 30
 CUT_BITS = 40
 _PPM = 1_000_000
+#: Beyond this degree the complete graph is used; it also bounds the work that announced fractions can cause.
+MAX_DEGREE = 512
 
 
 def _share(ppm: int, n: int) -> int:
@@ -77,7 +79,7 @@ def degree(n: int, gamma_ppm: int, delta_ppm: int) -> tuple[int, int] | None:
     corrupt = _share(gamma_ppm, n)
     if corrupt < 1:
         return None  # few clients: a ring made for no corrupt client at all falls apart with the first loss
-    for k in range(2, n - 1, 2):
+    for k in range(2, min(n - 1, MAX_DEGREE + 1), 2):
         weights, total = _hypergeometric(n - 1, corrupt, k), comb(n - 1, k)
         tail, t = 0, k + 1
         while t > 2 and (n * (tail + weights[t - 1])) << SECRECY_BITS <= total:

@@ -185,8 +185,8 @@ class Params(Message):
             raise ParameterError(f"clients = {self.clients}: allowed are 3..2^20")
         if self.honest_survivors < 2:
             raise ParameterError("honest_survivors < 2: a sum with one honest addend is that client's update")
-        if self.gamma_ppm >= 500_000 or self.delta_ppm >= 500_000:
-            raise ParameterError("gamma and delta must lie below one half")
+        if self.gamma_ppm + self.delta_ppm > 500_000:
+            raise ParameterError("gamma + delta must not exceed one half: nobody plans a sparse graph beyond that")
         if self.attachment_bytes > 1 << 26:
             raise ParameterError("attachment_bytes: at most 2^26")
         if not 64 <= self.block_entries <= 1 << 24 or self.block_entries % 64:

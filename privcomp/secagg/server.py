@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from privcomp import keys
 from privcomp._core import lanes_add, unpack_add
 from privcomp.codec import Message, decode_any, digest
-from privcomp.errors import CodecError, ParameterError, PrivcompError, RemoteError, RoundAborted, StateError
+from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted, StateError
 from privcomp.keys import Roster
 from privcomp.secagg import graph
 from privcomp.secagg.client import open_pair_extra
@@ -38,6 +38,7 @@ from privcomp.secagg.context import (
     pair_extra,
     pair_extra_hash,
     pair_secret,
+    public_values,
     root_keys,
     segment_seeds,
     self_secret,
@@ -104,26 +105,22 @@ class Aggregate:
 
 @dataclass
 class _Upload:
-    """An open upload: its blocks, in memory or in a temporary file, until its last message completes it."""
+    """An open upload: its blocks, in memory or in the server's temporary file, until its last message completes it."""
 
-    blocks: dict[tuple[int, int], tuple[bytes, int]] = field(default_factory=dict)  # key -> (leaf, length)
+    leaves: dict[tuple[int, int], bytes] = field(default_factory=dict)
     payloads: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    spilled: dict[tuple[int, int], int] = field(default_factory=dict)
-    file: IO[bytes] | None = None
+    spilled: dict[tuple[int, int], int] = field(default_factory=dict)  # block -> place in the temporary file
     end: UploadEnd | None = None
+    added: bool = False
 
-    def payload(self, key: tuple[int, int]) -> bytes:
-        if key in self.payloads:
-            return self.payloads[key]
-        if self.file is None:
-            raise StateError("a block of an upload is neither in memory nor on disk")
-        self.file.seek(self.spilled[key])
-        return self.file.read(self.blocks[key][1])
+    @property
+    def memory(self) -> int:
+        return sum(len(payload) for payload in self.payloads.values())
 
-    def close(self) -> None:
+    def drop_blocks(self) -> None:
+        self.leaves.clear()
         self.payloads.clear()
-        if self.file is not None:
-            self.file.close()
+        self.spilled.clear()
 
 
 class Server:
@@ -182,6 +179,8 @@ class Server:
         self._executor = executor
         self._budget = memory_budget
         self._advertised: dict[bytes, tuple[Advertise, bytes]] = {}
+        self._values: dict[bytes, bytes] = {}  # advertised key or hash -> id
+        self._spill: IO[bytes] | None = None
         self._directory: Directory | None = None
         self._bundles: dict[int, dict[int, Bundle]] = {}
         self._seen: dict[tuple[int, bytes], bytes] = {}
@@ -266,8 +265,7 @@ class Server:
         Args:
             data: the bytes.
             sender: id that the transport has authenticated; a message in another name is refused. Blocks of an upload
-                carry no signature of their own: without `sender` anybody can spoil another client's upload (it is then
-                refused as a whole; the sum stays right).
+                carry no signature of their own: without `sender` anybody can hold up another client's upload.
 
         Raises:
             RemoteError: the message is wrong (the client is named) or comes for another stage.
@@ -297,6 +295,10 @@ class Server:
                 raise RemoteError(
                     who, stage, f"the round is full: its encoding is safe for {self.params.clients} clients"
                 )
+            clash = next((self._values[v] for v in public_values(message) if v in self._values), None)
+            if clash is not None:
+                raise RemoteError(who, stage, f"it advertises a key or hash that {clash!r} advertised before")
+            self._values.update(dict.fromkeys(public_values(message), who))
             self._advertised[who] = (message, data)
         elif isinstance(message, UploadBlock):
             self._receive_block(message, self._place(who, stage), stage)
@@ -343,26 +345,44 @@ class Server:
         needed = self.params.segments[message.segment].packed_bytes(self._layout[key][1])
         if len(message.payload) != needed:
             raise RemoteError(message.id, stage, f"block {key} has {len(message.payload)} bytes, needed are {needed}")
-        if (MASK, message.id) in self._seen and self._uploads[place].end is None:
-            return  # complete and added: a late repeat
         upload = self._uploads.setdefault(place, _Upload())
         leaf = block_leaf(message.segment, message.index, message.payload)
-        if key in upload.blocks:
-            if upload.blocks[key][0] != leaf:
-                raise RemoteError(message.id, stage, f"block {key} was sent twice with different bytes")
-            return
+        if upload.added or upload.leaves.get(key) == leaf:
+            return  # a late repeat
+        # A block carries no signature: until the signed root has decided, the last one that came stands.
+        self._budget += len(upload.payloads.pop(key, b""))
         if self._budget >= needed:
             self._budget -= needed
             upload.payloads[key] = message.payload
+            upload.spilled.pop(key, None)
         else:
-            if upload.file is None:
-                upload.file = tempfile.TemporaryFile(prefix="privcomp-")  # noqa: SIM115 (closed with the upload)
-            upload.file.seek(0, os.SEEK_END)
-            upload.spilled[key] = upload.file.tell()
-            upload.file.write(message.payload)
-        upload.blocks[key] = (leaf, needed)
-        if upload.end is not None:
-            self._complete(place, upload)
+            upload.spilled[key] = self._spilled(message.payload, upload.spilled.get(key))
+        upload.leaves[key] = leaf
+        self._complete(place, upload)
+
+    def _spilled(self, payload: bytes, place: int | None) -> int:
+        """Write a block to the temporary file, over the one that it replaces."""
+        try:
+            if self._spill is None:
+                self._spill = tempfile.TemporaryFile(prefix="privcomp-")  # noqa: SIM115 (closed with stage 2)
+            if place is None:
+                place = self._spill.seek(0, os.SEEK_END)
+            else:
+                self._spill.seek(place)
+            self._spill.write(payload)
+        except OSError as error:
+            raise LocalError(
+                f"an upload cannot be staged on disk ({error}); free space or raise memory_budget"
+            ) from None
+        return place
+
+    def _payload(self, upload: _Upload, key: tuple[int, int]) -> bytes:
+        if key in upload.payloads:
+            return upload.payloads[key]
+        if self._spill is None:
+            raise StateError("a block of an upload is neither in memory nor on disk")
+        self._spill.seek(upload.spilled[key])
+        return self._spill.read(self.params.segments[key[0]].packed_bytes(self._layout[key][1]))
 
     def _receive_end(self, message: UploadEnd, place: int) -> None:
         self._verify(message, "mask")
@@ -383,33 +403,35 @@ class Server:
     def _complete(self, place: int, upload: _Upload) -> None:
         """Add an upload whose last message and blocks are all here; until then it leaves no trace in the sum."""
         end = upload.end
-        if end is None or len(upload.blocks) < len(self._layout):
+        if end is None or upload.added or len(upload.leaves) < len(self._layout):
             return
+        if upload_root(upload.leaves[key] for key in self._layout) != end.root:
+            # The blocks may be a stranger's: they go, the signed end stays, and the right blocks may still come.
+            self._budget += upload.memory
+            upload.drop_blocks()
+            raise RemoteError(None, "mask", f"the blocks in the name of {end.id!r} do not have the root that it signed")
+        reason = "the upload could not be added"
         try:
-            if upload_root(upload.blocks[key][0] for key in self._layout) != end.root:
-                self._refused[end.id] = "the blocks do not have the signed root"
-                raise RemoteError(end.id, "mask", "the blocks of the upload do not have the root that it signed")
-            try:
-                if self._accept is not None and not self._accept(end.id, end.attachment):
-                    raise RemoteError(end.id, "mask", "the upload was refused")
-            except PrivcompError as error:
-                self._refused[end.id] = str(error)
-                raise
+            if self._accept is not None and not self._accept(end.id, end.attachment):
+                raise RemoteError(end.id, "mask", "the upload was refused")
             self._check_payloads(end.id, upload)
             for key, (start, count) in self._layout.items():
-                self._add(key[0], start, count, upload.payload(key))
+                self._add(key[0], start, count, self._payload(upload, key))
             self._survivors.add(place)
+        except PrivcompError as error:
+            reason = str(error)
+            raise
         finally:
             if place not in self._survivors:
-                self._refused.setdefault(end.id, "the upload could not be added")
-            self._budget += sum(len(p) for p in upload.payloads.values())
-            upload.close()
-            upload.end = None
+                self._refused[end.id] = reason
+            upload.added = True
+            self._budget += upload.memory
+            upload.drop_blocks()
 
     def _check_payloads(self, who: bytes, upload: _Upload) -> None:
         """Every block is canonical before the first one is added, so that a bad upload is left out as a whole."""
         for key, (_, count) in self._layout.items():
-            segment, payload = self.params.segments[key[0]], upload.payload(key)
+            segment, payload = self.params.segments[key[0]], self._payload(upload, key)
             if segment.is_ring:
                 spare = -(count * segment.bits) % 8
                 good = not spare or payload[-1] >> (8 - spare) == 0
@@ -417,7 +439,6 @@ class Server:
                 rows = np.frombuffer(payload, dtype=np.uint8).reshape(count, 32)
                 good = _below(rows, segment.modulus)
             if not good:
-                self._refused[who] = "a block is not canonical"
                 raise RemoteError(who, "mask", "a block of the upload is not canonical")
 
     def _add(self, s: int, start: int, count: int, payload: bytes) -> None:
@@ -474,12 +495,6 @@ class Server:
             self._directory = directory = Directory(self.context, leaves, messages)
         except ParameterError as error:
             raise RoundAborted(None, "advertise", f"{len(ids)} clients advertised keys: {error}") from None
-        seen: set[bytes] = set()
-        for entry in messages.values():
-            for value in (entry.identity, entry.channel_key, entry.mask_key, entry.b_hash, entry.root_hash):
-                if value in seen:
-                    raise RoundAborted(entry.id, "advertise", "a key or hash was advertised by two clients")
-                seen.add(value)
         self.stage = SHARE
         whole = tuple(self._advertised[party][1] for party in ids)
         if directory.thresholds.complete:
@@ -523,9 +538,10 @@ class Server:
             k, gamma = directory.thresholds.neighbours, self.params.gamma_ppm
             cut = graph.window_cut_probability(directory.cycle, k, frozenset(u), gamma)
             self._need(cut <= 2.0**-40, "mask", "the survivors leave gaps in the ring; clients would refuse")
-        for upload in self._uploads.values():
-            upload.close()
         self._uploads.clear()
+        if self._spill is not None:
+            self._spill.close()
+            self._spill = None
         self._u_bits = bitmap(u, directory.n)
         if self.params.adversary == MALICIOUS:
             self.stage = CONSISTENCY

@@ -6,7 +6,7 @@ A unit holds what the aggregation server may know anyway: seeds of masks that it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,7 +86,8 @@ def sum_of_masks(
     """The masks of a segment, block by block: (first entry, u32 / u64 array or (n, 32) residues).
 
     Args:
-        executor: any `concurrent.futures.Executor`; a unit that fails is run again once in this process.
+        executor: any `concurrent.futures.Executor`. A unit that fails, or returns another number of bytes, is run again
+            once in this process; a worker that returns wrong values is trusted.
     """
     flat, signs = seeds.tobytes(), negate.astype(np.uint8).tobytes()
     starts = range(0, segment.length, block_entries)
@@ -96,9 +97,13 @@ def sum_of_masks(
     ]
     futures = [_submitted(executor, job) for job in jobs]
     for start, job, future in zip(starts, jobs, futures, strict=True):
+        width = 32 if not segment.is_ring else segment.itemsize
+        size = min(block_entries, segment.length - start) * width
         try:
             result = future.result() if future is not None else run_unmask_job(job)
-        except (OSError, RuntimeError, CancelledError):
+        except Exception:  # noqa: BLE001 (whatever a foreign executor raises when it loses a worker)
+            result = b""
+        if type(result) is not bytes or len(result) != size:
             result = run_unmask_job(job)  # a lost worker costs a retry, never a wrong sum
         if segment.is_ring:
             yield start, np.frombuffer(result, dtype=np.uint32 if segment.bits <= 32 else np.uint64)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from privcomp.errors import RoundAborted
+from privcomp.errors import RemoteError
 from privcomp.rounds import LocalUpdate, RoundClient, RoundResult, RoundServer
 from privcomp.secagg.messages import STAGES
 
@@ -54,6 +54,7 @@ def run_round(
 
     Raises:
         RoundAborted: too few clients were left; the abort is in the ledger.
+        RemoteError: a secret or the decoded sum is not what it must be; that is in the ledger, too.
     """
     lost, heads = losses or {}, {} if heads is None else heads
     cost = traffic if traffic is not None else Traffic()
@@ -80,6 +81,6 @@ def run_round(
         result = server.finish()
         cost.seconds["open"] = cost.seconds.get("open", 0.0) + time.perf_counter() - start
         return result
-    except RoundAborted as error:
+    except RemoteError as error:
         server.abort(error)
         raise
