@@ -308,6 +308,8 @@ class Client:
                 return self._advertise(request, message)
             if state is None or state.round_digest != round_digest:
                 state = self.restore(round_digest)
+            if state is None and self._journal.find(round_digest, ADVERTISE) is not None:
+                raise JournalError("this round is over for this client: it was answered, or closed by a newer round")
             if state is None:
                 raise StateError(f"stage {STAGES[stage]!r} of a round that this client is not in; begin with stage 0")
             if isinstance(request, KeyList):
@@ -532,13 +534,18 @@ class Client:
             )
             upload = self._upload(directory, message.u2, peers, contribution, seeds, negate)
             out = self._commit(context, MASK, request, upload, secrets)
-            for entry in self._journal.of_model(context.announce.model_hash):
-                if entry.round_digest != context.digest:
-                    self._journal.erase(entry.round_digest)  # closed by rule 6: it will never be answered
+            self._close_older(context)
             state._spent[0] = True
             following = Masked(context, secrets)
             following.__dict__["_directory"] = directory
             return following, out
+
+    def _close_older(self, context: RoundContext) -> None:
+        """Erase the secrets of the rounds that rule 6 has closed: they will never be answered."""
+        a = context.announce
+        for entry in self._journal.of_model(a.model_hash):
+            if entry.round_digest != context.digest and entry.round <= a.round:
+                self._journal.erase(entry.round_digest)
 
     def _open(self, own: _Own, bundle: Bundle) -> tuple[SharePair, bytes, bytes]:
         """Open one bundle: (shares, X25519 secret of the mask keys, r_ij)."""
