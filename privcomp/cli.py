@@ -96,7 +96,7 @@ def _demo_parser(commands: Any) -> None:
 def _audit_parser(commands: Any) -> None:
     audit = commands.add_parser(
         "audit",
-        help="check a ledger: every signature, set, digest and sum of every round",
+        help="check a ledger: every signature, set, digest and published sum",
         description="Replays every check over a ledger and names the first record that fails.",
     )
     audit.add_argument("file", type=Path, metavar="FILE", help="the ledger; files that it names lie beside it")

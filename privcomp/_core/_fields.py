@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from privcomp._core._buffers import as_bytes, check_array, check_int, pointer
+from privcomp._core._buffers import as_bytes, check_array, check_disjoint, check_int, pointer
 from privcomp._core._privcomp import ffi, lib
 from privcomp.errors import ParameterError
 from privcomp.typing import Buffer, U64Array
@@ -119,7 +119,9 @@ def _scratch(words: int) -> U64Array:
     return np.empty(words, np.uint64)
 
 
-def shamir_share(field: int, secrets: U64Array, points: U64Array, threshold: int, seed: Buffer) -> U64Array:
+def shamir_share(
+    field: int, secrets: U64Array, points: U64Array, threshold: int, seed: Buffer, *, out: U64Array | None = None
+) -> U64Array:
     """Shamir's sharing of d secrets among n points: any `threshold` shares give a secret, fewer say nothing about it.
 
     The polynomials are uniform among those of degree < threshold whose value at 0 is the secret, so any of their
@@ -133,9 +135,11 @@ def shamir_share(field: int, secrets: U64Array, points: U64Array, threshold: int
         points: u64 (n,), canonical, non-zero and distinct modulo p; n <= 16384.
         threshold: 1 .. n.
         seed: 32 bytes, for this call only: secrets shared twice under one seed are not hidden.
+        out: u64 (n, d) to write into, for callers that share block after block (fresh memory costs more than the
+            arithmetic for large d); None allocates.
 
     Returns:
-        u64 (n, d): row i is the share of points[i].
+        u64 (n, d): row i is the share of points[i]; `out` where it was given.
 
     Raises:
         BufferTypeError: dtype, dimensions, layout.
@@ -155,7 +159,11 @@ def shamir_share(field: int, secrets: U64Array, points: U64Array, threshold: int
     d = check_int("the number of secrets", secrets.size, 0, _MAX_D)
     seed_array = as_bytes("seed", seed)
     check_array("seed", seed_array, ("uint8",), (lib.PRIVCOMP_AES128_SEED_BYTES,))
-    shares = np.empty((n, d), np.uint64)
+    shares = np.empty((n, d), np.uint64) if out is None else out
+    if out is not None:
+        check_array("out", out, _U64, (n, d), write=True)
+        for name, other in (("secrets", secrets), ("points", points), ("seed", seed_array)):
+            check_disjoint("out", out, name, other)
     scratch = _scratch(lib.privcomp_shamir_share_scratch(n, threshold, d))
     status = lib.privcomp_shamir_share(
         pointer(shares, write=True), pointer(secrets), d, pointer(points), n, threshold, pointer(seed_array), field,

@@ -197,3 +197,17 @@ def test_no_secrets_give_no_shares():
     shares = _core.shamir_share(_core.M61, vector([]), vector([1, 2]), 2, bytes(32))
     assert shares.shape == (2, 0)
     assert _core.shamir_combine(_core.M61, vector([1, 2]), shares).shape == (0,)
+
+
+def test_shares_are_written_into_the_callers_array() -> None:
+    """The same shares as without `out`; other shapes, read-only arrays and overlaps are refused untouched."""
+    secrets, points = np.arange(20, dtype=np.uint64), np.arange(1, 6, dtype=np.uint64)
+    out = np.zeros((5, 20), dtype=np.uint64)
+    assert _core.shamir_share(_core.M61, secrets, points, 3, bytes(32), out=out) is out
+    assert np.array_equal(out, _core.shamir_share(_core.M61, secrets, points, 3, bytes(32)))
+    for bad in (np.zeros((5, 19), np.uint64), np.zeros((5, 20), np.int64), np.zeros((20, 5), np.uint64).T):
+        with pytest.raises((BufferTypeError, ParameterError)):
+            _core.shamir_share(_core.M61, secrets, points, 3, bytes(32), out=bad)
+        assert not bad.any()
+    with pytest.raises(BufferTypeError, match="overlap"):
+        _core.shamir_share(_core.M61, out[0], points, 3, bytes(32), out=out)
