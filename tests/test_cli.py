@@ -217,9 +217,11 @@ def untouched(tmp_path: Path) -> Iterator[Path]:
     """A folder with the result of an earlier run, which a refusal leaves as it is."""
     folder = tmp_path / "earlier"
     folder.mkdir()
-    (folder / "ledger").write_bytes(b"the ledger of an earlier run")
+    files = {"ledger": b"the ledger of an earlier run", ".privcomp-demo": b"written by privcomp demo"}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     yield folder
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"ledger": b"the ledger of an earlier run"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
 @pytest.mark.parametrize(
@@ -273,6 +275,29 @@ def test_a_table_without_the_column_or_the_rows(table: Path, untouched: Path) ->
     assert "48 rows are left for training" in refused("demo", *where, "--label", "outcome")
     table.write_text("dose,age,outcome\n")
     assert "a header line and rows are needed" in refused("demo", *where, "--label", "outcome")
+
+
+@pytest.mark.parametrize("name", ["ledger", "roster", "heads", "report.json", "curves.png", "ledger.7.sum"])
+def test_files_that_are_not_of_a_demo_are_not_replaced(name: str, tmp_path: Path) -> None:
+    """A folder with somebody's ledger and no mark of a demo is refused, and left as it is."""
+    (tmp_path / name).write_bytes(b"not of a demo")
+    said = refused("demo", "--clients", "6", "--rounds", "1", "--out", tmp_path)
+    assert f"{name} there is not of a demo; name another folder" in said
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"not of a demo"}
+
+
+def test_a_second_demo_replaces_its_own_files_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    (tmp_path / "ledger.d").mkdir()
+    for _ in range(2):
+        result = run("demo", "--clients", "6", "--rounds", "1", "--quiet", "--out", tmp_path)
+        assert result.code == 0, result.err
+        (tmp_path / "ledger.99.sum").write_bytes(b"left over by a longer run")
+    assert (tmp_path / ".privcomp-demo").is_file()
+    assert (tmp_path / "notes.txt").read_bytes() == b"mine"
+    assert (tmp_path / "ledger.d").is_dir()
+    result = run("demo", "--clients", "6", "--rounds", "1", "--quiet", "--out", tmp_path)
+    assert not (tmp_path / "ledger.99.sum").exists()
 
 
 def test_a_place_that_cannot_be_written(table: Path) -> None:

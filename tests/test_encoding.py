@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -578,3 +579,16 @@ def test_parse_model_never_raises_anything_else(junk: bytes, where: int, value: 
         except CodecError:
             continue
         assert model_bytes(model) == candidate
+
+
+@pytest.mark.parametrize("entries", [1 << 37, 1 << 30])
+@pytest.mark.parametrize("size", [0, 6])
+def test_an_update_of_another_size_is_refused_before_anything_is_allocated(entries: int, size: int) -> None:
+    """An announced encoding of 2^37 entries (a terabyte) costs a node with 6 entries nothing."""
+    encoding = fixed(entries=entries, clients=5, max_weight=1)
+    tracemalloc.start()
+    with pytest.raises(EncodingError, match=f"the update has {size} entries; the encoding has {entries}"):
+        encoding.encode(np.zeros(size), 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20

@@ -215,25 +215,26 @@ class FileJournal(Journal):
 
     def _write(self, entry: Entry, secrets: bytes | None) -> None:
         kept = self._folder / "secrets" / f"{entry.round_digest.hex()}.{entry.sequence}"
-        if secrets is not None:
-            with _typed():
-                _write_file(kept, entry.hash + secrets)
-                _sync_folder(kept.parent)
         try:
-            self._append(entry)
+            with _typed():
+                if secrets is not None:
+                    _write_file(kept, entry.hash + secrets)
+                    _sync_folder(kept.parent)
+                self._append(entry)
         except JournalError:
-            _erase_file(kept)  # nothing is sent: the step may be tried again
+            with suppress(OSError):
+                _erase_file(kept)  # nothing is sent: the step may be tried again
             raise
+        # What fails from here on leaves the entry: the stored answer is sent when the step is asked for again.
+        self.remember(_MARK, len(self._entries).to_bytes(8, "little") + entry.hash)
         with _typed():
-            self.remember(_MARK, len(self._entries).to_bytes(8, "little") + entry.hash)
-        for path in (self._folder / "secrets").glob(f"{entry.round_digest.hex()}.*"):
-            if int(path.name.partition(".")[2]) < entry.sequence and secrets is not None:
-                _erase_file(path)
+            for path in (self._folder / "secrets").glob(f"{entry.round_digest.hex()}.*"):
+                if int(path.name.partition(".")[2]) < entry.sequence and secrets is not None:
+                    _erase_file(path)
 
     def _append(self, entry: Entry) -> None:
         body = entry.to_bytes()
-        with _typed():
-            descriptor = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = os.open(self._folder / "journal", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             end = os.fstat(descriptor).st_size
             data = _FRAME.pack(len(body), len(body) ^ 0xFFFFFFFF) + body
@@ -284,14 +285,15 @@ class FileJournal(Journal):
         return data[:32], data[32:]
 
     def erase(self, round_digest: bytes) -> None:
-        # Nobody needs the upload once its round was answered; a later repeat of that request is refused.
-        for entry in self._entries:
-            path = self._folder / "answers" / entry.response.hex()
-            if entry.round_digest == round_digest and path.exists() and path.stat().st_size > _KEPT_ANSWER:
-                path.unlink()
-        for path in (self._folder / "secrets").glob(f"{round_digest.hex()}.*"):
-            _erase_file(path)
-        _sync_folder(self._folder / "secrets")
+        with _typed():
+            # Nobody needs the upload once its round was answered; a later repeat of that request is refused.
+            for entry in self._entries:
+                path = self._folder / "answers" / entry.response.hex()
+                if entry.round_digest == round_digest and path.exists() and path.stat().st_size > _KEPT_ANSWER:
+                    path.unlink()
+            for path in (self._folder / "secrets").glob(f"{round_digest.hex()}.*"):
+                _erase_file(path)
+            _sync_folder(self._folder / "secrets")
 
     def _open_rounds(self) -> Iterable[bytes]:
         names = {path.name.partition(".")[0] for path in (self._folder / "secrets").iterdir()}
@@ -299,8 +301,9 @@ class FileJournal(Journal):
 
     def remember(self, name: str, data: bytes) -> None:
         folder = self._folder / "memory"
-        _write_file(folder / name, data)
-        _sync_folder(folder)
+        with _typed():
+            _write_file(folder / name, data)
+            _sync_folder(folder)
 
     def recall(self, name: str) -> bytes | None:
         try:
@@ -316,7 +319,7 @@ class FileJournal(Journal):
 
 @contextmanager
 def _typed() -> Iterator[None]:
-    """A full or broken disk is a JournalError: nothing was sent."""
+    """A full or broken disk is a JournalError: nothing was sent, and the step may be tried again."""
     try:
         yield
     except OSError as error:
@@ -342,11 +345,13 @@ def _erase_file(path: Path) -> None:
     """Overwrite, then delete. What a file system or a drive keeps besides is beyond a program's reach: documented."""
     with suppress(FileNotFoundError):
         size = path.stat().st_size
-        with open(path, "r+b") as file:
-            file.write(bytes(size))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
+        try:
+            with open(path, "r+b") as file:
+                file.write(bytes(size))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            path.unlink()  # also where the disk takes no more writes
 
 
 def _sync_folder(path: Path) -> None:

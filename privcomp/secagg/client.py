@@ -301,7 +301,8 @@ class Client:
                         f"stage {STAGES[stage]!r} of this round was answered for another request; "
                         "a second, different answer would leak"
                     )
-                if state is None or state.round_digest != round_digest:
+                behind = state is not None and not isinstance(state, Finished) and state._secrets.stage < stage
+                if state is None or state.round_digest != round_digest or behind:  # behind: a step that failed late
                     state = self.restore(round_digest)
                 return state, self._journal.answer(entry)
             if isinstance(request, Announce):

@@ -20,7 +20,7 @@ COMPLETION_BITS = 30
 CUT_BITS = 40
 _PPM = 1_000_000
 #: Beyond this degree the complete graph is used; it also bounds the work that announced fractions can cause.
-MAX_DEGREE = 512
+MAX_DEGREE = 256
 
 
 def _share(ppm: int, n: int) -> int:

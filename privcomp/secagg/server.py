@@ -370,6 +370,7 @@ class Server:
             else:
                 self._spill.seek(place)
             self._spill.write(payload)
+            self._spill.flush()  # a full disk shows here, with the block that it concerns
         except OSError as error:
             raise LocalError(
                 f"an upload cannot be staged on disk ({error}); free space or raise memory_budget"
@@ -381,8 +382,14 @@ class Server:
             return upload.payloads[key]
         if self._spill is None:
             raise StateError("a block of an upload is neither in memory nor on disk")
-        self._spill.seek(upload.spilled[key])
-        return self._spill.read(self.params.segments[key[0]].packed_bytes(self._layout[key][1]))
+        try:
+            self._spill.seek(upload.spilled[key])
+            payload = self._spill.read(self.params.segments[key[0]].packed_bytes(self._layout[key][1]))
+        except OSError as error:
+            raise LocalError(f"a staged upload cannot be read back ({error}); it is left out") from None
+        if block_leaf(*key, payload) != upload.leaves[key]:
+            raise LocalError("a staged upload was changed on disk; it is left out")
+        return payload
 
     def _receive_end(self, message: UploadEnd, place: int) -> None:
         self._verify(message, "mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -17,11 +18,15 @@ import pytest
 import privcomp.integrations.file_journal as module
 from privcomp.errors import JournalError
 from privcomp.integrations.file_journal import FileJournal
-from privcomp.secagg import SEMI_HONEST
+from privcomp.policy import Policy
+from privcomp.secagg import MALICIOUS, SEMI_HONEST
 from tests.secagg.harness import World, refused
 from tests.test_journal import ROUND, append
 
 PUBLIC = b"\3" * 32
+MAGIC = b"privcomp-journal-1\n"
+#: The magic and the identity, in front of the first entry.
+BEGINNING = len(MAGIC) + 32
 
 
 @pytest.fixture
@@ -148,33 +153,56 @@ def test_attack_23_rollback_of_the_secrets_alone(journal: FileJournal, folder: P
         assert again.secrets(ROUND) is None
 
 
+@pytest.mark.parametrize("finished", [False, True], ids=["open round", "finished round"])
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_attack_23_rollback_of_the_journal_alone(kept: int, journal: FileJournal, folder: Path) -> None:
-    """The journal restored from after `kept` of three entries: the round's newer secrets give it away."""
-    lengths = [0]
+def test_attack_23_rollback_of_the_journal_alone(kept: int, finished: bool, journal: FileJournal, folder: Path) -> None:
+    """The journal restored from after `kept` of three entries: the mark beside it gives it away on opening."""
+    lengths = [BEGINNING]
     for stage in range(3):
         append(journal, stage)
         lengths.append(entries_file(folder).stat().st_size)
+    if finished:  # no secret is left that could give it away
+        journal.erase(ROUND)
     journal.close()
     os.truncate(entries_file(folder), lengths[kept])
-    with pytest.raises(JournalError, match="rolled back"), FileJournal(folder, PUBLIC) as again:
-        again.secrets(ROUND)
+    for _ in range(2):  # for good: the refusal repairs nothing
+        with pytest.raises(JournalError, match="was rolled back"):
+            FileJournal(folder, PUBLIC)
+
+
+def test_attack_23_another_history_of_the_same_length(journal: FileJournal, folder: Path) -> None:
+    """The mark holds the head, not only the length: other entries in the place of the answered ones are refused."""
+    append(journal, 0)
+    first = entries_file(folder).read_bytes()
+    append(journal, 1)
+    journal.close()
+    other = folder.parent / "other"
+    with FileJournal.create(other, PUBLIC) as foreign:
+        append(foreign, 0)
+        append(foreign, 2)
+    swapped = entries_file(other).read_bytes()
+    assert swapped.startswith(first)
+    entries_file(folder).write_bytes(swapped)
+    with pytest.raises(JournalError, match="was rolled back"):
+        FileJournal(folder, PUBLIC)
 
 
 def test_attack_23_rollback_with_the_protocol_on_top(tmp_path: Path) -> None:
-    """A client whose journal was restored from before the round does not enter the round a second time."""
+    """A client whose journal was restored from before the round, running or finished, is not opened any more."""
     world = World(
         6, adversary=SEMI_HONEST, journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public)
     )
-    node = world[0]
-    folder = tmp_path / node.id.decode()
     round = world.round().run_to("unmask")
-    node.journal.close()  # type: ignore[attr-defined]
-    os.truncate(entries_file(folder), 0)
-    node.journal = FileJournal(folder, node.identity.public)
-    node.restart()
-    with pytest.raises(JournalError, match="rolled back"):
-        node.receive(round.server.announcement)
+    running, *others = world.nodes
+    round.requests.pop(running.id)
+    assert running.id in round.finish().survivors
+    for node in (running, others[0]):
+        folder = tmp_path / node.id.decode()
+        assert bool(list((folder / "secrets").iterdir())) == (node is running)
+        node.journal.close()  # type: ignore[attr-defined]
+        os.truncate(entries_file(folder), BEGINNING)
+        with pytest.raises(JournalError, match="was rolled back"):
+            FileJournal(folder, node.identity.public)
 
 
 # ---- crashes ----
@@ -184,9 +212,11 @@ def test_a_write_that_a_crash_cut_short_was_never_sent(journal: FileJournal, fol
     """A torn last entry is dropped, at every byte: sending waits for the sync. The stage can be answered afterwards."""
     append(journal, 0)
     whole = entries_file(folder).stat().st_size
+    mark = (folder / "memory" / "mark").read_bytes()
     append(journal, 1)
     journal.close()
     data = entries_file(folder).read_bytes()
+    (folder / "memory" / "mark").write_bytes(mark)  # it is written after the entry: the crash came before
     keep = {path: path.read_bytes() for path in (folder / "secrets").iterdir()}
     for cut in (*range(whole, whole + 12), len(data) - 1):
         entries_file(folder).write_bytes(data[:cut])
@@ -197,17 +227,43 @@ def test_a_write_that_a_crash_cut_short_was_never_sent(journal: FileJournal, fol
             path.write_bytes(content)
 
 
-@pytest.mark.parametrize("at", [8 + 5, 40, 100, 200])
-def test_a_damaged_entry_is_never_skipped(at: int, journal: FileJournal, folder: Path) -> None:
-    """A changed byte inside of an entry keeps the journal shut: half a memory is none."""
+def test_one_flipped_bit_anywhere_keeps_the_journal_shut(journal: FileJournal, folder: Path) -> None:
+    """Beginning, lengths, complements, entries: half a memory is none, and no entry is taken for a torn write."""
     append(journal, 0)
     append(journal, 1)
     journal.close()
+    good = entries_file(folder).read_bytes()
+    assert good[:BEGINNING] == MAGIC + PUBLIC
+    for at in range(len(good)):
+        data = bytearray(good)
+        data[at] ^= 1 << at % 8
+        entries_file(folder).write_bytes(data)
+        with pytest.raises(JournalError, match=r"damaged|does not follow|another identity|was rolled back"):
+            FileJournal(folder, PUBLIC)
+        assert entries_file(folder).read_bytes() == data, "a refused journal was changed"
+    entries_file(folder).write_bytes(good)
+    FileJournal(folder, PUBLIC).close()
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_flipped_bit_in_the_last_length_is_no_torn_write(bit: int, journal: FileJournal, folder: Path) -> None:
+    """Even without the mark: a longer length does not make a synced entry look like one that a crash cut short."""
+    append(journal, 0)
+    last = entries_file(folder).stat().st_size
+    append(journal, 1)
+    journal.close()
+    (folder / "memory" / "mark").unlink()
     data = bytearray(entries_file(folder).read_bytes())
-    data[at] ^= 1
+    data[last + bit // 8] ^= 1 << bit % 8
     entries_file(folder).write_bytes(data)
-    with pytest.raises(JournalError, match=r"damaged|does not follow|another identity"):
+    with pytest.raises(JournalError, match="entry 1 of the journal is damaged"):
         FileJournal(folder, PUBLIC)
+
+
+def test_the_mark_holds_length_and_head(journal: FileJournal, folder: Path) -> None:
+    for stage in range(2):
+        entry = append(journal, stage)
+        assert journal.recall("mark") == (stage + 1).to_bytes(8, "little") + entry.hash
 
 
 @pytest.mark.parametrize("change", ["drop the first", "swap", "repeat"])
@@ -217,9 +273,9 @@ def test_entries_that_do_not_follow_each_other(change: str, journal: FileJournal
     append(journal, 1)
     journal.close()
     data = entries_file(folder).read_bytes()
-    first, second = data[:half], data[half:]
-    changed = {"drop the first": second, "swap": second + first, "repeat": data + second}[change]
-    entries_file(folder).write_bytes(changed)
+    start, first, second = data[:BEGINNING], data[BEGINNING:half], data[half:]
+    changed = {"drop the first": second, "swap": second + first, "repeat": first + second + second}[change]
+    entries_file(folder).write_bytes(start + changed)
     with pytest.raises(JournalError, match="does not follow"):
         FileJournal(folder, PUBLIC)
 
@@ -260,6 +316,64 @@ def test_a_full_disk_sends_nothing(journal: FileJournal, folder: Path, monkeypat
         assert len(again.entries()) == 2
 
 
+@pytest.mark.parametrize("call", ["fsync", "replace", "open", "write"])
+@pytest.mark.parametrize("nth", range(6))
+def test_a_full_disk_is_a_journal_error_and_the_step_can_be_tried_again(
+    call: str, nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the disk fails in a step: a JournalError, nothing sent, and with space again the round completes."""
+    world = World(
+        4, adversary=SEMI_HONEST, journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public)
+    )
+    round = world.round()
+    real = getattr(os, call)
+    for stage in ("advertise", "share", "mask", "unmask"):
+        round.run_to(stage)
+        calls = 0
+
+        def full(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > nth:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, call, full)
+            try:
+                world[0].receive(round.request(0))
+            except JournalError as error:
+                assert "cannot be written" in str(error)  # noqa: PT017 (late failures are none)
+            if nth == 0:
+                assert calls
+    assert len(round.finish().survivors) == 4
+    world[0].journal.close()  # type: ignore[attr-defined]
+    with FileJournal(tmp_path / world[0].id.decode(), world[0].identity.public) as again:
+        assert [entry.stage for entry in again.entries()] == [0, 1, 2, 4]
+        assert not again.open_rounds()
+
+
+def test_a_stored_answer_with_one_flipped_byte_is_not_sent(tmp_path: Path) -> None:
+    """Not a prefix of it either: the whole answer is compared with its hash before its first message leaves."""
+    world = World(5, journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public))
+    round = world.round().run_to("mask")
+    node = world[0]
+    honest = node.receive(round.request(0))
+    entry = node.journal.find(round.server.context.digest, 2)
+    assert entry is not None
+    path = tmp_path / node.id.decode() / "answers" / entry.response.hex()
+    good = path.read_bytes()
+    for at in (0, 7, 8, len(good) // 2, len(good) - 1):
+        data = bytearray(good)
+        data[at] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(JournalError, match=r"was changed|is damaged"):
+            node.client.receive(node.state, round.request(0), node.contribute)
+    path.write_bytes(good)
+    assert node.receive(round.request(0)) == honest
+    round.finish()
+
+
 def test_an_answer_that_was_lost_or_changed_is_not_sent(journal: FileJournal, folder: Path) -> None:
     """A repeat must be byte-identical: without the stored bytes the client sits the round out."""
     entry = append(journal, 0)
@@ -282,6 +396,72 @@ def test_what_no_entry_refers_to_is_cleaned_up(journal: FileJournal, folder: Pat
         assert len(list((folder / "secrets").iterdir())) == 1
         again.erase(ROUND)
     assert not list((folder / "secrets").iterdir())
+
+
+def test_torn_temporary_secrets_are_erased_on_opening(journal: FileJournal, folder: Path) -> None:
+    """A crash between writing secrets and naming them leaves a file without a name: overwritten and gone on opening."""
+    append(journal, 0)
+    torn = folder / "secrets" / "tmpabcdefgh"
+    torn.write_bytes(b"the round's secrets, not named yet")
+    link = folder.parent / "another name of the same file"
+    os.link(torn, link)
+    with reopen(journal, folder) as again:
+        assert not torn.exists()
+        assert not any(link.read_bytes()), "deleted without being overwritten"
+        assert again.secrets(ROUND) == b"secret 0"
+
+
+def test_masking_in_a_newer_round_erases_the_older_rounds_secrets(tmp_path: Path) -> None:
+    """Rule 6 has closed the older round for ever: nobody but a thief could use what is stored of it."""
+    world = World(5, journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public))
+    older = world.round(1).run_to("consistency")
+    secrets = tmp_path / world[0].id.decode() / "secrets"
+    other = world.round(7, model=b"another model").run_to("consistency")
+    assert len(list(secrets.iterdir())) == 2
+    newer = world.round(2).run_to("consistency")
+    assert older.server.context.digest not in world[0].journal.open_rounds()
+    assert set(world[0].journal.open_rounds()) == {r.server.context.digest for r in (other, newer)}
+    assert len(list(secrets.iterdir())) == 2
+    with refused(world[0], JournalError, "this round is over for this client"):
+        world[0].receive(older.consistency_request(range(5)))
+    newer.finish()
+    other.finish()
+    assert not list(secrets.iterdir())
+
+
+def test_a_newer_round_closes_no_later_number(tmp_path: Path) -> None:
+    """What rule 6 leaves open keeps its secrets: a round with a higher number, announced before."""
+    world = World(5, journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public))
+    later = world.round(2).run_to("share")
+    world.round(1).run_to("consistency")
+    assert later.server.context.digest in world[0].journal.open_rounds()
+    later.finish()
+
+
+def test_rounds_that_never_end_are_given_up_beyond_the_policy(tmp_path: Path) -> None:
+    """A server that announces for ever leaves `open_rounds_max` rounds' secrets on the disk: the newest ones."""
+    world = World(
+        4,
+        policy=Policy(adversary=MALICIOUS, corrupt=0, open_rounds_max=3),
+        journal=lambda party, public: FileJournal.create(tmp_path / party.decode(), public),
+    )
+    rounds = [world.round(number, model=b"model %d" % number) for number in range(1, 8)]
+    for round in rounds:
+        world[0].receive(round.server.announcement)
+    digests = [round.server.context.digest for round in rounds]
+    assert world[0].journal.open_rounds() == tuple(digests[-3:])
+    assert len(list((tmp_path / world[0].id.decode() / "secrets").iterdir())) == 3
+    rounds[0].run_to("share", {0: "advertise"})
+    last = rounds[-1].run_to("share")
+    world[0].restart()
+    last.finish()
+    stale = rounds[1]
+    for node in world.nodes:
+        for message in node.receive(stale.server.announcement):
+            stale.server.receive(message)
+    requests = stale.server.advance()
+    with refused(world[0], JournalError, "this round is over for this client"):
+        world[0].receive(requests[world[0].id])
 
 
 def test_a_whole_round_on_disk(tmp_path: Path) -> None:

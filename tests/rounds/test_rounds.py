@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from privcomp.errors import (
 )
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
-from privcomp.ledger import Ledger
+from privcomp.ledger import Ledger, Record
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
 from privcomp.rounds.messages import RoundAnnouncement
@@ -455,3 +457,160 @@ def test_attack_34_an_aggregate_that_was_exchanged_in_the_ledger(tmp_path: Path)
         report = audit(path, ledger_key=LEDGER_KEY.public, roster=federation.roster)
         assert report.failure is not None
         assert report.failure.check == check_name, report
+
+
+def _record(path: Path, **options: Any) -> tuple[Federation, Record]:
+    """One honest round, and what it left in the ledger."""
+    adversary = options.get("adversary", MALICIOUS)
+    with Ledger(path, LEDGER_KEY) as ledger:
+        federation = Federation(ledger, Policy(corrupt=0, adversary=adversary), **options)
+        federation.run(federation.server(1))
+    (record,) = Ledger(path, LEDGER_KEY).records()
+    return federation, record
+
+
+def _audit(path: Path, federation: Federation, *records: Record) -> Any:
+    """The audit of a ledger that a lying server wrote and signed."""
+    with Ledger(path, LEDGER_KEY) as ledger:
+        for record in records:
+            ledger.append(replace(record, index=len(ledger), previous=ledger.head))
+    return audit(path, ledger_key=LEDGER_KEY.public, roster=federation.roster)
+
+
+def _as_artefact(record: Record, name: str, data: bytes) -> Record:
+    return replace(record, aggregate=None, artefact=name, aggregate_digest=Record.digest_of(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"not a sum at all", bytes(8 * (ENTRIES + 2))], ids=["empty", "text", "zeros"])
+def test_attack_34_an_artefact_that_is_no_sum_fails_the_audit(data: bytes, tmp_path: Path) -> None:
+    """Published bytes beside the ledger are decoded like those inside of it."""
+    federation, record = _record(tmp_path / "honest")
+    (tmp_path / "x.sum").write_bytes(data)
+    report = _audit(tmp_path / "forged", federation, _as_artefact(record, "x.sum", data))
+    assert report.failure is not None
+    assert report.failure.check == "aggregate_decodes", report
+    assert record.aggregate is not None
+    (tmp_path / "y.sum").write_bytes(record.aggregate)
+    assert _audit(tmp_path / "moved", federation, _as_artefact(record, "y.sum", record.aggregate)).ok
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "symlink", "folder", "nothing"])
+def test_attack_34_an_artefact_that_is_no_file_fails_without_blocking(kind: str, tmp_path: Path) -> None:
+    """Neither a pipe that never ends nor a link out of the folder is followed."""
+    federation, record = _record(tmp_path / "honest")
+    assert record.aggregate is not None
+    (tmp_path / "real.sum").write_bytes(record.aggregate)
+    place = tmp_path / "x.sum"
+    if kind == "FIFO":
+        os.mkfifo(place)
+    elif kind == "symlink":
+        place.symlink_to("real.sum")
+    elif kind == "folder":
+        place.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(_audit, tmp_path / "forged", federation, _as_artefact(record, "x.sum", record.aggregate))
+        try:
+            report = done.result(timeout=20)
+        finally:
+            if not done.done() and kind == "FIFO":  # let a blocked reader go
+                os.close(os.open(place, os.O_WRONLY | os.O_NONBLOCK))
+    assert report.failure is not None
+    assert report.failure.check == "aggregate", report
+
+
+def test_attack_34_a_second_sum_for_one_round_fails_the_audit(tmp_path: Path) -> None:
+    """One round digest, one published sum, whether the second one is another or the same."""
+    federation, record = _record(tmp_path / "honest")
+    assert record.aggregate is not None
+    total = np.frombuffer(record.aggregate, dtype="<i8").copy()
+    total[:ENTRIES] //= 2
+    other = replace(record, aggregate=total.tobytes(), aggregate_digest=Record.digest_of(total.tobytes()))
+    for k, second in enumerate((other, record)):
+        report = _audit(tmp_path / str(k), federation, record, second)
+        assert report.failure is not None
+        assert (report.failure.index, report.failure.check) == (1, "round"), report
+        assert report.records == 1
+
+
+def test_attack_34_a_sum_over_too_few_survivors_fails_the_audit(tmp_path: Path) -> None:
+    """Semi-honest sets are unsigned, but no client would have answered for a single survivor."""
+    federation, record = _record(tmp_path / "honest", adversary=SEMI_HONEST)
+    threshold = Params.from_bytes(record.params, max_bytes=1 << 16).thresholds(N).threshold
+    for count in range(1, N + 1):
+        total = np.zeros(ENTRIES + 2, dtype="<i8")
+        total[ENTRIES] = count  # a weight of one each
+        few = replace(
+            record,
+            survivors=record.survivors[:count],
+            aggregate=total.tobytes(),
+            aggregate_digest=Record.digest_of(total.tobytes()),
+        )
+        report = _audit(tmp_path / str(count), federation, few)
+        assert report.ok == (count > threshold), report
+        if not report.ok:
+            assert report.failure is not None
+            assert report.failure.check == "sets_fit"
+
+
+def test_attack_34_a_protocol_other_than_that_of_the_parameters_fails_the_audit(tmp_path: Path) -> None:
+    federation, record = _record(tmp_path / "honest", adversary=SEMI_HONEST)
+    report = _audit(tmp_path / "forged", federation, replace(record, protocol="secaggplus"))
+    assert report.failure is not None
+    assert report.failure.check == "sets_fit", report
+    assert "its parameters 'bonawitz'" in str(report)
+
+
+@pytest.mark.parametrize("adversary", [SEMI_HONEST, MALICIOUS])
+def test_the_audit_says_that_semi_honest_sets_are_unsigned(adversary: str, tmp_path: Path) -> None:
+    federation, record = _record(tmp_path / "honest", adversary=adversary)
+    report = _audit(tmp_path / "again", federation, record)
+    assert report.ok, report
+    assert ("no client signs them" in " ".join(report.notes)) == (adversary == SEMI_HONEST)
+
+
+def test_attack_34_a_refused_announcement_leaves_no_ledger_key_behind() -> None:
+    """A stranger's announcement that the policy refuses does not pin the stranger's ledger."""
+    federation = Federation(policy=Policy(corrupt=0))
+    stranger = Federation(Ledger(None, Identity.from_seed(b"\x66" * 32)), policy=Policy(corrupt=0))
+    for site in federation.sites.values():
+        with pytest.raises(PolicyError, match="purpose"):
+            site.receive(stranger.server(1, purpose="no such purpose").announcement())
+        assert site.client.chain is None
+        assert not site.journal.entries()
+        assert site.journal.recall("ledger-chain") is None
+    check(federation, federation.run(federation.server(1)))
+    assert all(site.client.chain for site in federation.sites.values())
+
+
+def test_attack_22_updates_per_purpose() -> None:
+    """A node that computes something else per purpose: the server names a purpose, it does not define one."""
+    federation = Federation()
+    site = federation.sites[b"site-0"]
+    called: list[str] = []
+
+    def training(model: bytes, encoding: FixedPoint) -> Any:
+        called.append(TRAINING)
+        return site.values, site.weight
+
+    for number, purpose in enumerate((TRAINING, "evaluation"), 1):
+        server = federation.server(number, purpose=purpose)
+        federation.collect(server, federation.announcements(server))
+        federation.collect(server, server.advance())
+        requests = server.advance()
+        mine = requests.pop(b"site-0")
+        if purpose == TRAINING:
+            for message in site.client.receive(mine, {TRAINING: training}):
+                server.receive(message, b"site-0")
+        else:
+            before = site.journal.entries()
+            with pytest.raises(PolicyError, match="purpose 'evaluation'"):
+                site.client.receive(mine, {TRAINING: training})
+            assert site.journal.entries() == before
+        federation.collect(server, requests)
+        while STAGES[server.secagg.stage] != "unmask":
+            requests = server.advance()
+            federation.collect(server, requests)
+        result = server.finish()
+        check(federation, result)
+        assert (b"site-0" in result.aggregate.survivors) == (purpose == TRAINING)
+    assert called == [TRAINING]

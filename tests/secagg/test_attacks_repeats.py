@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from privcomp.integrations.file_journal import FileJournal
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity
 from privcomp.policy import Policy
-from privcomp.secagg import MALICIOUS, SECAGGPLUS, SEMI_HONEST, Client, Params, Segment
+from privcomp.secagg import MALICIOUS, SECAGGPLUS, SEMI_HONEST, Client, Finished, Params, Segment
 from privcomp.secagg.context import KIND_B, KIND_ROOT
 from tests.secagg.harness import MODEL, OTHER_PURPOSE, TRAINING, Node, World, decode, edit, forge, refused
 
@@ -268,7 +269,7 @@ def test_attack_23_rollback_of_secrets_or_journal_alone(half: str, stage: str) -
         # The round is over and its secrets are gone: nothing is left with which it could be answered again.
         before.journal_alone()
         node.restart()
-        with pytest.raises(StateError, match="not in"):
+        with pytest.raises(JournalError, match="this round is over for this client"):
             node.receive(round.unmask_request(range(5)))
         return
     getattr(before, half)()
@@ -387,16 +388,31 @@ def test_attack_24_the_same_model_in_another_session_or_purpose(options: dict[st
     world.round(2, model=b"the next model").finish()
 
 
-def test_attack_24_two_rounds_on_one_model_both_brought_to_the_last_stage() -> None:
+ERASURE = pytest.mark.parametrize("erased", [True, False], ids=["secrets erased", "erasure lost to a crash"])
+
+
+def _closed(erased: bool, patch: pytest.MonkeyPatch) -> str:
+    """The refusal of a closed round: its secrets are gone; where a crash kept them, rule 6 itself refuses."""
+    if not erased:
+        patch.setattr(Client, "_close_older", lambda *_: None)
+    return "this round is over for this client" if erased else "masked in round 2: older rounds are closed"
+
+
+@ERASURE
+def test_attack_24_two_rounds_on_one_model_both_brought_to_the_last_stage(
+    erased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everybody masks and signs in two rounds before the server asks either to be opened.
 
     Masking in the newer round closes the older one for ever, so that each model hash has one answered survivor set.
     """
+    closed = _closed(erased, monkeypatch)
     world = World(6)
     first = world.round(1).run_to("unmask")
     second = world.round(2, among=range(5)).run_to("unmask")
     for i in range(5):
-        with refused(world[i], JournalError, "masked in round 2: older rounds are closed"):
+        assert (first.server.context.digest in world[i].journal.open_rounds()) is not erased
+        with refused(world[i], JournalError, closed):
             world[i].receive(first.request(i))
     # Client 5 alone may still answer round 1; t are needed.
     world[5].receive(first.request(5))
@@ -404,7 +420,7 @@ def test_attack_24_two_rounds_on_one_model_both_brought_to_the_last_stage() -> N
         first.server.result()
     second.finish()
     for i in range(5):
-        with refused(world[i], JournalError, "closed|on this very model"):
+        with refused(world[i], JournalError, closed):
             world[i].receive(first.request(i))
 
 
@@ -419,12 +435,14 @@ def test_attack_24_two_rounds_the_older_one_answered_first() -> None:
             world[i].receive(second.request(i))
 
 
-def test_attack_24_a_round_that_went_back() -> None:
+@ERASURE
+def test_attack_24_a_round_that_went_back(erased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Round numbers grow per model: an older number is not masked after a newer one."""
+    closed = _closed(erased, monkeypatch)
     world = World(5)
     old = world.round(1).run_to("mask")
     world.round(2).run_to("consistency")
-    with refused(world[0], JournalError, "older rounds are closed"):
+    with refused(world[0], JournalError, closed):
         world[0].receive(old.request(0))
     with refused(world[0], JournalError, "older rounds are closed"):
         world[0].receive(world.round(2, session=b"\1" * 32).request(0))
@@ -441,6 +459,75 @@ def test_attack_24_a_stalled_round_is_finished_by_the_same_survivor_set() -> Non
     world[0].restart()
     assert world[0].receive(other_quorum) == first
     round.finish()
+
+
+@pytest.mark.parametrize(("gamma", "delta"), [(499_999, 499_999), (350_000, 350_000), (1, 500_000)])
+def test_announced_fractions_that_would_cost_unbounded_work_are_refused_at_once(gamma: int, delta: int) -> None:
+    """An unsigned announcement cannot keep a client busy: gamma + delta beyond one half is refused unread."""
+    world = World(5)
+    announce = decode(world.round().server.announcement)
+    params = forge(
+        Params,
+        world.params,
+        protocol="secaggplus",
+        adversary=SEMI_HONEST,
+        clients=1 << 20,
+        gamma_ppm=gamma,
+        delta_ppm=delta,
+    )
+    start = time.process_time()
+    with refused(world[0], PolicyError, "must not exceed one half"):
+        world[0].receive(replace(announce, params=params.to_bytes()).to_bytes())
+    assert time.process_time() - start < 1
+
+
+def test_attack_22_a_pinned_roster_and_no_roster() -> None:
+    """A policy that pins a roster is not met by having none."""
+    node = World(5)[0]
+    policy = Policy(adversary=SEMI_HONEST, roster_hash=b"\1" * 32)
+    for roster in (None, node.roster):
+        with pytest.raises(PolicyError, match="not the one that this node's policy pins"):
+            Client(node.id, node.identity, policy, node.journal, roster)
+    assert node.roster is not None
+    pinned = replace(policy, roster_hash=node.roster.hash)
+    Client(node.id, node.identity, pinned, node.journal, node.roster)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+@pytest.mark.parametrize("adversary", [SEMI_HONEST, MALICIOUS])
+def test_a_finished_round_holds_no_secret(hybrid: bool, adversary: str) -> None:
+    """After the answer neither the state nor the journal has anything that opens a bundle or a mask."""
+    world = World(5, hybrid=hybrid, adversary=adversary)
+    round = world.round().run_to("unmask")
+    held = [
+        {getattr(node.secrets, name) for name in ("channel", "channel_kem", "root", "b")} - {b""}
+        for node in world.nodes
+    ]
+    round.finish()
+    for node, secrets in zip(world.nodes, held, strict=True):
+        assert isinstance(node.state, Finished)
+        kept = node.secrets.to_bytes()
+        assert not any(secret in kept for secret in secrets)
+        assert (node.secrets.held, node.secrets.pairs) == ((), ())
+        assert not node.journal.open_rounds()
+
+
+def test_a_step_that_failed_after_its_entry_is_answered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry is written, what follows fails: the repeat sends the stored answer and the next stage goes on."""
+    world = World(5)
+    round = world.round()
+    node = world[0]
+
+    def fails(*_: Any) -> Any:
+        raise JournalError("the disk is full")
+
+    for stage in ("advertise", "share", "mask", "consistency"):
+        round.run_to(stage)
+        with monkeypatch.context() as patch:
+            patch.setattr(node.journal, "answer", fails)
+            with pytest.raises(JournalError, match="the disk is full"):
+                node.receive(round.request(0))
+    assert world[0].id in round.finish().survivors
 
 
 def test_attack_24_reentries_are_counted_per_purpose() -> None:

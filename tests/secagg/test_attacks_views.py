@@ -222,25 +222,61 @@ def test_attack_07_duplicate_and_unsorted_ids() -> None:
 
 @pytest.mark.parametrize("field", ["channel_key", "mask_key", "b_hash", "root_hash"])
 def test_attack_07_two_clients_with_one_key(field: str) -> None:
-    """A colluder that advertises a victim's key (or hash) as its own is named, by clients and by an honest server."""
+    """A colluder that advertises a victim's key (or hash) as its own is named and left out; the round goes on."""
     world = World(5)
     round = world.round()
     victim = decode(world[0].receive(round.request(0))[0])
     copied = round.advertise_as(3, **{field: getattr(victim, field)})
-    own = replace(victim, channel_key=victim.mask_key)  # one key in both roles is a repetition, too
     for i in (0, 1, 2, 4):
         round.server.receive(world[i].receive(round.request(i))[0])
-    round.server.receive(copied)
-    with pytest.raises(RemoteError, match="advertised by two clients"):
-        round.server.advance()
-    entries = tuple(data for _, data in sorted(round.server.advertisements.items()))
-    key_list = KeyList(round.server.context.digest, (), entries).to_bytes()
+    with pytest.raises(RemoteError, match="a key or hash that b'client-000' advertised before") as caught:
+        round.server.receive(copied, world[3].id)
+    assert caught.value.party == world[3].id
+    assert world[3].id not in round.server.advertisements
+    round.requests = round.server.advance()
+    assert set(round.finish().survivors) == {world[i].id for i in (0, 1, 2, 4)}
+
+
+@pytest.mark.parametrize("field", ["channel_key", "mask_key", "b_hash", "root_hash"])
+def test_attack_07_a_lying_server_lists_one_key_twice(field: str) -> None:
+    """A server that lists what an honest server refuses is refused by every client; the second owner is named."""
+    world = World(5)
+    round = world.round()
+    advertised = [world[i].receive(round.request(i))[0] for i in range(5)]
+    victim = decode(advertised[0])
+    copied = round.resign(3, replace(decode(advertised[3]), **{field: getattr(victim, field)}), "advertise")
+    key_list = KeyList(round.server.context.digest, (), (*advertised[:3], copied, advertised[4])).to_bytes()
     with refused(world[1], RemoteError, "listed twice") as refusal:
         world[1].receive(key_list)
     assert refusal.value.party == world[3].id  # type: ignore[attr-defined]
-    doubled = tuple(round.resign(0, own, "advertise") if decode(e).id == world[0].id else e for e in entries)
-    with refused(world[1], RemoteError, "listed twice"):
-        world[1].receive(edit(key_list, entries=doubled))
+    own = round.resign(0, replace(victim, channel_key=victim.mask_key), "advertise")  # one key in both roles, too
+    with refused(world[1], RemoteError, "listed twice") as refusal:
+        world[1].receive(edit(key_list, entries=(own, *advertised[1:])))
+    assert refusal.value.party == world[0].id  # type: ignore[attr-defined]
+    for data in advertised:
+        round.server.receive(data)
+    round.requests = round.server.advance()
+    round.finish()
+
+
+@pytest.mark.parametrize("change", ["equal keys", "kem not canonical", "clash"])
+def test_attack_07_a_bad_advertisement_drops_one_client(change: str) -> None:
+    """Equal keys, a KEM key beyond q, somebody else's key: that client is out, the others complete the round."""
+    world = World(5, hybrid=True)
+    round = world.round()
+    honest = [decode(world[i].receive(round.request(i))[0]) for i in range(5)]
+    changes = {
+        "equal keys": {"mask_key": honest[4].channel_key},
+        "kem not canonical": {"mask_kem": b"\xff" * 1184},
+        "clash": {"channel_kem": honest[0].channel_kem},
+    }
+    for message in honest[:4]:
+        round.server.receive(message.to_bytes())
+    with pytest.raises(RemoteError, match=r"listed twice|not canonical|advertised before") as caught:
+        round.server.receive(round.resign(4, replace(honest[4], **changes[change]), "advertise"), world[4].id)
+    assert caught.value.party == world[4].id
+    round.requests = round.server.advance()
+    assert set(round.finish().survivors) == set(world.ids[:4])
 
 
 def test_attack_07_message_in_another_s_name() -> None:

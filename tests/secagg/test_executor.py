@@ -58,13 +58,46 @@ def test_threads_processes_and_the_default_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [BrokenProcessPool("a worker died"), OSError("connection lost"), RuntimeError("killed")]
+    "error",
+    [BrokenProcessPool("a worker died"), OSError("connection lost"), RuntimeError("killed"), Exception("KilledWorker")],
 )
 def test_a_lost_worker_costs_a_retry(error: BaseException) -> None:
     """Every second unit fails: it is run again in this process; the sum is the same."""
     lossy = Recording(lambda count: error if count % 2 else None)
     assert same(run(lossy), run(None))
     assert len(lossy.jobs) >= 3
+
+
+class Mangling(Recording):
+    """Computes every unit and returns something else."""
+
+    def __init__(self, mangle: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.mangle = mangle
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(self.mangle(super().submit(fn, *args, **kwargs).result()))
+        return future
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        pytest.param(lambda data: b"", id="empty"),
+        pytest.param(lambda data: data[:4], id="one entry"),
+        pytest.param(lambda data: data[:-1], id="truncated"),
+        pytest.param(lambda data: data + bytes(4), id="long"),
+        pytest.param(lambda data: None, id="None"),
+        pytest.param(lambda data: data.decode("latin-1"), id="text"),
+        pytest.param(lambda data: np.frombuffer(data, dtype=np.uint8), id="array"),
+    ],
+)
+def test_a_worker_that_returns_another_number_of_bytes_costs_a_retry(mangle: Callable[[bytes], Any]) -> None:
+    """Whatever has not the unit's length is thrown away and computed here: never a wrong sum."""
+    mangling = Mangling(mangle)
+    assert same(run(mangling), run(None))
+    assert len(mangling.jobs) >= 3
 
 
 def _die(_: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from hashlib import sha256
 from itertools import combinations
@@ -174,3 +175,23 @@ def test_the_window_bound_covers_every_cut_of_small_rings() -> None:
                 part |= new
             if part != u:
                 assert graph.window_cut_probability(cycle, k, u, 0) >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("gamma", "delta"),
+    [(250_000, 250_000), (400_000, 100_000), (100_000, 400_000), (1, 499_999), (499_999, 1), (500_000, 0)],
+)
+def test_announced_fractions_cannot_cause_unbounded_work(gamma: int, delta: int) -> None:
+    """The largest round, any allowed fractions: seconds, and no degree beyond the bound."""
+    start = time.process_time()
+    found = graph.degree.__wrapped__(1 << 20, gamma, delta)
+    assert time.process_time() - start < 20
+    assert found is None or found[0] <= graph.MAX_DEGREE
+
+
+@pytest.mark.parametrize("n", [600, 3_000])
+def test_the_degree_is_bounded_by_the_complete_graph(n: int) -> None:
+    """Fractions that Params refuses: the search ends at MAX_DEGREE, however it is called."""
+    start = time.process_time()
+    assert graph.degree.__wrapped__(n, 499_999, 499_999) is None
+    assert time.process_time() - start < 20

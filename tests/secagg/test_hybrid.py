@@ -12,7 +12,7 @@ from privcomp import keys
 from privcomp.errors import RemoteError
 from privcomp.secagg import MALICIOUS, SEMI_HONEST, Segment
 from privcomp.secagg.context import pair_extra, pair_secret
-from privcomp.secagg.messages import PairSecret
+from privcomp.secagg.messages import KeyList, PairSecret
 from tests.secagg.harness import ELL, World, decode, edit, refused
 
 
@@ -141,21 +141,23 @@ def test_the_server_refuses_bundles_without_their_kem_parts() -> None:
     round.finish()
 
 
+@pytest.mark.parametrize("field", ["channel_kem", "mask_kem"])
 @pytest.mark.parametrize("key", [b"", bytes(1183), b"\xff" * 1184], ids=["none", "short", "not canonical"])
-def test_malformed_kem_keys_are_named(key: bytes) -> None:
-    """Wrong lengths are refused on arrival; a key with coefficients beyond q by whoever encapsulates to it."""
+def test_malformed_kem_keys_are_named(key: bytes, field: str) -> None:
+    """A wrong length or a coefficient beyond q is refused on arrival, and by clients in their list."""
     world = World(4, hybrid=True, clients=4)
     round = world.round()
-    bad = round.advertise_as(3, channel_kem=key)
-    for i in range(3):
-        round.server.receive(world[i].receive(round.request(i))[0])
-    if len(key) != 1184:
-        with pytest.raises(RemoteError, match="must have 1184 bytes") as caught:
-            round.server.receive(bad)
-        assert caught.value.party == world[3].id
-        return
-    round.server.receive(bad)
-    requests = round.server.advance()
-    with refused(world[0], RemoteError, "not canonical") as refusal:
-        world[0].receive(requests[world[0].id])
+    bad = round.advertise_as(3, **{field: key})
+    good = [world[i].receive(round.request(i))[0] for i in range(3)]
+    for message in good:
+        round.server.receive(message)
+    match = "must have 1184 bytes" if len(key) != 1184 else "not canonical"
+    with pytest.raises(RemoteError, match=match) as caught:
+        round.server.receive(bad)
+    assert caught.value.party == world[3].id
+    assert world[3].id not in round.server.advertisements
+    with refused(world[0], RemoteError, match) as refusal:
+        world[0].receive(KeyList(round.server.context.digest, (), (*good, bad)).to_bytes())
     assert refusal.value.party == world[3].id  # type: ignore[attr-defined]
+    round.requests = round.server.advance()
+    assert set(round.finish().survivors) == set(world.ids[:3])

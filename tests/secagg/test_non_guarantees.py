@@ -11,6 +11,7 @@ import pytest
 import privcomp.secagg.client as client_module
 from privcomp.errors import RemoteError, RoundAborted
 from privcomp.journal import MemoryJournal
+from privcomp.policy import DEFAULT_PURPOSES
 from privcomp.secagg import SEMI_HONEST, Segment
 from privcomp.secagg.context import segment_seeds
 from tests.secagg.harness import World, decode
@@ -50,6 +51,19 @@ def test_non_guarantee_a_slightly_changed_model_evades_rule_6() -> None:
     without = world.round(2, model=b"model, version 2", among=range(5)).finish()
     difference = with_victim.sums[0] - without.sums[0]
     assert (difference == world[5].vectors[0]).all()
+
+
+def test_non_guarantee_a_changed_statistics_request_evades_rule_6() -> None:
+    """In a statistics round the model bytes are the server's request: one more blank is another request with the same
+    answers, and the difference of the two sums is client 5's. Rule 6 counts hashes; only DP, or a node that answers a
+    list of known requests, bounds this.
+    """
+    statistics = "statistics"
+    assert statistics in DEFAULT_PURPOSES
+    world = World(6)
+    with_victim = world.round(1, purpose=statistics, model=b'{"statistic": "mean"}').finish()
+    without = world.round(2, purpose=statistics, model=b'{"statistic":  "mean"}', among=range(5)).finish()
+    assert (with_victim.sums[0] - without.sums[0] == world[5].vectors[0]).all()
 
 
 def test_non_guarantee_one_crafted_model_for_everybody_is_aggregated() -> None:

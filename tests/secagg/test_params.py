@@ -30,6 +30,8 @@ GOOD = Params(BONAWITZ, MALICIOUS, (Segment.ring(26, 100), Segment.prime(ELL, 3)
         ({"honest_survivors": 1}, "honest_survivors < 2"),
         ({"gamma_ppm": 500_000}, "one half"),
         ({"delta_ppm": 500_000}, "one half"),
+        ({"gamma_ppm": 250_000, "delta_ppm": 250_001}, "one half"),
+        ({"gamma_ppm": (1 << 32) - 1, "delta_ppm": (1 << 32) - 1}, "one half"),
         ({"attachment_bytes": (1 << 26) + 1}, "attachment_bytes"),
         ({"block_entries": 0}, "block_entries"),
         ({"block_entries": 65}, "block_entries"),

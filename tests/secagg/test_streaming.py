@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import tracemalloc
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import privcomp.secagg.server as server_module
-from privcomp.errors import RemoteError
+from privcomp.errors import LocalError, RemoteError
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.secagg import SEMI_HONEST, Segment
 from tests.secagg.harness import ELL, Round, World, decode
@@ -65,15 +66,16 @@ def test_open_uploads_are_staged_in_memory_up_to_a_budget_and_on_disk_beyond(
     for k in range(len(sent[world.ids[0]])):
         for party in world.ids:
             round.server.receive(sent[party][k], party)
-    assert bool(opened) == (budget < 5 * -(-LENGTH * 21 // 8))
-    assert all(file.closed for file in opened)
+    assert len(opened) == (budget < 5 * -(-LENGTH * 21 // 8))  # one file for all clients
     assert round.server._budget == budget
+    assert not any(u.payloads or u.spilled or u.leaves for u in round.server._uploads.values())
     round.requests = round.server.advance()
+    assert all(file.closed for file in opened)
     round.finish()
 
 
 def test_clients_that_die_mid_upload_leave_nothing_behind() -> None:
-    """Half-way, one block short, blocks without their end: not in U, not in the sum, their files closed."""
+    """Half-way, one block short, blocks without their end: not in U, not in the sum, the file closed."""
     world = World(8, segments=(Segment.ring(21, LENGTH),), block_entries=64, adversary=SEMI_HONEST)
     round = world.round(memory_budget=300).run_to("mask")
     sent = uploads(round)
@@ -81,9 +83,12 @@ def test_clients_that_die_mid_upload_leave_nothing_behind() -> None:
     for party, messages in sent.items():
         for message in messages[: dead.get(party, len(messages))]:
             round.server.receive(message, party)
-    staged = [upload for upload in round.server._uploads.values() if upload.file is not None]
+    staged = round.server._spill
+    assert staged is not None
+    assert any(upload.spilled for upload in round.server._uploads.values())
     round.requests = round.server.advance()
-    assert all(upload.file is None or upload.file.closed for upload in staged)
+    assert staged.closed
+    assert round.server._spill is None
     assert not round.server._uploads
     result = round.finish()
     assert set(result.survivors) == set(world.ids[2:])
@@ -145,5 +150,84 @@ def test_blocks_are_bound_to_their_place() -> None:
     first, second, end = (decode(message) for message in world[0].receive(round.request(0)))
     round.server.receive(replace(first, payload=second.payload).to_bytes())
     round.server.receive(replace(second, payload=first.payload).to_bytes())
-    with pytest.raises(RemoteError, match="do not have the root"):
+    with pytest.raises(RemoteError, match="do not have the root") as caught:
         round.server.receive(end.to_bytes())
+    assert caught.value.party is None  # blocks are unsigned: whose they were is not known
+    for message in (first, second):
+        round.server.receive(message.to_bytes())
+    del round.requests[world[0].id]
+    assert world[0].id in round.finish().survivors
+
+
+@pytest.mark.parametrize("budget", [0, 300, 1 << 28], ids=lambda b: f"{b} bytes in memory")
+@pytest.mark.parametrize("when", ["before", "between", "instead"])
+def test_forged_blocks_cannot_keep_a_client_out(budget: int, when: str) -> None:
+    """A stranger's blocks in a victim's name are replaced by the victim's own; the sum is exact."""
+    world = World(5, segments=(Segment.ring(21, LENGTH),), block_entries=64)
+    round = world.round(memory_budget=budget).run_to("mask")
+    victim = world[0]
+    *blocks, end = victim.receive(round.request(0))
+    forged = [replace(decode(block), payload=bytes(len(decode(block).payload))).to_bytes() for block in blocks]
+    if when == "before":
+        for message in (*forged, *blocks, end):
+            round.server.receive(message)
+    elif when == "between":  # each honest block is overwritten once, and repeated by its owner
+        for good, bad in zip(blocks, forged, strict=True):
+            for message in (good, bad, good):
+                round.server.receive(message)
+        round.server.receive(end)
+    else:
+        for message in forged:
+            round.server.receive(message)
+        with pytest.raises(RemoteError, match="do not have the root") as caught:
+            round.server.receive(end)
+        assert caught.value.party is None
+        assert victim.id not in round.server.refused
+        for message in blocks:
+            round.server.receive(message)
+    assert victim.id not in round.server.pending
+    assert not round.server.refused
+    assert round.server._budget == budget
+    del round.requests[victim.id]
+    assert set(round.finish().survivors) == set(world.ids)
+
+
+def test_a_full_disk_of_the_server_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that cannot be staged is refused with a LocalError; with space it can be sent again."""
+    world = World(4, segments=(Segment.ring(21, LENGTH),), block_entries=64)
+    round = world.round(memory_budget=0).run_to("mask")
+    messages = world[0].receive(round.request(0))
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server_module.tempfile, "TemporaryFile", full)
+        with pytest.raises(LocalError, match="cannot be staged on disk"):
+            round.server.receive(messages[0])
+    for message in messages:
+        round.server.receive(message)
+    del round.requests[world[0].id]
+    assert set(round.finish().survivors) == set(world.ids)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_an_upload_that_was_damaged_on_disk_is_left_out(damage: str) -> None:
+    """What is read back is compared with what was received: a damaged block never reaches the sum."""
+    world = World(5, segments=(Segment.ring(21, LENGTH),), block_entries=64)
+    round = world.round(memory_budget=0).run_to("mask")
+    *blocks, end = world[0].receive(round.request(0))
+    for message in blocks:
+        round.server.receive(message)
+    file = round.server._spill
+    assert file is not None
+    if damage == "truncated":
+        file.truncate(1000)
+    else:
+        file.seek(1000)
+        file.write(b"\xff\x00\xff")
+    with pytest.raises(LocalError, match="changed on disk; it is left out"):
+        round.server.receive(end)
+    assert set(round.server.refused) == {world[0].id}
+    del round.requests[world[0].id]
+    assert set(round.finish().survivors) == set(world.ids[1:])

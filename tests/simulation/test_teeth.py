@@ -11,7 +11,7 @@ import pytest
 
 from privcomp.journal import Entry, MemoryJournal
 from privcomp.keys import Identity
-from privcomp.secagg import Server
+from privcomp.secagg import Client, Server
 from privcomp.secagg.rules import Rules
 from privcomp.simulation import STRATEGIES, Cast, Coins, LyingServer, Oracle, Report, Setting, run_session
 from privcomp.simulation import oracle as oracle_module
@@ -36,6 +36,7 @@ def no_quorum(patch: pytest.MonkeyPatch) -> None:
 
 def no_model_rule(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Rules, "model", lambda *_, **__: None)
+    patch.setattr(Client, "_close_older", lambda *_: None)
 
 
 def no_survivor_rule(patch: pytest.MonkeyPatch) -> None:
