@@ -142,6 +142,7 @@ class Directory:
             "privcomp-secagg-keylist", context.digest, *(part for leaf in leaves for part in (leaf.id, leaf.hash))
         )
         self.thresholds: Thresholds = context.params.thresholds(len(self.ids))
+        self._near: dict[int, frozenset[int]] = {}
 
     @property
     def n(self) -> int:
@@ -154,17 +155,12 @@ class Directory:
             return tuple(range(self.n))
         return graph.order(self.hash, self.ids)
 
-    @cached_property
-    def _cycle_place(self) -> dict[int, int]:
-        return {place: at for at, place in enumerate(self.cycle)}
-
     def neighbours(self, place: int) -> frozenset[int]:
         """N(i): the places that i masks with."""
-        k, n = self.thresholds.neighbours, self.n
-        if self.thresholds.complete:
-            return frozenset(range(n)) - {place}
-        at = self._cycle_place[place]
-        return frozenset(self.cycle[(at + d) % n] for d in range(-(k // 2), k // 2 + 1) if d)
+        found = self._near.get(place)
+        if found is None:
+            found = self._near[place] = graph.neighbours(self.cycle, self.thresholds.neighbours, place)
+        return found
 
     def u2_digest(self, u2: bytes) -> bytes:
         """Digest of the bitmap of U2."""
@@ -201,9 +197,6 @@ class Directory:
     def channel_context(self, sender: int, recipient: int) -> tuple[bytes, ...]:
         """What the AEAD key of an ordered pair binds."""
         return (self.context.digest, self.hash, b"share", self.ids[sender], self.ids[recipient])
-
-    def check_advertise(self, message: Advertise, roster: Roster | None) -> None:
-        check_advertise(self.context, message, roster)
 
     @classmethod
     def from_key_list(

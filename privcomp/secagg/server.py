@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from privcomp import keys
 from privcomp._core import lanes_add, unpack_add
-from privcomp.codec import Message, decode_any, digest
+from privcomp.codec import Message, decode_any
 from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted, StateError
 from privcomp.keys import Roster
 from privcomp.secagg import graph
@@ -720,11 +720,6 @@ class Server:
             except ParameterError as error:
                 raise RemoteError(directory.ids[i], "unmask", str(error)) from None
             yield i, pair_secret(directory, self._u2_bits, low, high, shared, extra)
-
-    @property
-    def transcript_digest(self) -> bytes:
-        """Digest of who took part: key list, U2 and U."""
-        return digest("privcomp-secagg-transcript", self.directory.hash, self._u2_bits, self._u_bits)
 
 
 def _below(rows: NDArray[np.uint8], modulus: bytes) -> bool:
