@@ -132,30 +132,12 @@ class FileJournal(Journal):
 
     def _load(self) -> list[Entry]:
         data = (self._folder / "journal").read_bytes()
-        start = len(_MAGIC) + 32
-        if data[:start] != _MAGIC + self.identity:
-            raise JournalError("the journal belongs to another identity, or its beginning is damaged")
-        entries: list[Entry] = []
-        previous, at = bytes(32), start
-        while at < len(data):
-            size, complement = _FRAME.unpack_from(data, at) if at + 8 <= len(data) else (0, 0xFFFFFFFF)
-            body = data[at + 8 : at + 8 + size]
-            if size ^ complement != 0xFFFFFFFF or size > _MAX_ENTRY:
-                raise JournalError(f"entry {len(entries)} of the journal is damaged; retire this identity")
-            if at + 8 > len(data) or len(body) < size:
-                # A write that a crash cut short: its answer was never sent, because sending waits for the sync.
-                with open(self._folder / "journal", "r+b") as file:
-                    file.truncate(at)
-                    os.fsync(file.fileno())
-                break
-            try:
-                entry = Entry.from_bytes(body, max_bytes=_MAX_ENTRY)
-            except CodecError as error:
-                raise JournalError(f"entry {len(entries)} of the journal is damaged: {error.message}") from None
-            if entry.previous != previous or entry.sequence != len(entries) or entry.identity != self.identity:
-                raise JournalError(f"entry {len(entries)} does not follow the one before, or is of another identity")
-            entries.append(entry)
-            previous, at = entry.hash, at + 8 + size
+        entries, whole = parse_entries(data, self.identity)
+        if whole < len(data):
+            # A write that a crash cut short: its answer was never sent, because sending waits for the sync.
+            with open(self._folder / "journal", "r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
         self._check_mark(entries)
         return entries
 
@@ -315,6 +297,38 @@ class FileJournal(Journal):
         """Delete the whole journal (its identity must not be used again)."""
         self.close()
         shutil.rmtree(self._folder)
+
+
+def parse_entries(data: bytes, identity: bytes) -> tuple[list[Entry], int]:
+    """Parse the bytes of the journal file of `identity`, strictly.
+
+    Returns:
+        The entries, and the length of what is whole: behind it stands at most one entry whose write was cut short.
+
+    Raises:
+        JournalError: another identity's journal, or damaged.
+    """
+    start = len(_MAGIC) + 32
+    if data[:start] != _MAGIC + identity:
+        raise JournalError("the journal belongs to another identity, or its beginning is damaged")
+    entries: list[Entry] = []
+    previous, at = bytes(32), start
+    while at < len(data):
+        size, complement = _FRAME.unpack_from(data, at) if at + 8 <= len(data) else (0, 0xFFFFFFFF)
+        body = data[at + 8 : at + 8 + size]
+        if size ^ complement != 0xFFFFFFFF or size > _MAX_ENTRY:
+            raise JournalError(f"entry {len(entries)} of the journal is damaged; retire this identity")
+        if at + 8 > len(data) or len(body) < size:
+            break
+        try:
+            entry = Entry.from_bytes(body, max_bytes=_MAX_ENTRY)
+        except CodecError as error:
+            raise JournalError(f"entry {len(entries)} of the journal is damaged: {error.message}") from None
+        if entry.previous != previous or entry.sequence != len(entries) or entry.identity != identity:
+            raise JournalError(f"entry {len(entries)} does not follow the one before, or is of another identity")
+        entries.append(entry)
+        previous, at = entry.hash, at + 8 + size
+    return entries, at
 
 
 @contextmanager

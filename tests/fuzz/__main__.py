@@ -18,7 +18,7 @@ def run(name: str, runs: int, seed: int) -> None:
     target = targets()[name]
     started = time.monotonic()
     done = 0
-    for done, data in enumerate(inputs(seed, target.corpus, runs), 1):
+    for done, data in enumerate(inputs(seed, target.corpus, runs // target.cost), 1):
         try:
             target.check(data)
         except BaseException:
@@ -39,7 +39,9 @@ def run_atheris(name: str, runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--runs", type=int, default=100_000, help="inputs per target (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=int, default=100_000, help="inputs per target, 1/1000 for whole ledgers (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", action="append", choices=sorted(targets()), help="default: all")
     parser.add_argument("--engine", choices=("mutate", "atheris"), default="mutate")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
+import os
 import pkgutil
 import random
 import tempfile
@@ -19,9 +21,11 @@ from pathlib import Path
 
 import privcomp
 from privcomp.codec import Message, decode_any
-from privcomp.errors import CodecError, LedgerError, ParameterError
+from privcomp.errors import CodecError, JournalError, LedgerError, ParameterError
+from privcomp.integrations.file_journal import FileJournal, parse_entries
 from privcomp.keys import Identity, Roster, SignedRoster, open_sealed, seal
-from privcomp.ledger import Header, HeaderChain, Ledger, audit, recover
+from privcomp.ledger import Header, HeaderChain, Ledger, Record, audit, recover
+from privcomp.ledger.chain import decode_frame, read_frames, read_preamble
 from tests.fuzz.values import message_of
 from tests.ledger.rounds import CLIENTS, ROSTER, SERVER, VERIFIERS, aborted, complete
 
@@ -34,11 +38,12 @@ class Finding(AssertionError):
 
 @dataclass(frozen=True)
 class Target:
-    """One parser: valid inputs to start from, and the law."""
+    """One parser: valid inputs to start from, the law, and how many times the work of the others one input costs."""
 
     name: str
     corpus: tuple[bytes, ...]
     check: Callable[[bytes], None]
+    cost: int = 1
 
 
 @cache
@@ -112,19 +117,22 @@ def _check_sealed(data: bytes) -> None:
         raise Finding("a forged ciphertext opens")
 
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="privcomp-fuzz-")
+# Files are parsed thousands of times: in memory where the machine has a file system there.
+_FOLDER = tempfile.TemporaryDirectory(
+    prefix="privcomp-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+)
 
 
-def _ledger_bytes() -> bytes:
-    path = Path(_FOLDER.name) / "seed"
+def _ledger_bytes(name: str, *makers: Callable[[Ledger, int], Record]) -> bytes:
+    path = Path(_FOLDER.name) / name
     with Ledger(path, SERVER) as ledger:
-        ledger.append(complete(ledger, 1))
-        ledger.append(aborted(ledger, 2))
-        ledger.append(complete(ledger, 3))
+        for number, make in enumerate(makers, 1):
+            ledger.append(make(ledger, number))
     return path.read_bytes()
 
 
-_LEDGER = _ledger_bytes()
+_LEDGER = _ledger_bytes("seed", complete, aborted, complete)
+_SHORT = _ledger_bytes("short", aborted, aborted)
 
 
 def _check_ledger(data: bytes) -> None:
@@ -151,6 +159,60 @@ def _check_ledger(data: bytes) -> None:
             raise Finding("an honest ledger does not open") from None
 
 
+def _check_frames(data: bytes) -> None:
+    """The ledger's file format alone: signatures and links are the business of the target `ledger`."""
+    file = io.BytesIO(data)
+    seen = b""
+    try:
+        seen = b"PCLEDGER\x01\0\0\0" + read_preamble(file)
+        for index, parts in enumerate(read_frames(file)):
+            header, record = decode_frame(*parts, index)
+            body = header.to_bytes() + record.to_bytes()
+            seen += len(body).to_bytes(4, "little") + (len(body) ^ 0xFFFFFFFF).to_bytes(4, "little") + body
+    except LedgerError:
+        if not data.startswith(seen):
+            raise Finding("frames before the damage do not re-encode") from None
+        return
+    if seen != data:
+        raise Finding("a ledger file of bytes that nobody writes is accepted")
+
+
+def _journal_bytes() -> bytes:
+    folder = Path(_FOLDER.name) / "journal"
+    with FileJournal.create(folder, SERVER.public) as journal, journal.locked():
+        for number, stage in ((1, 0), (1, 1), (2, 0), (1, 2)):
+            journal.append(
+                protocol="bonawitz",
+                session=_KEY,
+                round=number,
+                purpose="train",
+                model_hash=bytes(32),
+                round_digest=hashlib.sha256(bytes([number])).digest(),
+                stage=stage,
+                request=_KEY,
+                messages=[b"answer"],
+                secrets=b"secrets",
+                note=b"note" * stage,
+            )
+    return (folder / "journal").read_bytes()
+
+
+_JOURNAL = _journal_bytes()
+
+
+def _check_journal(data: bytes) -> None:
+    try:
+        entries, whole = parse_entries(data, SERVER.public)
+    except JournalError:
+        return
+    seen = _JOURNAL[:51]
+    for entry in entries:
+        body = entry.to_bytes()
+        seen += len(body).to_bytes(4, "little") + (len(body) ^ 0xFFFFFFFF).to_bytes(4, "little") + body
+    if seen != data[:whole]:
+        raise Finding("a journal accepts bytes that it does not write")
+
+
 @cache
 def targets() -> dict[str, Target]:
     """All targets by name."""
@@ -161,6 +223,8 @@ def targets() -> dict[str, Target]:
         Target("messages", _messages(), _check_message),
         Target("roster", (*rosters, several.to_bytes()), _check_roster),
         Target("sealed", (_SEALED,), _check_sealed),
-        Target("ledger", (_LEDGER,), _check_ledger),
+        Target("frames", (_SHORT, _SHORT, _SHORT, _LEDGER), _check_frames),
+        Target("journal", (_JOURNAL,), _check_journal),
+        Target("ledger", (_LEDGER,), _check_ledger, cost=1000),
     )
     return {target.name: target for target in found}
