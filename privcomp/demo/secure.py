@@ -155,8 +155,8 @@ class SecureFederation:
         )
         places = {party: i for i, party in enumerate(self._clients)}
 
-        def update_of(party: bytes) -> Callable[[bytes, FixedPoint], tuple[NDArray[np.float64], int]]:
-            return lambda _model, _encoding: updates(places[party])
+        def update_of(party: bytes) -> Callable[[bytes, RoundSpec], tuple[NDArray[np.float64], int]]:
+            return lambda _model, _spec: updates(places[party])
 
         traffic, losses = Traffic(), self._losses(number)
         result = run_round(server, self._clients, update_of, losses=losses, heads=self._heads, traffic=traffic)

@@ -4,5 +4,6 @@ from privcomp.rounds.audit import audit
 from privcomp.rounds.client import LocalUpdate, RoundClient
 from privcomp.rounds.server import RoundResult, RoundServer
 from privcomp.rounds.spec import RoundSpec
+from privcomp.rounds.task import Task
 
-__all__ = ["LocalUpdate", "RoundClient", "RoundResult", "RoundServer", "RoundSpec", "audit"]
+__all__ = ["LocalUpdate", "RoundClient", "RoundResult", "RoundServer", "RoundSpec", "Task", "audit"]

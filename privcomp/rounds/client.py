@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from privcomp.codec import Message, decode_any
-from privcomp.encoding import FixedPoint, Layout
+from privcomp.encoding import Layout
 from privcomp.errors import CodecError, LedgerError, ParameterError, PolicyError, RemoteError
 from privcomp.journal import Journal
 from privcomp.keys import Identity, Roster
@@ -25,8 +25,8 @@ __all__ = ["LocalUpdate", "RoundClient", "Values"]
 
 #: A float vector, or named float arrays together with their layout.
 Values = NDArray[Any] | tuple[Mapping[str, NDArray[Any]], Layout]
-#: Computes (values, integer weight) from the verified model bytes and the encoding of the round.
-LocalUpdate = Callable[[bytes, FixedPoint], tuple[Values, int]]
+#: Computes (values, integer weight) from the verified model bytes and the declaration of the round.
+LocalUpdate = Callable[[bytes, RoundSpec], tuple[Values, int]]
 #: One function for all rounds, or one per purpose: a purpose that is not there is refused.
 Updates = LocalUpdate | Mapping[str, LocalUpdate]
 
@@ -105,11 +105,13 @@ class RoundClient:
         try:
             announce = Announce.from_bytes(message.announce, max_bytes=1 << 17)
             context = RoundContext.of(announce)
-            RoundSpec.of_params(context.params)
+            spec = RoundSpec.of_params(context.params)
         except CodecError as error:
             raise PolicyError(f"the announced round is refused: {error.message}") from None
         except ParameterError as error:
             raise PolicyError(f"the announced round does not add up: {error}") from None
+        if spec.task is not None and spec.task.purpose != announce.purpose:
+            raise PolicyError(f"the round is announced for {announce.purpose!r}, its task is {spec.task.purpose!r}")
         with self._journal.locked():
             chain = self._followed(message)
             if chain.head != announce.ledger_head:
@@ -143,12 +145,12 @@ class RoundClient:
         state = self._states.get(round_digest) or self._client.restore(round_digest)
         if state is None:
             raise RemoteError(SERVER, "mask", "a round that this client is not in")
-        encoding = RoundSpec.of_params(state.context.params).encoding
+        spec, purpose = RoundSpec.of_params(state.context.params), state.context.announce.purpose
+        encoding = spec.encoding
         if isinstance(update, Mapping):
-            purpose = state.context.announce.purpose
             self._policy.require(purpose in update, f"purpose {purpose!r}", f"{sorted(update)}")
             update = update[purpose]
-        values, weight = update(model, encoding)
+        values, weight = update(model, spec)
         if isinstance(values, tuple):
             arrays, layout = values
             vector = encoding.encode(arrays, weight, layout=layout, rng=self._coins)

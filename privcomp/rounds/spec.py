@@ -9,13 +9,25 @@ built from the declaration, and everything in it is part of the round digest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from privcomp.codec import Blob, Codec, Message
 from privcomp.encoding import FixedPoint
 from privcomp.errors import CodecError, ParameterError
+from privcomp.rounds.task import Task
 from privcomp.secagg.params import Params, Segment
 
 __all__ = ["RoundSpec"]
+
+
+@dataclass(frozen=True)
+class TaskedMessage(Message):
+    """What the parameters bind of a round that has a task: the encoding's bytes and the task's."""
+
+    TAG: ClassVar[int] = 0x42
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (("encoding", Blob(1 << 10)), ("task", Blob(1 << 24)))
+    encoding: bytes
+    task: bytes
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class RoundSpec:
     Args:
         encoding: floats <-> bounded integers; fixes the modulus.
         aggregation: secure-aggregation parameters; build both together with `secure_sum`.
+        task: what is asked of the nodes in terms of named arrays and metrics; None: what the vector means is agreed
+            elsewhere.
 
     Raises:
         ParameterError: the stages do not fit together (a sum could wrap, a length differs).
@@ -32,6 +46,7 @@ class RoundSpec:
 
     encoding: FixedPoint
     aggregation: Params
+    task: Task | None = None
 
     def __post_init__(self) -> None:
         encoding, params = self.encoding, self.aggregation
@@ -43,15 +58,16 @@ class RoundSpec:
             raise ParameterError(
                 f"the encoding is safe for {encoding.clients} clients, the aggregation admits {params.clients}"
             )
-        if params.context != encoding.to_bytes():
+        if params.context != _context(encoding, self.task):
             raise ParameterError("the aggregation does not bind this encoding; build the round with secure_sum()")
 
     @classmethod
-    def secure_sum(cls, encoding: FixedPoint, **options: Any) -> Self:
+    def secure_sum(cls, encoding: FixedPoint, task: Task | None = None, **options: Any) -> Self:
         """The round that sums encoded vectors by secure aggregation.
 
         Args:
             encoding: the encoding; its modulus and its number of clients are taken over.
+            task: the round's task, bound like everything else.
             options: further fields of `secagg.Params` (protocol, adversary, corrupt, threshold, cipher, hybrid, ...).
         """
         values = {
@@ -61,9 +77,9 @@ class RoundSpec:
             "clients": encoding.clients,
             **options,
             "segments": (Segment.ring(encoding.modulus_bits, encoding.length),),
-            "context": encoding.to_bytes(),
+            "context": _context(encoding, task),
         }
-        return cls(encoding, Params(**values))
+        return cls(encoding, Params(**values), task)
 
     @classmethod
     def of_params(cls, params: Params) -> Self:
@@ -74,7 +90,17 @@ class RoundSpec:
             ParameterError: the stages do not fit together.
         """
         try:
-            encoding = FixedPoint.from_bytes(params.context)
+            if params.context[:5] == _TASKED:
+                bound = TaskedMessage.from_bytes(params.context, max_bytes=1 << 25)
+                task = Task.from_bytes(bound.task, max_bytes=1 << 24)
+                return cls(FixedPoint.from_bytes(bound.encoding), params, task)
+            return cls(FixedPoint.from_bytes(params.context), params)
         except CodecError as error:
             raise CodecError(f"the announced encoding is not canonical: {error.message}") from None
-        return cls(encoding, params)
+
+
+_TASKED = TaskedMessage(b"", b"").to_bytes()[:5]  # magic, version, tag
+
+
+def _context(encoding: FixedPoint, task: Task | None) -> bytes:
+    return encoding.to_bytes() if task is None else TaskedMessage(encoding.to_bytes(), task.to_bytes()).to_bytes()

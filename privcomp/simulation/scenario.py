@@ -229,9 +229,9 @@ class Session:
         local: LocalUpdate | None = None
         if self.setting.federated:
 
-            def computed(model: bytes, encoding: FixedPoint) -> tuple[Values, int]:
+            def computed(model: bytes, spec: RoundSpec) -> tuple[Values, int]:
                 weight, values = self._local(party, sha256(model).digest())
-                return values * encoding.granularity, weight
+                return values * spec.encoding.granularity, weight
 
             local = computed
         return Node(

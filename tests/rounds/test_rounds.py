@@ -56,7 +56,7 @@ class Site:
         self.client = RoundClient(self.id, self.identity, self.policy, self.journal, self.roster)
 
     def receive(self, data: bytes) -> list[bytes]:
-        return list(self.client.receive(data, lambda model, encoding: (self.values, self.weight)))
+        return list(self.client.receive(data, lambda model, spec: (self.values, self.weight)))
 
 
 class Federation:
@@ -588,7 +588,7 @@ def test_attack_22_updates_per_purpose() -> None:
     site = federation.sites[b"site-0"]
     called: list[str] = []
 
-    def training(model: bytes, encoding: FixedPoint) -> Any:
+    def training(model: bytes, spec: RoundSpec) -> Any:
         called.append(TRAINING)
         return site.values, site.weight
 

@@ -1,0 +1,173 @@
+"""Tasks: named arrays and metrics to vectors and back, and what a node refuses."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from privcomp.encoding import FixedPoint, parse_model
+from privcomp.errors import CodecError, EncodingError, ParameterError
+from privcomp.rounds import RoundSpec, Task
+
+RNG = np.random.default_rng(3)
+MODEL: dict[str, Any] = {
+    "w": RNG.normal(size=(3, 4)).astype(np.float32),
+    "bn.num_batches_tracked": np.array([7], dtype=np.int64),
+    "b": RNG.normal(size=2),
+}
+TASK = Task("update", metrics=(("loss", 0.0, 8.0), ("accuracy", 0.0, 1.0)), kept=("*.num_batches_tracked",))
+
+
+def trained(step: float) -> dict[str, Any]:
+    return {name: array + array.dtype.type(step) for name, array in MODEL.items()}
+
+
+def encoding(task: Task = TASK, **options: Any) -> FixedPoint:
+    return task.encoding(MODEL, **{"clients": 10, "clip": 1.0, "max_weight": 100, **options})
+
+
+def test_weighted_mean_of_models_and_metrics() -> None:
+    code, sites = encoding(), [(0.25, 10, 2.0, 0.5), (-0.5, 30, 4.0, 1.0), (0.75, 1, 0.0, 0.0)]
+    total = np.zeros(code.length, dtype=np.int64)
+    for step, weight, loss, accuracy in sites:
+        values = TASK.values(MODEL, trained(step), {"loss": loss, "accuracy": accuracy, "own": 3}, code)
+        total += code.encode(values, weight)
+    decoded = code.decode(total, len(sites))
+    arrays, metrics = TASK.result(MODEL, decoded, code)
+    weights = np.array([w for _, w, _, _ in sites])
+    mean = lambda k: float(np.average([s[k] for s in sites], weights=weights))  # noqa: E731
+    bound = decoded.quantisation_bound
+    assert list(arrays) == list(MODEL)
+    assert {n: (a.dtype, a.shape) for n, a in arrays.items()} == {n: (a.dtype, a.shape) for n, a in MODEL.items()}
+    assert np.abs(arrays["w"] - MODEL["w"] - mean(0)).max() < bound + 1e-6
+    assert np.abs(arrays["b"] - MODEL["b"] - mean(0)).max() < bound + 1e-12
+    assert arrays["bn.num_batches_tracked"] == MODEL["bn.num_batches_tracked"]
+    assert metrics == pytest.approx({"loss": mean(2), "accuracy": mean(3)}, abs=8 * bound)
+
+
+def test_a_perfect_round_of_extremes() -> None:
+    code = encoding()
+    values = TASK.values(MODEL, trained(0), {"loss": 8.0, "accuracy": 0}, code)
+    assert values[-2:].tolist() == [code.clip_limit, -code.clip_limit]
+    decoded = code.decode(code.encode(values, 5), 1)
+    assert decoded.clipped == 0
+    assert TASK.result(MODEL, decoded, code)[1] == {"loss": 8.0, "accuracy": 0.0}
+
+
+def test_evaluation_is_another_request_on_the_same_arrays() -> None:
+    evaluation = Task("metrics", metrics=(("loss", 0.0, 8.0),))
+    assert (evaluation.purpose, TASK.purpose) == ("evaluation", "training")
+    question = evaluation.request(MODEL)
+    assert question != TASK.request(MODEL)
+    # Other metrics, the same request: a node counts both as one evaluation of this model.
+    assert question == Task("metrics", metrics=(("accuracy", 0.0, 1.0),)).request(MODEL)
+    assert list(evaluation.parse(question)) == list(MODEL)
+    for wrong, data in ((TASK, question), (evaluation, TASK.request(MODEL))):
+        with pytest.raises(CodecError, match="mixes training and evaluation"):
+            wrong.parse(data)
+    code = encoding(evaluation)
+    assert evaluation.entries(MODEL) == 1
+    values = evaluation.values(MODEL, {}, {"loss": 3.0}, code)
+    arrays, metrics = evaluation.result(MODEL, code.decode(code.encode(values, 4), 1), code)
+    assert metrics == pytest.approx({"loss": 3.0}, abs=1e-3)
+    assert all(np.array_equal(arrays[name], MODEL[name]) for name in MODEL)
+    assert list(parse_model(question)) == [*MODEL, "privcomp:evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"w": None}, "missing \\['w'\\]"),
+        ({"extra": np.zeros(2)}, "'extra'"),
+        ({"w": np.zeros((4, 3), np.float32)}, "shape"),
+        ({"w": np.zeros((3, 4))}, "float64"),
+        ({"b": np.zeros(2, np.int64)}, "int64"),
+    ],
+)
+def test_another_model_comes_back(change: dict[str, Any], match: str) -> None:
+    new = {name: array for name, array in {**trained(0.1), **change}.items() if array is not None}
+    with pytest.raises(EncodingError, match=match):
+        TASK.values(MODEL, new, {"loss": 1, "accuracy": 1}, encoding())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_a_number_in_an_update(bad: float) -> None:
+    new = trained(0.0)
+    new["w"][1, 1] = bad
+    code = encoding()
+    with pytest.raises(EncodingError):
+        code.encode(TASK.values(MODEL, new, {"loss": 1, "accuracy": 1}, code), 1)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "match"),
+    [
+        ({"loss": 1.0}, "'accuracy', which this node did not return"),
+        ({"loss": 8.5, "accuracy": 0.5}, "outside of its announced range"),
+        ({"loss": float("nan"), "accuracy": 0.5}, "outside of its announced range"),
+        ({"loss": "1", "accuracy": 0.5}, "must be a number"),
+        ({"loss": True, "accuracy": 0.5}, "must be a number"),
+    ],
+)
+def test_bad_metrics(metrics: dict[str, Any], match: str) -> None:
+    with pytest.raises(EncodingError, match=match) as error:
+        TASK.values(MODEL, trained(0.1), metrics, encoding())
+    assert "8.5" not in str(error.value)  # a value may be private
+
+
+def test_integer_arrays_must_be_kept() -> None:
+    with pytest.raises(EncodingError, match="name it in `kept`"):
+        Task("update").entries(MODEL)
+    with pytest.raises(ParameterError, match=r"no array 'x\*' to keep"):
+        Task("update", kept=("x*",)).entries(MODEL)
+    with pytest.raises(ParameterError, match="nothing is left"):
+        Task("update", kept=("*",)).entries(MODEL)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kind": "gradient"},
+        {"kind": "metrics"},
+        {"kind": "update", "metrics": (("a", 0.0, 1.0), ("a", 0.0, 2.0))},
+        {"kind": "update", "metrics": (("a", 1.0, 1.0),)},
+        {"kind": "update", "metrics": (("a", float("nan"), 1.0),)},
+        {"kind": "update", "metrics": (("a", -1e308, 1e308),)},
+        {"kind": "update", "kept": ("a", "a")},
+    ],
+)
+def test_bad_tasks(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError):
+        Task(**arguments)
+
+
+def test_a_reserved_name() -> None:
+    with pytest.raises(ParameterError, match="reserved"):
+        TASK.request({"privcomp:evaluation": np.zeros(1)})
+
+
+def test_another_models_encoding() -> None:
+    with pytest.raises(EncodingError, match="another model"):
+        TASK.values(MODEL, trained(0.1), {"loss": 1, "accuracy": 1}, encoding(Task("update", kept=TASK.kept)))
+
+
+def test_the_task_is_bound() -> None:
+    """Every field of the task changes what the parameters bind, and comes back from them."""
+    code = encoding()
+    tasks = [
+        None,
+        TASK,
+        Task("update", TASK.metrics, ("bn.*",)),
+        Task("update", (("loss", 0.0, 8.0), ("accuracy", 0.0, 2.0)), TASK.kept),
+        Task("metrics", TASK.metrics, TASK.kept),
+    ]
+    specs = [RoundSpec.secure_sum(code, task) for task in tasks]
+    assert len({spec.aggregation.context for spec in specs}) == len(specs)
+    for spec in specs:
+        assert RoundSpec.of_params(spec.aggregation) == spec
+    for a, b in itertools.permutations(specs, 2):
+        with pytest.raises(ParameterError, match="does not bind"):
+            RoundSpec(code, a.aggregation, b.task)
