@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,29 @@ class RoundServer:
             executor=executor,
             memory_budget=memory_budget,
         )
+
+    def freeze(self) -> bytes:
+        """What a restarted server needs of this round; see `privcomp.secagg.Server.freeze`."""
+        return self.secagg.freeze()
+
+    @classmethod
+    def thaw(cls, data: bytes, *, roster: Roster | None, ledger: Ledger, executor: Executor | None = None) -> Self:
+        """The round that `freeze` wrote, on the same ledger.
+
+        Raises:
+            CodecError: not what `freeze` writes.
+            LedgerError: the round was announced on another ledger.
+        """
+        secagg = Server.thaw(data, roster=roster, executor=executor)
+        head = secagg.context.announce.ledger_head
+        ledger.headers_since(head)
+        server = cls.__new__(cls)
+        server.spec = RoundSpec.of_params(secagg.params)
+        server._ledger = ledger
+        server._announced_head = head
+        server._finished = False
+        server.secagg = secagg
+        return server
 
     def announcement(self, known_head: bytes | None = None) -> bytes:
         """Stage 0 for one client: with the headers since the head that it last signed (None: since the beginning)."""

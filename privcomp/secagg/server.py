@@ -23,7 +23,7 @@ from privcomp._core import lanes_add, unpack_add
 from privcomp.codec import Message, decode_any
 from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted, StateError
 from privcomp.keys import Roster
-from privcomp.secagg import graph
+from privcomp.secagg import frozen, graph
 from privcomp.secagg.client import open_pair_extra
 from privcomp.secagg.context import (
     KIND_B,
@@ -170,8 +170,19 @@ class Server:
             ledger_head,
         )
         announce.to_bytes()  # ParameterError where session, round, purpose or ledger head is malformed
+        self._set_up(announce, model, roster, accept, executor, memory_budget)
+
+    def _set_up(
+        self,
+        announce: Announce,
+        model: bytes,
+        roster: Roster | None,
+        accept: Callable[[bytes, bytes], bool] | None,
+        executor: Executor | None,
+        memory_budget: int,
+    ) -> None:
         self.context = RoundContext.of(announce)
-        self.params = params
+        self.params = params = self.context.params
         self.stage = ADVERTISE
         self._roster = roster
         self._model = model
@@ -193,6 +204,70 @@ class Server:
         self._answers: dict[int, UnmaskResponse] = {}
         self._acc: list[NDArray[Any]] = []
         self._layout = {(s, index): (start, count) for s, index, start, count in block_ranges(params)}
+
+    # ---- across restarts ----
+
+    def freeze(self) -> bytes:
+        """What a restarted server needs: of a new round its announcement, after stage 3 all that the last stage needs.
+
+        Raises:
+            StateError: in between; such a round is lost with its server, and a new one may be announced.
+        """
+        announce = self.context.announce.to_bytes()
+        if self.stage == ADVERTISE:
+            return frozen.write(frozen.Frozen(announce, (), (), b"", b"", (), (), ()))
+        if self.stage != UNMASK:
+            raise StateError("a round is kept when it is announced, and again once its survivors are fixed")
+        pairs = (
+            frozen.FrozenPair(low, high, bundle.pair[0])
+            for low, bundles in sorted(self._bundles.items())
+            for high, bundle in sorted(bundles.items())
+            if bundle.pair
+        )
+        return frozen.write(
+            frozen.Frozen(
+                announce,
+                tuple(self._advertised[party][1] for party in self.directory.ids),
+                tuple(pairs),
+                self._u2_bits,
+                self._u_bits,
+                tuple(QuorumSignature(p, signature) for p, signature in sorted(self._quorum.items())),
+                tuple(self._answers[p].to_bytes() for p in sorted(self._answers)),
+                tuple(acc.astype(acc.dtype.newbyteorder("<")).tobytes() for acc in self._acc),
+            )
+        )
+
+    @classmethod
+    def thaw(cls, data: bytes, *, roster: Roster | None, executor: Executor | None = None) -> Server:
+        """The round that `freeze` wrote. In a new one nobody has advertised yet, and its model is not known.
+
+        Raises:
+            CodecError: not what `freeze` writes.
+        """
+        stored = frozen.read(data)
+        server = cls.__new__(cls)
+        announce = Announce.from_bytes(stored.announce, max_bytes=1 << 17)
+        server._set_up(announce, b"", roster, None, executor, 0)
+        if not stored.u:
+            return server
+        for message in stored.advertisements:
+            advertise = Advertise.from_bytes(message, max_bytes=1 << 13)
+            server._advertised[advertise.id] = (advertise, message)
+        server._list()
+        for pair in stored.pairs:
+            bundle = Bundle(pair.high, b"", b"", (pair.sent,))
+            server._bundles.setdefault(pair.low, {})[pair.high] = bundle
+        server._u2_bits, server._u_bits = stored.u2, stored.u
+        server._survivors = set(server._u)
+        server._quorum = {entry.signer: entry.signature for entry in stored.quorum}
+        for segment, row in zip(server.params.segments, stored.sums, strict=True):
+            dtype = np.dtype(working_dtype(segment)) if segment.is_ring else np.dtype(np.uint8)
+            acc = np.frombuffer(row, dtype=dtype.newbyteorder("<")).astype(dtype)
+            server._acc.append(acc if segment.is_ring else acc.reshape(-1, 32))
+        server.stage = UNMASK
+        for answer in stored.answers:
+            server.receive(answer)
+        return server
 
     # ---- what the caller asks ----
 
@@ -495,14 +570,11 @@ class Server:
         raise StateError("there is no stage to close; call result()")
 
     def _close_advertise(self) -> dict[bytes, bytes]:
-        ids = sorted(self._advertised)
-        leaves = [Leaf(party, sha256(self._advertised[party][1]).digest()) for party in ids]
-        messages = {p: self._advertised[party][0] for p, party in enumerate(ids)}
         try:
-            self._directory = directory = Directory(self.context, leaves, messages)
+            directory = self._list()
         except ParameterError as error:
-            raise RoundAborted(None, "advertise", f"{len(ids)} clients advertised keys: {error}") from None
-        self.stage = SHARE
+            raise RoundAborted(None, "advertise", f"{len(self._advertised)} clients advertised keys: {error}") from None
+        self.stage, ids, leaves = SHARE, directory.ids, directory.leaves
         whole = tuple(self._advertised[party][1] for party in ids)
         if directory.thresholds.complete:
             data = KeyList(self.context.digest, (), whole).to_bytes()
@@ -510,8 +582,16 @@ class Server:
         out = {}
         for p, party in enumerate(ids):
             near = tuple(whole[j] for j in sorted(directory.neighbours(p) | {p}))
-            out[party] = KeyList(self.context.digest, tuple(leaves), near).to_bytes()
+            out[party] = KeyList(self.context.digest, leaves, near).to_bytes()
         return out
+
+    def _list(self) -> Directory:
+        """Fix the key list from what was advertised."""
+        ids = sorted(self._advertised)
+        leaves = [Leaf(party, sha256(self._advertised[party][1]).digest()) for party in ids]
+        messages = {p: self._advertised[party][0] for p, party in enumerate(ids)}
+        self._directory = Directory(self.context, leaves, messages)
+        return self._directory
 
     def _close_share(self) -> dict[bytes, bytes]:
         directory = self.directory

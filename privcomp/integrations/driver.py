@@ -1,0 +1,266 @@
+"""Drives rounds for a framework that exchanges messages by calls, and keeps on disk what a restart must not lose.
+
+The adapter gives one function, the `Exchange`; everything else is here: the stages and their deadlines, the ledger's
+headers per node, nodes that vanish or misbehave, rounds that abort, and rounds that stall after the survivors are
+fixed. Such a round is finished before anything else is asked on the same model: for the same survivors only, because a
+node answers for one survivor set per model (rule 6 of docs/secagg.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+from privcomp.codec import U64, Blob, Codec, Message
+from privcomp.errors import CodecError, LedgerError, LocalError, RemoteError, RoundAborted
+from privcomp.keys import Roster
+from privcomp.ledger import Ledger
+from privcomp.rounds import RoundResult, RoundServer, RoundSpec
+from privcomp.secagg.messages import STAGES
+
+__all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
+
+_log = logging.getLogger("privcomp.rounds")
+
+Exchange = Callable[[str, Mapping[bytes, bytes], float], Iterable[tuple[bytes, Iterable[bytes]]]]
+"""exchange(stage, id -> message, seconds): sends, then yields (id, answers) as they come, a party's answers in order
+and in as many pieces as it likes; ends when every party has answered or is known not to, or when the seconds are over.
+The ids that it yields are those that the framework has authenticated; a node that refuses does not answer."""
+
+
+class RoundStalled(RoundAborted):
+    """The survivors are fixed and too few of them have answered; the round is finished as soon as they come back."""
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds that each stage waits for its slowest node; `mask` contains the training."""
+
+    advertise: float = 60.0
+    share: float = 60.0
+    mask: float = 600.0
+    consistency: float = 60.0
+    unmask: float = 60.0
+
+
+@dataclass(frozen=True)
+class _Saved(Message):
+    """The number of the last announced round, and its state while it is not recorded (else empty)."""
+
+    TAG: ClassVar[int] = 0x43
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (("number", U64), ("state", Blob((1 << 32) - 1)))
+    EXPANSION: ClassVar[int] = 8
+    number: int
+    state: bytes
+
+
+class Rounds:
+    """The rounds of one server, one after another.
+
+    Args:
+        ledger: where every round is recorded.
+        session: 32 bytes, the same for all rounds of this server.
+        roster: who may take part; None in semi-honest sessions only.
+        deadlines: seconds per stage.
+        executor: runs the unmasking; default: threads.
+        folder: where the running round is kept across restarts; None: it is lost with this process, and so is the
+            count of rounds (a node then refuses a round number that it has seen; use a new session).
+        memory_budget: bytes of open uploads in memory.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        session: bytes,
+        roster: Roster | None,
+        *,
+        deadlines: Deadlines | None = None,
+        executor: Executor | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        memory_budget: int = 1 << 28,
+    ) -> None:
+        self.ledger = ledger
+        self.session = session
+        self.roster = roster
+        self.deadlines = deadlines if deadlines is not None else Deadlines()
+        #: The round whose survivors are fixed and whose sum is not open yet.
+        self.stalled: RoundServer | None = None
+        self._executor = executor
+        self._budget = memory_budget
+        self._file = None if folder is None else Path(folder) / "round"
+        self._number = len(ledger)
+        self._heads: dict[bytes, bytes] = {}
+        self._reported: set[bytes] = set()
+        if self._file is not None and self._file.exists():
+            self._load(self._file)
+
+    @property
+    def number(self) -> int:
+        """Number of the last round that was announced."""
+        return self._number
+
+    def run(
+        self, spec: RoundSpec, purpose: str, model: bytes, parties: Iterable[bytes], exchange: Exchange
+    ) -> RoundResult:
+        """One round, or the rest of the round that stalled on this very model and purpose.
+
+        Args:
+            spec: the round's declaration.
+            purpose: what the sum is for.
+            model: the request that the nodes hash and compute on (`Task.request`).
+            parties: ids to be asked.
+            exchange: carries the messages.
+
+        Returns:
+            The decoded result; the record is in the ledger.
+
+        Raises:
+            RoundStalled: too few survivors answered in the last stage; call again when they are back.
+            RoundAborted: too few nodes in an earlier stage; recorded. Calling again begins a new round.
+            RemoteError: the sum is not one that honest nodes produce; recorded.
+        """
+        if self.stalled is not None:
+            before = self.stalled.secagg.context.announce
+            if (before.model_hash, before.purpose) == (sha256(model).digest(), purpose):
+                return self.finish(exchange)
+            self.give_up("a round on another model was asked for")
+        self._number = max(self._number, len(self.ledger)) + 1
+        server = RoundServer(
+            spec,
+            session=self.session,
+            round=self._number,
+            purpose=purpose,
+            model=model,
+            roster=self.roster,
+            ledger=self.ledger,
+            executor=self._executor,
+            memory_budget=self._budget,
+        )
+        self._save(server)  # before anybody hears the number
+        try:
+            messages = {party: server.announcement(self._heads.get(party)) for party in parties}
+            for name in STAGES[:-1]:
+                if name == "consistency" and spec.aggregation.adversary != "malicious":
+                    continue
+                self._stage(server, name, messages, exchange)
+                messages = server.advance()
+        except BaseException as error:
+            self._abort(server, error)
+            raise
+        self.stalled = server
+        self._save(server)  # before a node answers for these survivors
+        return self._open(server, messages, exchange)
+
+    def finish(self, exchange: Exchange) -> RoundResult:
+        """Ask the survivors of the stalled round that have not answered once more, and open the sum.
+
+        Raises:
+            LocalError: no round is stalled.
+            RoundStalled: still too few.
+        """
+        if self.stalled is None:
+            raise LocalError("no round is stalled")
+        return self._open(self.stalled, self.stalled.secagg.unmask_requests(), exchange)
+
+    def give_up(self, reason: str) -> None:
+        """Record the stalled round as aborted. Its model cannot be summed again under the nodes' default policy."""
+        if self.stalled is not None:
+            self._abort(self.stalled, RoundAborted(None, "unmask", reason))
+            self.stalled = None
+
+    def _stage(self, server: RoundServer, name: str, messages: Mapping[bytes, bytes], exchange: Exchange) -> None:
+        silent, wrong = set(messages), set()
+        for party, answers in exchange(name, messages, getattr(self.deadlines, name)):
+            for answer in answers:
+                if party in wrong:
+                    continue  # taken from the exchange, so that it can go on
+                try:
+                    server.receive(answer, party)
+                except RemoteError as error:
+                    _log.warning("round %d: %s", self._number, error)
+                    wrong.add(party)
+            silent.discard(party)
+            if name == STAGES[0] and party not in wrong:
+                self._heads[party] = server.secagg.context.announce.ledger_head
+        if silent:
+            _log.info("round %d, %s: no answer from %d of %d", self._number, name, len(silent), len(messages))
+
+    def _open(self, server: RoundServer, messages: Mapping[bytes, bytes], exchange: Exchange) -> RoundResult:
+        announce = server.secagg.context.announce
+        self._stage(server, STAGES[-1], messages, exchange)
+        try:
+            result = server.finish()
+        except RoundAborted as error:
+            if announce.model_hash not in self._reported:
+                self._reported.add(announce.model_hash)
+                _log.error(
+                    "round %d (%s) stalled: %s. Survivors that come back complete it; without them this model cannot "
+                    "be summed again under the nodes' policy",
+                    announce.round,
+                    announce.purpose,
+                    error.message,
+                )
+            raise RoundStalled(error.party, error.stage, error.message) from None
+        except RemoteError as error:
+            self._abort(server, error)
+            self.stalled = None
+            raise
+        self.stalled = None
+        self._save(None)
+        return result
+
+    def _abort(self, server: RoundServer, error: BaseException) -> None:
+        reason = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: the server stopped"
+        server.abort(reason)
+        self._save(None)
+
+    # ---- across restarts ----
+
+    def _save(self, server: RoundServer | None) -> None:
+        if self._file is None:
+            return
+        state = server.freeze() if server is not None else b""
+        data = _Saved(self._number, state).to_bytes()
+        descriptor, name = tempfile.mkstemp(dir=self._file.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self._file)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(name)
+            raise LedgerError(f"{self._file} cannot be written: {error.strerror}") from None
+        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _load(self, file: Path) -> None:
+        data = file.read_bytes()
+        try:
+            saved = _Saved.from_bytes(data, max_bytes=len(data))
+            server = None
+            if saved.state:
+                server = RoundServer.thaw(saved.state, roster=self.roster, ledger=self.ledger, executor=self._executor)
+        except CodecError as error:
+            raise LedgerError(f"{file} is damaged ({error.message}); restore it, or begin a new session") from None
+        self._number = max(self._number, saved.number)
+        if server is None:
+            return
+        if any(record.round_digest == server.secagg.context.digest for record in self.ledger.records()):
+            self._save(None)  # the crash came between the record and this file
+        elif server.secagg.u_bitmap:
+            self.stalled = server
+        else:
+            self._abort(server, RoundAborted(None, "advertise", "the server was restarted during this round"))
