@@ -1,0 +1,532 @@
+"""The folder of a node, and that of a server: keys, limits and memory, made together and kept together.
+
+    node:    identity  id  NAME.pem  policy.toml  journal/  tls.key  tls.pem      later: roster  server.pem
+    server:  identity  session  server.pem  ledger  tls.key  tls.pem              later: roster  clients.pem
+
+A folder is built beside its place and renamed into it, so that it is there as a whole or not at all. Secrets have mode
+0600, and a folder whose secrets others can read is not opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from privcomp.errors import CodecError, JournalError, LedgerError, LocalError, ParameterError, PolicyError
+from privcomp.integrations import tls
+from privcomp.integrations.file_journal import FileJournal
+from privcomp.keys import Identity, Roster, check_id
+from privcomp.ledger import Ledger
+from privcomp.policy import Policy
+from privcomp.rounds import RoundClient
+
+__all__ = ["NodeHome", "ServerHome", "make_roster"]
+
+_MAX_FILE: Final = 1 << 28
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_OUR_NAMES: Final = ("tls", "server", "clients")
+
+_Path = str | os.PathLike[str]
+
+
+class _Home:
+    """What both folders have: an identity, transport keys, and a memory that is locked while they are open."""
+
+    folder: Path
+    identity: Identity
+    roster: Roster | None
+
+    def close(self) -> None:
+        """Release the folder for other processes."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def tls_key(self) -> Path:
+        """Private key that TLS runs with."""
+        return self.folder / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """The transport certificate, followed by the identity's."""
+        return self.folder / "tls.pem"
+
+
+class NodeHome(_Home):
+    """The folder of one node, open: the journal's lock is held until `close`.
+
+    Use `create` once, `trust` when the operator has made the roster, and `open` whenever the node runs:
+
+        with NodeHome.open("hospital-7") as home:
+            client = home.client()
+
+    Attributes:
+        folder: where it lies.
+        id: the node's id, 1..64 bytes.
+        identity: its long-term key.
+        policy: its own limits.
+        roster: who takes part, or None before `trust`.
+        journal: what this identity has sent.
+    """
+
+    def __init__(
+        self, folder: Path, id: bytes, identity: Identity, policy: Policy, roster: Roster | None, journal: FileJournal
+    ) -> None:
+        self.folder = folder
+        self.id = id
+        self.identity = identity
+        self.policy = policy
+        self.roster = roster
+        self.journal = journal
+
+    def __repr__(self) -> str:
+        return f"NodeHome({str(self.folder)!r}, id={self.id!r})"
+
+    @classmethod
+    def create(cls, folder: _Path, id: bytes) -> None:
+        """Make the folder of a new node: identity and journal together, and nowhere else.
+
+        Args:
+            folder: must not exist, or be empty.
+            id: 1..64 bytes.
+
+        Raises:
+            LocalError: something is there already, or it cannot be written.
+            ParameterError: not an id.
+        """
+        check_id(id)
+        identity = Identity.generate()
+
+        def fill(new: Path) -> None:
+            _write_identity(new, identity, id, ())
+            _write(new / "id", id, 0o644)
+            _write(new / certificate_name(id), tls.identity_certificate(identity, id), 0o644)
+            _write(new / "policy.toml", Policy.default_toml().encode(), 0o644)
+            FileJournal.create(new / "journal", identity.public).close()
+
+        _build(Path(folder), fill)
+
+    @classmethod
+    def open(cls, folder: _Path) -> Self:
+        """Load a node's folder and hold its journal.
+
+        Raises:
+            LocalError: not a node's folder, secrets that other users can read, a policy that others can change.
+            ParameterError, PolicyError: a file that does not parse, a roster that is not the pinned one.
+            JournalError: the journal is lost or damaged (this identity is then refused for ever), or another process
+                has it.
+        """
+        path = Path(folder)
+        identity = _read_identity(path, "node")
+        party = _read(path / "id")
+        check_id(party)
+        if not (path / "journal" / "journal").is_file():
+            raise JournalError(
+                f"{path}: the journal of this identity is lost, so nobody knows any more what it has answered: it is "
+                "refused for ever. Make a new node with `privcomp keys node` and have the operator replace it in the "
+                "roster"
+            )
+        policy = read_policy(path / "policy.toml")
+        roster = _read_roster(path / "roster")
+        if roster is None and policy.roster_hash is not None:
+            raise PolicyError(f"{path}: policy.toml pins a roster, and there is none; run `privcomp keys trust`")
+        if roster is not None:
+            _check_member(roster, party, identity.public)
+            if policy.roster_hash not in (None, roster.hash):
+                raise PolicyError(f"{path / 'roster'} is not the roster that policy.toml pins")
+        return cls(path, party, identity, policy, roster, FileJournal(path / "journal", identity.public))
+
+    @staticmethod
+    def trust(folder: _Path, roster: bytes, server_certificate: bytes, *, force: bool = False) -> None:
+        """Take over roster and server certificate from the operator, and pin both in policy.toml.
+
+        Args:
+            folder: the node's.
+            roster: bytes of the roster file.
+            server_certificate: PEM of the server's identity.
+            force: replace pins that name another roster or another server.
+
+        Raises:
+            ParameterError: not a roster, not a server's certificate, or a roster without this node and this key.
+            PolicyError: policy.toml pins others already.
+        """
+        path = Path(folder)
+        identity, party = _read_identity(path, "node"), _read(path / "id")
+        try:
+            parsed = Roster.from_bytes(roster)
+        except CodecError as error:
+            raise ParameterError(f"this is no roster: {error.message}; `privcomp keys roster` makes it") from None
+        _check_member(parsed, party, identity.public)
+        owner, ledger_key = tls.read_identity(server_certificate, "the server's certificate")
+        if owner is not None:
+            raise ParameterError(f"this is the certificate of node {owner!r}; the server's is its server.pem")
+        text = _read(path / "policy.toml").decode("utf-8", "replace")
+        policy = read_policy(path / "policy.toml")
+        for name, old, new in (
+            ("roster_hash", policy.roster_hash, parsed.hash),
+            ("ledger_key", policy.ledger_key, ledger_key),
+        ):
+            if old not in (None, new) and not force:
+                raise PolicyError(
+                    f"policy.toml pins another {name}: {old.hex()[:16]}..., not {new.hex()[:16]}...; ask your operator "
+                    "what changed, and repeat with --force (force=True) if that is right"
+                )
+            text = _pinned(text, name, new.hex())
+        _replace(path / "roster", roster)
+        _replace(path / "server.pem", server_certificate)
+        _replace(path / "policy.toml", text.encode())
+
+    def client(self) -> RoundClient:
+        """This node's role in rounds.
+
+        Raises:
+            PolicyError: no roster, and the policy does not allow sessions that trust the server.
+        """
+        if self.roster is None and self.policy.adversary != "semi_honest":
+            raise PolicyError(
+                f'{self.folder} has no roster: run `privcomp keys trust`. Only a policy with adversary = "semi_honest" '
+                "lets a node work without"
+            )
+        return RoundClient(self.id, self.identity, self.policy, self.journal, self.roster)
+
+    @property
+    def certificate(self) -> Path:
+        """The identity's certificate: what the operator needs."""
+        return self.folder / certificate_name(self.id)
+
+    @property
+    def server_certificate(self) -> Path:
+        """The server's identity certificate; there after `trust`."""
+        return self.folder / "server.pem"
+
+    def close(self) -> None:
+        """Release the journal for other processes."""
+        self.journal.close()
+
+
+class ServerHome(_Home):
+    """The folder of a server, open: the ledger's lock is held until `close`.
+
+    Attributes:
+        folder: where it lies.
+        identity: the ledger key.
+        ledger: one record per round.
+        session: 32 bytes, the same as long as the folder exists.
+        roster: who may take part, or None before `install`.
+    """
+
+    def __init__(self, folder: Path, identity: Identity, ledger: Ledger, session: bytes, roster: Roster | None) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.ledger = ledger
+        self.session = session
+        self.roster = roster
+
+    def __repr__(self) -> str:
+        return f"ServerHome({str(self.folder)!r}, ledger_key={self.identity.public.hex()[:16]}...)"
+
+    @classmethod
+    def create(cls, folder: _Path, hosts: Iterable[str] = ("127.0.0.1", "localhost")) -> None:
+        """Make the folder of a new server.
+
+        Args:
+            folder: must not exist, or be empty.
+            hosts: DNS names and IP addresses under which nodes reach it.
+
+        Raises:
+            LocalError: something is there already, or it cannot be written.
+            ParameterError: a host that is neither.
+        """
+        identity = Identity.generate()
+
+        def fill(new: Path) -> None:
+            _write_identity(new, identity, None, hosts)
+            _write(new / "session", os.urandom(32), 0o600)
+            _write(new / "server.pem", tls.identity_certificate(identity, None), 0o644)
+            Ledger(new / "ledger", identity).close()
+
+        _build(Path(folder), fill)
+
+    @classmethod
+    def open(cls, folder: _Path) -> Self:
+        """Load a server's folder and hold its ledger.
+
+        Raises:
+            LocalError: not a server's folder, or secrets that other users can read.
+            LedgerError: the ledger is lost, damaged or in use.
+        """
+        path = Path(folder)
+        identity = _read_identity(path, "server")
+        session = _read(_private(path / "session"))
+        if len(session) != 32:
+            raise LocalError(f"{path / 'session'} has {len(session)} bytes, not 32: restore it from a copy")
+        if not (path / "ledger").is_file():
+            raise LedgerError(
+                f"{path}: the ledger is lost; its clients would refuse another one: restore it from a copy"
+            )
+        roster = _read_roster(path / "roster")
+        return cls(path, identity, Ledger(path / "ledger", identity), session, roster)
+
+    @staticmethod
+    def install(folder: _Path, roster: Roster, clients: bytes) -> None:
+        """Put a roster and the certificates of its members (PEM) into a server's folder."""
+        path = Path(folder)
+        _read_identity(path, "server")
+        _replace(path / "clients.pem", clients)
+        _replace(path / "roster", roster.to_bytes())
+
+    @staticmethod
+    def set_hosts(folder: _Path, hosts: Iterable[str]) -> None:
+        """Renew the transport key and certificate for other host names; identity and ledger stay.
+
+        Raises:
+            LocalError: not a server's folder.
+            ParameterError: a host that is neither a DNS name nor an IP address.
+        """
+        path = Path(folder)
+        key, certificate = _transport(_read_identity(path, "server"), None, hosts)
+        # A crash in between leaves a pair that does not fit, which the next start says; then this is run again.
+        _replace(path / "tls.pem", certificate)
+        _replace(path / "tls.key", key, 0o600)
+
+    @property
+    def clients(self) -> Path:
+        """Identity certificates of the roster; there after `install`."""
+        return self.folder / "clients.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """The server's identity certificate: what every node needs."""
+        return self.folder / "server.pem"
+
+    def close(self) -> None:
+        """Release the ledger for other processes."""
+        self.ledger.close()
+
+
+def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
+    """A roster from what nodes handed over.
+
+    Args:
+        certificates: name of the file (for errors) -> PEM of a node's identity certificate.
+
+    Returns:
+        The roster, and the certificates in its order as one PEM, which is what the server's TLS trusts.
+
+    Raises:
+        ParameterError: not a node's certificate, or one id or key in two of them.
+    """
+    found: dict[bytes, tuple[bytes, str]] = {}
+    pems: dict[bytes, bytes] = {}
+    for name, pem in certificates.items():
+        party, public = tls.read_identity(pem, name)
+        if party is None:
+            raise ParameterError(f"{name} is a server's certificate; a roster names nodes")
+        if party in found:
+            raise ParameterError(f"{name} and {found[party][1]} are both of node {party!r}; every node is named once")
+        found[party] = (public, name)
+        pems[party] = pem.strip() + b"\n"
+    roster = Roster.of({party: public for party, (public, _) in found.items()})
+    return roster, b"".join(pems[party] for party in roster.ids)
+
+
+def certificate_name(party: bytes) -> str:
+    """File name of a node's identity certificate: its id where that is a plain name, else in hex."""
+    text = party.decode("ascii", "replace")
+    return f"{text}.pem" if _PLAIN_NAME.fullmatch(text) and text not in _OUR_NAMES else f"id-{party.hex()}.pem"
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a node's policy file.
+
+    Raises:
+        LocalError: not there, or other users can change it.
+        ParameterError: it does not parse.
+    """
+    mode = _mode(path)
+    if mode & 0o022:
+        raise LocalError(f"{path} can be changed by other users (mode {mode:04o}): run `chmod go-w {path}`")
+    try:
+        text = _read(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ParameterError(f"{path} is not UTF-8 text") from None
+    try:
+        return Policy.from_toml(text)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+
+
+# ---- files
+
+
+def _build(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder beside its place, sync it, rename it into place: it is there as a whole or not at all."""
+    folder = Path(os.path.abspath(folder))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LocalError(f"{folder} exists already and is not empty; name another folder: keys are never overwritten")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise LocalError(f"{folder} cannot be written: {error.strerror}") from None
+    try:
+        fill(new)
+        _sync(new)
+        os.rename(new, folder)  # over an empty folder; refused where somebody was faster
+        _sync(folder.parent)
+    except OSError as error:
+        raise LocalError(f"{folder} cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(new)
+
+
+def _write_identity(folder: Path, identity: Identity, party: bytes | None, hosts: Iterable[str]) -> None:
+    _write(folder / "identity", _pem(Ed25519PrivateKey.from_private_bytes(identity.seed_bytes())), 0o600)
+    key, certificate = _transport(identity, party, hosts)
+    _write(folder / "tls.key", key, 0o600)
+    _write(folder / "tls.pem", certificate, 0o644)
+
+
+def _transport(identity: Identity, party: bytes | None, hosts: Iterable[str]) -> tuple[bytes, bytes]:
+    key = Ed25519PrivateKey.generate()
+    return _pem(key), tls.transport_certificate(identity, party, key.public_key(), hosts)
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_identity(folder: Path, kind: str) -> Identity:
+    """The identity in a folder, after the checks on who else can read it."""
+    is_server = (folder / "session").exists()
+    if not (folder / "identity").is_file() or is_server != (kind == "server"):
+        raise LocalError(f"{folder} is not the folder of a {kind}; make one with `privcomp keys {kind} {folder}`")
+    for name in ("identity", "tls.key", *(() if is_server else ("journal",))):
+        if (folder / name).exists():
+            _private(folder / name)
+    try:
+        key = load_pem_private_key(_read(folder / "identity"), None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise LocalError(f"{folder / 'identity'} is damaged: restore it from a copy, or make a new {kind}")
+    return Identity(key)
+
+
+def _read_roster(path: Path) -> Roster | None:
+    if not path.exists():
+        return None
+    try:
+        return Roster.from_bytes(_read(path))
+    except CodecError as error:
+        raise ParameterError(f"{path} is no roster: {error.message}; fetch it from your operator again") from None
+
+
+def _check_member(roster: Roster, party: bytes, public: bytes) -> None:
+    if party not in roster:
+        raise ParameterError(
+            f"the roster does not name this node, {party!r}; send your certificate to the operator of the roster"
+        )
+    if roster.public(party) != public:
+        raise ParameterError(
+            f"the roster has another key for {party!r}: it was made for an older folder of this node; send the "
+            "operator the certificate of this one"
+        )
+
+
+def _private(path: Path) -> Path:
+    mode = _mode(path)
+    if mode & 0o077:
+        wanted = "700" if path.is_dir() else "600"
+        raise LocalError(
+            f"{path} can be read by other users (mode {mode:04o}): run `chmod {wanted} {path}`, and think about who "
+            "may have copied it"
+        )
+    return path
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise LocalError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise LocalError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_FILE:
+        raise LocalError(f"{path} has more than {_MAX_FILE} bytes; that is no file of ours")
+    return data
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file atomically, over an older one."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.unlink(missing_ok=True)
+        _write(new, data, mode)
+        os.replace(new, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise LocalError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pinned(text: str, name: str, value: str) -> str:
+    """The policy file with one pin set, and everything else, comments included, as it was."""
+    old = tomllib.loads(text)
+    if old.get(name) == value:
+        return text
+    line = f'{name} = "{value}"'
+    there = rf"^[ \t]*{name}[ \t]*=[ \t]*[\"'][0-9A-Fa-f]*[\"']" if name in old else rf"^# {name} = .*$"
+    new, count = re.subn(there, line, text, count=1, flags=re.M)
+    if not count and name not in old:
+        new = f"{line}\n{text}"  # the top is outside of every table, whatever the file looks like
+    with suppress(tomllib.TOMLDecodeError):
+        if tomllib.loads(new) == {**old, name: value}:
+            return new
+    raise LocalError(f"policy.toml cannot be changed automatically; write {line} into it by hand")
