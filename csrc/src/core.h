@@ -152,7 +152,7 @@ PC_INLINE void pc_combine(enum pc_op op, uint8_t *dst, const uint8_t *ks, size_t
     case PC_SUB64: run(PC_SUB64, __VA_ARGS__); break; \
     }
 
-pc_kernel_fn pc_aes_portable, pc_chacha_portable;
+pc_kernel_fn pc_aes_portable, pc_aes_portable_wide, pc_chacha_portable;
 void pc_aes_expand_portable(pc_stream *s, const uint8_t key[16]);
 #if PC_X86
 pc_kernel_fn pc_aes_aesni, pc_aes_vaes, pc_aes_avx512, pc_chacha_avx2, pc_chacha_avx512;

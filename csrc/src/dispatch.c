@@ -48,7 +48,7 @@ unsigned pc_cpu_features(void) { return 0; }
 
 static const pc_level levels[] = {
     [PRIVCOMP_LEVEL_PORTABLE] = {
-        .aes = {{pc_aes_portable, 128}},
+        .aes = {{pc_aes_portable_wide, 2048}, {pc_aes_portable, 128}},
         .chacha = {{pc_chacha_portable, 256}},
         .aes_expand = pc_aes_expand_portable,
     },

@@ -13,6 +13,10 @@
  */
 #include "shamir.h"
 
+#if PC_X86
+#include <emmintrin.h>
+#endif
+
 #define TILE 512 /* columns */
 #define PAD 8    /* words between rows of a tile: rows whose distance is a power of two would share their cache sets */
 
@@ -105,6 +109,23 @@ static void multiply(const struct field *f, uint64_t *out, size_t out_stride, si
     }
 }
 
+/* Finished shares go past the caches where they would not stay there: an ordinary store reads each line before it overwrites it. */
+#define PAST_CACHES ((size_t)1 << 24) /* bytes of shares */
+
+static void copy_out(uint64_t *to, const uint64_t *from, size_t n, int past_caches)
+{
+    size_t i = 0;
+#if PC_X86
+    if (past_caches) {
+        for (; i < n && (uintptr_t)(to + i) % 16 != 0; i++) to[i] = from[i];
+        for (; i + 2 <= n; i += 2) _mm_stream_si128((__m128i *)(void *)(to + i), _mm_loadu_si128((const void *)(from + i)));
+    }
+#else
+    (void)past_caches;
+#endif
+    memcpy(to + i, from + i, 8 * (n - i));
+}
+
 /* What follows from the points alone. */
 struct plan {
     size_t n, t;
@@ -191,7 +212,7 @@ static void draw(const struct field *f, uint64_t *tile, size_t stride, size_t ro
 
 /* The shares of one tile. tile: t + 2 rows; result: 2 * FIELD_ROWS rows. */
 static void share_tile(const struct field *f, const struct plan *plan, uint64_t *shares, size_t d, size_t from, size_t width,
-                       uint64_t *tile, size_t stride, uint64_t *result, uint64_t *prepared)
+                       uint64_t *tile, size_t stride, uint64_t *result, uint64_t *prepared, int past_caches)
 {
     const size_t n = plan->n, t = plan->t, m = plan->pairs;
     uint64_t *const known = tile + stride; /* the shares s(0), s(1), ...; tile itself is the row of secrets */
@@ -206,7 +227,7 @@ static void share_tile(const struct field *f, const struct plan *plan, uint64_t 
         multiply(f, known + (t - 1) * stride, stride, plan->direct, plan->weights, t, tile, stride, width, prepared);
     }
     const size_t rows = m ? 2 * m : t - 1;
-    for (size_t k = 0; k < rows; k++) memcpy(shares + order(k, n) * d + from, known + k * stride, 8 * width);
+    for (size_t k = 0; k < rows; k++) copy_out(shares + order(k, n) * d + from, known + k * stride, width, past_caches);
     if (!m) return;
 
     /* Rows 2i and 2i + 1 of `known` become A[i] and B[i]. */
@@ -216,12 +237,13 @@ static void share_tile(const struct field *f, const struct plan *plan, uint64_t 
     }
     for (size_t j = 0; j < plan->further; j += FIELD_ROWS) {
         const size_t count = plan->further - j < FIELD_ROWS ? plan->further - j : FIELD_ROWS;
-        uint64_t *const a = result, *const b = result + FIELD_ROWS * stride;
-        multiply(f, a, stride, count, plan->even + j * m, m, known, 2 * stride, width, prepared);
-        multiply(f, b, stride, count, plan->odd + j * m, m, known + stride, 2 * stride, width, prepared);
+        multiply(f, result, 2 * stride, count, plan->even + j * m, m, known, 2 * stride, width, prepared);
+        multiply(f, result + stride, 2 * stride, count, plan->odd + j * m, m, known + stride, 2 * stride, width, prepared);
         for (size_t q = 0; q < count; q++) {
-            uint64_t *const plus = shares + (m + j + q) * d + from, *const minus = shares + (n - 1 - (m + j + q)) * d + from;
-            f->butterfly(plus, minus, a + q * stride, b + q * stride, width);
+            uint64_t *const plus = result + 2 * q * stride, *const minus = plus + stride;
+            f->butterfly(plus, minus, plus, minus, width);
+            copy_out(shares + (m + j + q) * d + from, plus, width, past_caches);
+            copy_out(shares + (n - 1 - (m + j + q)) * d + from, minus, width, past_caches);
         }
     }
 }
@@ -250,8 +272,11 @@ int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *sec
         const size_t width = tile_width(d - from);
         memcpy(tile, secrets + from, 8 * width);
         draw(f, tile + stride, stride, threshold - 1, d, from, width, &stream, level);
-        share_tile(f, &plan, shares, d, from, width, tile, stride, result, prepared);
+        share_tile(f, &plan, shares, d, from, width, tile, stride, result, prepared, 8 * n * d >= PAST_CACHES);
     }
+#if PC_X86
+    _mm_sfence();
+#endif
     privcomp_wipe((uint8_t *)&stream, sizeof stream);
     privcomp_wipe((uint8_t *)tile, 8 * (threshold + 2 + 2 * FIELD_ROWS) * stride);
     return PRIVCOMP_OK;
