@@ -195,7 +195,7 @@ int64_t privcomp_shamir_share_scratch(size_t n, size_t threshold, size_t d);
  * with f_j(0) = secrets[j], uniform among all such polynomials (so that any of their other coefficients may be zero).
  * f_j is fixed by its values rather than by its coefficients, which is the same distribution: interpolation through
  * threshold - 1 distinct non-zero points and (0, secrets[j]) is a bijection between values and polynomials. The values are
- *   f_j(points[s(k)]) = draw (k, j) for k < threshold - 1,   s = 0, n-1, 1, n-2, 2, ...
+ *   f_j(points[s(k)]) = draw (k, j) for k < threshold - 1,   s = h, h+1, h-1, h+2, h-2, ...,   h = floor((n - 1) / 2),
  * and draw (k, j) is the first of w(e), w(e + N), w(e + 2N), ... that is < p, where e = k d + j, N = (threshold - 1) d and w(e) is
  * the top 61 (M61) or 64 (Goldilocks) bits of the little-endian word at byte 8e of the seed's AES-128-CTR stream.
  * The shares depend on nothing else: not on the dispatch level, and not on shortcuts for symmetric sets of points.

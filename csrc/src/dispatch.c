@@ -99,7 +99,7 @@ static int agrees_with_portable(int level)
     }
     for (int field = PRIVCOMP_FIELD_M61; field <= PRIVCOMP_FIELD_GOLDILOCKS; field++) {
         struct field f[2];
-        uint64_t in[2][WORDS], out[2][FIELD_ROWS + 1][RESULT] = {{{0}}}, prepared[FIELD_PREPARED * TERMS];
+        uint64_t in[2][WORDS], out[2][FIELD_ROWS + 1][RESULT] = {{{0}}}, prepared[FIELD_PREPARED * (TERMS + 1)], further[2][6][WIDTH] = {{{0}}};
         int bad[2];
         for (int q = 0; q < 2; q++) {
             pc_field_at(&f[q], field, q ? level : PRIVCOMP_LEVEL_PORTABLE);
@@ -110,8 +110,10 @@ static int agrees_with_portable(int level)
             uint64_t *const row[FIELD_ROWS] = {out[q][0], out[q][1], out[q][2], out[q][3]};
             f[q].dot_rows(row, FIELD_ROWS, weights, TERMS, in[q], WIDTH, WIDTH, prepared);
             f[q].butterfly(out[q][FIELD_ROWS], out[q][FIELD_ROWS] + WIDTH, in[q], in[q] + WIDTH, WIDTH);
+            if (f[q].extend) f[q].extend(further[q][0], 3, 3, in[q], TERMS, WIDTH, WIDTH, prepared);
         }
-        same &= bad[0] == bad[1] && memcmp(in[0], in[1], BYTES) == 0 && memcmp(out[0], out[1], sizeof out[0]) == 0;
+        same &= bad[0] == bad[1] && memcmp(in[0], in[1], BYTES) == 0 && memcmp(out[0], out[1], sizeof out[0]) == 0 &&
+                memcmp(further[0], further[1], sizeof further[0]) == 0;
     }
     return same;
 }

@@ -49,12 +49,27 @@ struct field {
      * prepared: FIELD_PREPARED * terms words of scratch. No overlap. constant time in `in`; the weights are public. */
     void (*dot_rows)(uint64_t *const *out, size_t rows, const uint64_t *weights, size_t terms, const uint64_t *in,
                      size_t stride, size_t width, uint64_t *prepared);
+
+    /* In each column of `in`, the values of a polynomial of degree < terms at 0, ..., terms - 1, in the order of pc_middle_order;
+     * out gets its values at -1, ..., -below, then those at terms, ..., terms + above - 1. Rows are `stride` words apart.
+     * scratch: FIELD_PREPARED * (terms + 1) words, which then hold secrets. No overlap. constant time in `in`; terms >= 1.
+     * NULL where this would not be faster than dot_rows. */
+    void (*extend)(uint64_t *out, size_t below, size_t above, const uint64_t *in, size_t terms, size_t stride, size_t width,
+                   uint64_t *scratch);
 };
+
+/* From the middle outward: (n-1)/2, then one above it, one below it, two above it, ... The second function is the inverse. */
+static inline size_t pc_middle_order(size_t k, size_t n) { return k % 2 ? (n - 1) / 2 + (k + 1) / 2 : (n - 1) / 2 - k / 2; }
+static inline size_t pc_middle_place(size_t i, size_t n)
+{
+    const size_t middle = (n - 1) / 2;
+    return i > middle ? 2 * (i - middle) - 1 : 2 * (middle - i);
+}
 
 extern const struct field pc_m61_portable, pc_goldilocks_portable;
 
 #if PC_X86
-/* Replace butterfly, canonical, sample and dot_rows of the portable table by their twins for one instruction set. */
+/* Replace butterfly, canonical, sample, dot_rows and extend of the portable table by their twins for one instruction set. */
 void pc_m61_use_avx2(struct field *f);
 void pc_m61_use_ifma(struct field *f);
 void pc_goldilocks_use_ifma(struct field *f);

@@ -215,9 +215,29 @@ DEFINE_CANONICAL(goldilocks_canonical8, pc_goldilocks_portable, GOLDILOCKS_P)
 DEFINE_SAMPLE(m61_sample8, pc_m61_portable, M61_P, 61)
 DEFINE_SAMPLE(goldilocks_sample8, pc_goldilocks_portable, GOLDILOCKS_P, 64)
 
+typedef uint64_t v8 __attribute__((vector_size(64), may_alias));
+typedef v8 v8_unaligned __attribute__((aligned(8)));
+#define EXTEND(name) extend8_##name
+#define EXTEND_TARGET IFMA
+#define EXTEND_VECTOR v8
+#define EXTEND_UNALIGNED v8_unaligned
+#define EXTEND_LANES 8
+#define EXTEND_FOLD M61_FOLD
+#define EXTEND_NEGATE M61_NEGATE
+#define EXTEND_FINISH M61_FINISH
+#include "field_extend.h"
+
+static void m61_extend8(uint64_t *out, size_t below, size_t above, const uint64_t *in, size_t terms, size_t stride, size_t width,
+                        uint64_t *scratch)
+{
+    const size_t done = extend8_columns(out, below, above, in, terms, stride, width, scratch);
+    pc_m61_portable.extend(out + done, below, above, in + done, terms, stride, width - done, scratch);
+}
+
 void pc_m61_use_ifma(struct field *f)
 {
     f->butterfly = m61_butterfly8, f->canonical = m61_canonical8, f->sample = m61_sample8, f->dot_rows = m61_dot8;
+    f->extend = m61_extend8;
 }
 
 void pc_goldilocks_use_ifma(struct field *f)

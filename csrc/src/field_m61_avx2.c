@@ -187,8 +187,28 @@ AVX2 static int sample_avx2(uint64_t *v, size_t n)
     return pc_m61_portable.sample(v + i, n - i) || any;
 }
 
+typedef uint64_t v4 __attribute__((vector_size(32), may_alias));
+typedef v4 v4_unaligned __attribute__((aligned(8)));
+#define EXTEND(name) extend4_##name
+#define EXTEND_TARGET AVX2
+#define EXTEND_VECTOR v4
+#define EXTEND_UNALIGNED v4_unaligned
+#define EXTEND_LANES 4
+#define EXTEND_FOLD M61_FOLD
+#define EXTEND_NEGATE M61_NEGATE
+#define EXTEND_FINISH M61_FINISH
+#include "field_extend.h"
+
+static void extend_avx2(uint64_t *out, size_t below, size_t above, const uint64_t *in, size_t terms, size_t stride, size_t width,
+                        uint64_t *scratch)
+{
+    const size_t done = extend4_columns(out, below, above, in, terms, stride, width, scratch);
+    pc_m61_portable.extend(out + done, below, above, in + done, terms, stride, width - done, scratch);
+}
+
 void pc_m61_use_avx2(struct field *f)
 {
     f->butterfly = butterfly_avx2, f->canonical = canonical_avx2, f->sample = sample_avx2, f->dot_rows = dot_rows_avx2;
+    f->extend = extend_avx2;
 }
 #endif

@@ -4,12 +4,16 @@
  * in cache. The rows are the secrets (the value at 0), the draws (the shares that are drawn directly, see privcomp.h), and the
  * shares that follow from them.
  *
+ * Points at equal steps (as 1, 2, ..., n). The draws are consecutive values of a polynomial along the steps, and one more share
+ * makes them enough for its differences: additions then give all the others (field_extend.h), about t^2 / 2 + (n - t) t of them.
+ *
  * Symmetric points. If x[i] + x[n-1-i] is the same number 2c for all i (as for 1, 2, ..., n), write y = x - c. The points are then
- * pairs +-y, and f(c + y) = E(y^2) + y O(y^2) with E and O of half the degree. With m = ceil(threshold / 2) pairs known,
+ * pairs +-y, and f(c + y) = E(y^2) + y O(y^2), E and O of degree at most (t - 1) / 2 and t / 2 - 1. With m pairs known,
  *   A[i] = f(c + y[i]) + f(c - y[i]) = 2 E(y[i]^2),     B[i] = f(c + y[i]) - f(c - y[i]) = 2 y[i] O(y[i]^2),
- * E and O have at most m coefficients, so that Lagrange coefficients L over the m nodes y[i]^2 give for a further pair j
- *   f(c +- y[j]) = a +- b,   a = sum of (L[j,i] / 2) A[i],   b = sum of (L[j,i] y[j] / (2 y[i])) B[i]:
- * 2m products for two shares instead of 2 threshold. The m known pairs are the draws s(0), s(1), ... and one or two shares more.
+ * Lagrange coefficients L, K of E and O over the nodes y[i]^2 give for a further pair j
+ *   f(c +- y[j]) = a +- b,   a = sum of (L[j,i] / 2) A[i],   b = sum of (K[j,i] y[j] / (2 y[i])) B[i]:
+ * about t products for two shares instead of 2 t. The known pairs are the draws s(0), s(1), ... and one or two shares more. For odd
+ * n, s(0) is the middle point with y = 0: a node of E, but not of O. In s-order the points with A and those with B alternate.
  */
 #include "shamir.h"
 
@@ -25,19 +29,26 @@
 int pc_shamir_no_shortcut = 0;
 
 /* s(k) of privcomp.h. */
-static size_t order(size_t k, size_t n) { return k % 2 == 0 ? k / 2 : n - 1 - k / 2; }
+static size_t order(size_t k, size_t n) { return pc_middle_order(k, n); }
 
 static size_t tile_width(size_t d) { return d < TILE ? d : TILE; }
-static size_t tile_stride(size_t d) { return d <= TILE ? d : TILE + PAD; }
+static size_t tile_stride(size_t d) { return d > TILE ? TILE + PAD : d % 64 != 0 ? d : d + PAD; }
+
+/* The next word at the begin of a cache line: vectors of a tile should not lie across two. At most LINE - 1 words further. */
+#define LINE 8 /* words */
+static uint64_t *aligned(uint64_t *p) { return p + (0 - (uintptr_t)p / 8) % LINE; }
+
+/* Rows of a tile for results: all further shares of points at equal steps, or what follows from two dot_rows. */
+static size_t result_rows(size_t n, size_t t) { return n - t > 2 * FIELD_ROWS ? n - t : 2 * FIELD_ROWS; }
 
 int64_t privcomp_shamir_share_scratch(size_t n, size_t threshold, size_t d)
 {
     if (threshold < 1 || threshold > n || n > PRIVCOMP_SHAMIR_MAX_POINTS || d > MAX_D) return -1;
-    /* Weights: (n - t + 1) t words, or with the shortcut at most 2 t + 2 (n/2 + 1 - m) m <= 2 t + (n - t + 3)(t + 1) / 2. */
+    /* Weights: (n - t + 1) t words, or with the shortcut for symmetric points at most 2 t + (n - t)(t + 1) / 2. */
     return (int64_t)((n - threshold + 3) * (threshold + 1)                       /* weights */
                      + 3 * (threshold + 1) + 2 * n + 2                           /* nodes, points, scratch of the weights */
                      + FIELD_PREPARED * (threshold + 1)                          /* prepared weights */
-                     + (threshold + 2 + 2 * FIELD_ROWS) * tile_stride(d));       /* known rows, results */
+                     + LINE + (threshold + 2 + result_rows(n, threshold)) * tile_stride(d));       /* known rows, results */
 }
 
 int64_t privcomp_shamir_interpolate_scratch(size_t rows, size_t m, size_t d)
@@ -129,11 +140,12 @@ static void copy_out(uint64_t *to, const uint64_t *from, size_t n, int past_cach
 /* What follows from the points alone. */
 struct plan {
     size_t n, t;
-    size_t pairs;                        /* m, or 0 without the shortcut */
+    int steps;                           /* the points are at equal steps, and differences pay */
+    size_t pairs;                        /* m, or 0 without the shortcut for symmetric points */
     size_t direct;                       /* shares s(t-1), s(t), ... that are computed from the secrets and the draws */
     size_t further;                      /* pairs that follow from the first m */
     const uint64_t *weights;             /* direct x t */
-    const uint64_t *even, *odd;          /* further x m each */
+    const uint64_t *even, *odd;          /* further x (m + 1 for odd n, else m), further x m */
 };
 
 /* Whether x[i] + x[n-1-i] is the same for all i. */
@@ -145,14 +157,24 @@ static int symmetric(const struct field *f, const uint64_t *x, size_t n)
     return 1;
 }
 
+/* Whether x[i+1] - x[i] is the same for all i. */
+static int equal_steps(const struct field *f, const uint64_t *x, size_t n)
+{
+    for (size_t i = 2; i < n; i++)
+        if (f->sub(x[i], x[i - 1]) != f->sub(x[1], x[0])) return 0;
+    return 1;
+}
+
 /* Fills the plan; returns the first word of scratch that is still free. */
 static uint64_t *make_plan(const struct field *f, struct plan *plan, const uint64_t *x, size_t n, size_t t, uint64_t *scratch)
 {
-    const size_t m = (t + 1) / 2, half = (n + 1) / 2;
+    const size_t middle = n % 2, m = (t + 1 - middle) / 2, half = n / 2;
     uint64_t *const work = scratch, *const nodes = work + 3 * (t + 1), *const at = nodes + n + 1, *const weights = at + n + 1;
     plan->n = n, plan->t = t;
-    plan->pairs = m <= n / 2 && half > m && !pc_shamir_no_shortcut && symmetric(f, x, n) ? m : 0;
-    plan->direct = plan->pairs ? 2 * m - (t - 1) : n - (t - 1);
+    /* For few further shares the t^2 / 2 additions cost more than products. */
+    plan->steps = f->extend != NULL && 3 * (n - t) >= t && !pc_shamir_no_shortcut && equal_steps(f, x, n);
+    plan->pairs = !plan->steps && half > m && !pc_shamir_no_shortcut && symmetric(f, x, n) ? m : 0;
+    plan->direct = plan->steps ? 1 : plan->pairs ? 2 * m + middle - (t - 1) : n - (t - 1);
     plan->further = plan->pairs ? half - m : 0;
 
     nodes[0] = 0;
@@ -163,23 +185,23 @@ static uint64_t *make_plan(const struct field *f, struct plan *plan, const uint6
     plan->even = plan->odd = weights + plan->direct * t;
     if (!plan->pairs) return weights + plan->direct * t;
 
-    uint64_t *const even = weights + plan->direct * t, *const odd = even + plan->further * m;
+    /* y of s(0), s(2), ...: with the middle for odd n, then one of each pair. */
+    uint64_t *const even = weights + plan->direct * t, *const odd = even + plan->further * (middle + m);
     const uint64_t one_half = (f->p + 1) / 2;
     const uint64_t c = f->mul(f->add(x[0], x[n - 1]), one_half);
-    uint64_t *const y = at; /* half of them */
-    for (size_t i = 0; i < half; i++) {
-        y[i] = f->sub(x[i], c); /* not 0 for i < m, because m <= n/2 and the points are distinct */
+    uint64_t *const y = at;
+    for (size_t i = 0; i < middle + half; i++) {
+        y[i] = f->sub(x[order(2 * i, n)], c); /* 0 only for the middle, because the points are distinct */
         nodes[i] = f->mul(y[i], y[i]);
     }
-    lagrange(f, even, nodes + m, plan->further, nodes, m, work);
+    lagrange(f, even, nodes + middle + m, plan->further, nodes, middle + m, work);
+    lagrange(f, odd, nodes + middle + m, plan->further, nodes + middle, m, work);
     uint64_t *const inverse = work;
-    pc_field_invert(f, inverse, y, m);
+    pc_field_invert(f, inverse, y + middle, m);
+    for (size_t i = 0; i < plan->further * (middle + m); i++) even[i] = f->mul(even[i], one_half);
     for (size_t j = 0; j < plan->further; j++) {
-        for (size_t i = 0; i < m; i++) {
-            uint64_t *const w = even + j * m + i;
-            *w = f->mul(*w, one_half);
-            odd[j * m + i] = f->mul(*w, f->mul(y[m + j], inverse[i]));
-        }
+        const uint64_t half_y = f->mul(y[middle + m + j], one_half);
+        for (size_t i = 0; i < m; i++) odd[j * m + i] = f->mul(odd[j * m + i], f->mul(half_y, inverse[i]));
     }
     plan->odd = odd;
     return odd + plan->further * m;
@@ -210,40 +232,52 @@ static void draw(const struct field *f, uint64_t *tile, size_t stride, size_t ro
     }
 }
 
-/* The shares of one tile. tile: t + 2 rows; result: 2 * FIELD_ROWS rows. */
+/* The shares of one tile. tile: t + 2 rows; result: result_rows rows. */
 static void share_tile(const struct field *f, const struct plan *plan, uint64_t *shares, size_t d, size_t from, size_t width,
-                       uint64_t *tile, size_t stride, uint64_t *result, uint64_t *prepared, int past_caches)
+                       uint64_t *tile, size_t stride, uint64_t *result, uint64_t *prepared)
 {
-    const size_t n = plan->n, t = plan->t, m = plan->pairs;
+    const size_t n = plan->n, t = plan->t, m = plan->pairs, middle = n % 2;
+    const int past_caches = 8 * n * d >= PAST_CACHES;
     uint64_t *const known = tile + stride; /* the shares s(0), s(1), ...; tile itself is the row of secrets */
-    if (!m) {
+    const size_t rows = plan->steps ? t : m ? 2 * m + middle : t - 1;
+    shares += from;
+    if (plan->steps || m) {
+        multiply(f, known + (t - 1) * stride, stride, plan->direct, plan->weights, t, tile, stride, width, prepared);
+    } else {
         for (size_t r = 0; r < plan->direct; r += FIELD_ROWS) {
             const size_t count = plan->direct - r < FIELD_ROWS ? plan->direct - r : FIELD_ROWS;
-            uint64_t *row[FIELD_ROWS];
-            for (size_t q = 0; q < count; q++) row[q] = shares + order(t - 1 + r + q, n) * d + from;
-            f->dot_rows(row, count, plan->weights + r * t, t, tile, stride, width, prepared);
+            multiply(f, result, stride, count, plan->weights + r * t, t, tile, stride, width, prepared);
+            for (size_t q = 0; q < count; q++)
+                copy_out(shares + order(t - 1 + r + q, n) * d, result + q * stride, width, past_caches);
         }
-    } else {
-        multiply(f, known + (t - 1) * stride, stride, plan->direct, plan->weights, t, tile, stride, width, prepared);
     }
-    const size_t rows = m ? 2 * m : t - 1;
-    for (size_t k = 0; k < rows; k++) copy_out(shares + order(k, n) * d + from, known + k * stride, width, past_caches);
-    if (!m) return;
+    for (size_t k = 0; k < rows; k++) copy_out(shares + order(k, n) * d, known + k * stride, width, past_caches);
 
-    /* Rows 2i and 2i + 1 of `known` become A[i] and B[i]. */
+    if (plan->steps) {
+        const size_t below = order(0, n) - order(0, t), above = n - t - below;
+        f->extend(result, below, above, known, t, stride, width, prepared);
+        for (size_t j = 0; j < below; j++) copy_out(shares + (below - 1 - j) * d, result + j * stride, width, past_caches);
+        for (size_t j = 0; j < above; j++) copy_out(shares + (below + t + j) * d, result + (below + j) * stride, width, past_caches);
+        return;
+    }
+
+    /* Row 2 i and its neighbour, the two of a pair, become A and B. The middle has no partner but itself. */
+    uint64_t *const a = known, *const b = known + stride;
+    if (m && middle) f->add_n(known, known, known, width);
     for (size_t i = 0; i < m; i++) {
-        uint64_t *const a = known + 2 * i * stride, *const b = a + stride;
-        f->butterfly(a, b, a, b, width);
+        uint64_t *const one = a + 2 * (i + middle) * stride, *const other = b + 2 * i * stride;
+        f->butterfly(one, other, one, other, width);
     }
     for (size_t j = 0; j < plan->further; j += FIELD_ROWS) {
         const size_t count = plan->further - j < FIELD_ROWS ? plan->further - j : FIELD_ROWS;
-        multiply(f, result, 2 * stride, count, plan->even + j * m, m, known, 2 * stride, width, prepared);
-        multiply(f, result + stride, 2 * stride, count, plan->odd + j * m, m, known + stride, 2 * stride, width, prepared);
+        multiply(f, result, 2 * stride, count, plan->even + j * (middle + m), middle + m, a, 2 * stride, width, prepared);
+        multiply(f, result + stride, 2 * stride, count, plan->odd + j * m, m, b, 2 * stride, width, prepared);
         for (size_t q = 0; q < count; q++) {
-            uint64_t *const plus = result + 2 * q * stride, *const minus = plus + stride;
-            f->butterfly(plus, minus, plus, minus, width);
-            copy_out(shares + (m + j + q) * d + from, plus, width, past_caches);
-            copy_out(shares + (n - 1 - (m + j + q)) * d + from, minus, width, past_caches);
+            uint64_t *const one = result + 2 * q * stride, *const other = one + stride;
+            const size_t i = order(2 * (middle + m + j + q), n);
+            f->butterfly(one, other, one, other, width);
+            copy_out(shares + i * d, one, width, past_caches);
+            copy_out(shares + (n - 1 - i) * d, other, width, past_caches);
         }
     }
 }
@@ -260,10 +294,10 @@ int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *sec
 
     struct plan plan;
     uint64_t *const prepared = make_plan(f, &plan, points, n, threshold, scratch);
-    uint64_t *const tile = prepared + FIELD_PREPARED * (threshold + 1);
+    uint64_t *const tile = aligned(prepared + FIELD_PREPARED * (threshold + 1));
     const size_t stride = tile_stride(d);
     uint64_t *const result = tile + (threshold + 2) * stride;
-    VERIFY(result + 2 * FIELD_ROWS * stride <= scratch + scratch_words);
+    VERIFY(result + result_rows(n, threshold) * stride <= scratch + scratch_words);
 
     const pc_level *const level = pc_level_table();
     pc_stream stream;
@@ -272,13 +306,13 @@ int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *sec
         const size_t width = tile_width(d - from);
         memcpy(tile, secrets + from, 8 * width);
         draw(f, tile + stride, stride, threshold - 1, d, from, width, &stream, level);
-        share_tile(f, &plan, shares, d, from, width, tile, stride, result, prepared, 8 * n * d >= PAST_CACHES);
+        share_tile(f, &plan, shares, d, from, width, tile, stride, result, prepared);
     }
 #if PC_X86
-    _mm_sfence();
+    _mm_sfence(); /* copy_out's stores come before what the caller does next */
 #endif
     privcomp_wipe((uint8_t *)&stream, sizeof stream);
-    privcomp_wipe((uint8_t *)tile, 8 * (threshold + 2 + 2 * FIELD_ROWS) * stride);
+    privcomp_wipe((uint8_t *)prepared, 8 * (size_t)(result + result_rows(n, threshold) * stride - prepared)); /* the tile, too */
     return PRIVCOMP_OK;
 }
 

@@ -49,7 +49,7 @@ static void ref_share(uint64_t *shares, const uint64_t *secrets, size_t j, size_
 {
     x[0] = 0, y[0] = secrets[j];
     for (size_t k = 0; k + 1 < t; k++) {
-        x[k + 1] = points[k % 2 ? n - 1 - k / 2 : k / 2];
+        x[k + 1] = points[k % 2 ? (n - 1) / 2 + (k + 1) / 2 : (n - 1) / 2 - k / 2];
         y[k + 1] = ref_draw(k * d + j, (t - 1) * d, seed, f);
     }
     for (size_t i = 0; i < n; i++) shares[i] = ref_interpolate(points[i], x, y, t, f->p);

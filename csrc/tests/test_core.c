@@ -415,8 +415,27 @@ static void test_drbg(void)
     privcomp_wipe(NULL, 0);
 }
 
+/* The two portable AES kernels, one block number at a time against many, and counters about to carry. */
+static void test_portable_aes(void)
+{
+    static uint8_t want[3 * 2048], got[3 * 2048];
+    pc_stream s;
+    for (int trial = 0; trial < 40; trial++) {
+        const uint64_t low = test_u64(), lo = trial % 4 == 0 ? low : (low << (8 * (trial % 4))) - 1 - trial;
+        test_fill(got, 16);
+        pc_aes_expand_portable(&s, got);
+        const enum pc_op op = (enum pc_op)(trial % 5);
+        test_fill(want, sizeof want);
+        memcpy(got, want, sizeof got);
+        pc_aes_portable(op, want, sizeof want / 128, &s, ~low, trial == 0 ? UINT64_MAX - 200 : lo);
+        pc_aes_portable_wide(op, got, sizeof got / 2048, &s, ~low, trial == 0 ? UINT64_MAX - 200 : lo);
+        CHECK(memcmp(want, got, sizeof got) == 0);
+    }
+}
+
 int main(void)
 {
+    test_portable_aes();
     test_keystream();
     test_mask_add();
     for (int level = 0; level <= privcomp_level_max(); level++) {

@@ -215,9 +215,46 @@ static void refusals(void)
     CHECK(privcomp_shamir_interpolate_scratch(1, 0, 1) == -1 && privcomp_shamir_interpolate_scratch(PRIVCOMP_SHAMIR_MAX_POINTS + 1, 1, 1) == -1);
 }
 
+/* Further values of random polynomials, whose values come from their coefficients. */
+static void extend(const struct field *f)
+{
+    enum { TERMS = 70, FURTHER = 19, WIDTH = 19, STRIDE = WIDTH + 1 };
+    static uint64_t in[TERMS * STRIDE], got[2 * FURTHER * STRIDE], c[TERMS], scratch[FIELD_PREPARED * (TERMS + 1)];
+    if (f->extend == NULL) return;
+    for (size_t terms = 1; terms <= TERMS; terms += terms < 20 ? 1 : 7)
+        for (int trial = 0; trial < 3; trial++) {
+            const size_t below = test_u64() % FURTHER, above = test_u64() % FURTHER, width = 1 + test_u64() % WIDTH;
+            static uint64_t want[2 * FURTHER * STRIDE];
+            for (size_t i = 0; i < 2 * FURTHER * STRIDE; i++) want[i] = got[i] = i;
+            for (size_t j = 0; j < width; j++) {
+                for (size_t k = 0; k < terms; k++) c[k] = element(f->p);
+                for (size_t i = 0; i < below + terms + above; i++) {
+                    const uint64_t x = i < below ? f->p - 1 - i : i - below;
+                    uint64_t sum = 0;
+                    for (size_t k = terms; k-- > 0;) sum = ref_add(ref_mul(sum, x, f->p), c[k], f->p);
+                    if (trial == 0 && i >= below && i < below + terms) sum = i % 2 ? 0 : f->p - 1; /* the greatest sums */
+                    if (i >= below && i < below + terms) in[pc_middle_place(i - below, terms) * STRIDE + j] = sum;
+                    else want[(i < below ? i : i - terms) * STRIDE + j] = sum;
+                }
+            }
+            f->extend(got, below, above, in, terms, STRIDE, width, scratch);
+            if (trial > 0) {
+                CHECK(memcmp(got, want, sizeof got) == 0);
+                continue;
+            }
+            uint64_t x[TERMS], y[TERMS]; /* one column will do: interpolation is slow */
+            for (size_t k = 0; k < terms; k++) x[k] = k, y[k] = in[pc_middle_place(k, terms) * STRIDE];
+            for (size_t i = 0; i < below + above; i += 5)
+                CHECK(got[i * STRIDE] == ref_interpolate(i < below ? f->p - 1 - i : i - below + terms, x, y, terms, f->p));
+        }
+    for (size_t n = 1; n < 30; n++)
+        for (size_t k = 0; k < n; k++) CHECK(pc_middle_order(k, n) < n && pc_middle_place(pc_middle_order(k, n), n) == k);
+}
+
 static void all(const struct field *f)
 {
     vectors(f);
+    extend(f);
     dot_rows(f);
     shamir(f);
 }

@@ -38,7 +38,7 @@ def share(secrets: Sequence[int], points: Sequence[int], threshold: int, seed: b
     """One row of shares per point."""
     d, n, drawn, bits = len(secrets), len(points), threshold - 1, p.bit_length()
     stream = Cipher(algorithms.AES(seed[:16]), modes.CTR(seed[16:])).encryptor().update(bytes(8 * drawn * d * 3))
-    order = [k // 2 if k % 2 == 0 else n - 1 - k // 2 for k in range(n)]
+    order = [(n - 1) // 2 + ((k + 1) // 2 if k % 2 else -(k // 2)) for k in range(n)]
     rows = [[0] * d for _ in points]
     for j in range(d):
         xs, ys = [0], [secrets[j]]
