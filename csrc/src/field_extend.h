@@ -6,8 +6,8 @@
  * differences up to the sign (-1)^(m-1-i). At i = m - 1 they are Dk f. Read from the other end, Sk g(k) is (-1)^(m-1) times the
  * k-th backward difference of f(0), f(-1), ...: it continues the row downwards, up to this sign.
  *
- * All of these are one grid in which an entry is the sum of two others. A folded entry counts as 1, a sum as what it adds up:
- * at most 7 are allowed to meet (field_m61.h: 7 (2^61 + 6) < 2^64).
+ * All of these are one grid in which an entry is the sum of two others, and every second one is folded. A folded entry counts as 1,
+ * a sum as what it adds up: at most 4 ever meet, of 2^61 + 6 each at most, far below 2^64.
  *
  * Defined by the includer: EXTEND(name); EXTEND_TARGET; EXTEND_VECTOR, EXTEND_LANES words, and without alignment
  * EXTEND_UNALIGNED; EXTEND_FOLD(x); EXTEND_FINISH(x), canonical, of a folded x; EXTEND_NEGATE(x), at most p, of a canonical x.
@@ -67,7 +67,7 @@ EXTEND_TARGET PC_INLINE void EXTEND(descend)(size_t levels, const EXTEND_VECTOR 
     for (size_t q = 0; q < levels; q++) c[q] = e[q];
     if (constant) c[levels] = e[levels];
     for (size_t j = 0; j < rows; j++) {
-        /* An entry is folded in every second step: it counts at most 3, then 1, its neighbour the other way round. */
+        /* An entry is folded in every second step, its neighbours in the others; between that it counts at most 3. */
 #define EXTEND_STEP(parity) \
     do { \
         EXTEND_UNALIGNED *const row = (EXTEND_UNALIGNED *)(out + j * stride); \

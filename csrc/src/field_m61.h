@@ -48,7 +48,7 @@ static inline void m61_acc_fold(m61_acc *s)
 static inline uint64_t m61_acc_reduce(const m61_acc *s) { return m61_reduce(*s); }
 
 /* For field_extend.h, on numbers of any width. A fold leaves at most p + 7; x >= p, for such an x, if x + 1 has bit 61.
- * check: 7 * (2**61 - 1 + 7) < 2**64 */
+ * check: 4 * (2**61 - 1 + 7) < 2**64 */
 #define M61_FOLD(x) (((x) & M61_P) + ((x) >> 61))
 #define M61_NEGATE(x) (M61_P - (x))
 #define M61_FINISH(x) (((x) + (((x) + 1) >> 61)) & M61_P)

@@ -195,7 +195,11 @@ static uint64_t *make_plan(const struct field *f, struct plan *plan, const uint6
         nodes[i] = f->mul(y[i], y[i]);
     }
     lagrange(f, even, nodes + middle + m, plan->further, nodes, middle + m, work);
-    lagrange(f, odd, nodes + middle + m, plan->further, nodes + middle, m, work);
+    if (middle) {
+        lagrange(f, odd, nodes + middle + m, plan->further, nodes + middle, m, work);
+    } else {
+        memcpy(odd, even, 8 * plan->further * m);
+    }
     uint64_t *const inverse = work;
     pc_field_invert(f, inverse, y + middle, m);
     for (size_t i = 0; i < plan->further * (middle + m); i++) even[i] = f->mul(even[i], one_half);
