@@ -1,65 +1,26 @@
-"""The command line: argv and printing, nothing else."""
+"""`privcomp demo`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from privcomp import __version__
-from privcomp.errors import CodecError, LedgerError, LocalError, ParameterError, PrivcompError
+from privcomp.errors import LocalError, ParameterError
 
-__all__ = ["main"]
+__all__ = ["add_parser"]
 
 _MARKER = ".privcomp-demo"
 _FILES = ("ledger", "roster", "heads", "curves.png", "report.json")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `privcomp ARGV`.
-
-    Returns:
-        0 success; 1 an audit failed; 2 refused input or another typed error; 130 interrupted.
-    """
-    arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
-    try:
-        return run(arguments)
-    except PrivcompError as error:
-        print(f"privcomp: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("privcomp: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe has gone; Python would complain again when it flushes at exit.
-        sys.stdout = None
-        return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="privcomp", description="Federated learning in which nobody sees one client's update.")
-    parser.add_argument("--version", action="version", version=f"privcomp {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _demo_parser(commands)
-    _audit_parser(commands)
-    policy = commands.add_parser("policy", help="print a commented default policy file for a node")
-    policy.set_defaults(run=_policy)
-    return parser
-
-
-def _demo_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
+    """Enter the command."""
     demo = commands.add_parser(
         "demo",
         help="hospitals train a classifier together; the server sees masked vectors only",
@@ -91,29 +52,6 @@ def _demo_parser(commands: Any) -> None:
     out.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
     out.add_argument("--quiet", action="store_true", help="no progress")
     demo.set_defaults(run=_demo)
-
-
-def _audit_parser(commands: Any) -> None:
-    audit = commands.add_parser(
-        "audit",
-        help="check a ledger: every signature, set, digest and published sum",
-        description="Replays every check over a ledger and names the first record that fails.",
-    )
-    audit.add_argument("file", type=Path, metavar="FILE", help="the ledger; files that it names lie beside it")
-    audit.add_argument("--key", metavar="HEX", help="ledger key, known out of band (else the file's own is believed)")
-    audit.add_argument(
-        "--roster", type=Path, metavar="FILE", help="roster, known out of band: checks clients' signatures"
-    )
-    audit.add_argument("--heads", type=Path, metavar="FILE", help="heads that clients remember: finds a cut ledger")
-    audit.add_argument("--json", action="store_true", help="print one JSON object")
-    audit.set_defaults(run=_audit)
-
-
-def _policy(_: argparse.Namespace) -> int:
-    from privcomp.policy import Policy
-
-    print(Policy.default_toml(), end="")
-    return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -211,42 +149,3 @@ def _progress(rounds: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
             bar.set_postfix(note)
 
         yield tell
-
-
-def _audit(arguments: argparse.Namespace) -> int:
-    from privcomp.keys import Roster
-    from privcomp.ledger import read_heads
-    from privcomp.ledger.chain import read_preamble
-    from privcomp.rounds import audit
-
-    try:
-        with open(arguments.file, "rb") as file:
-            own_key = read_preamble(file)
-        roster_bytes = arguments.roster.read_bytes() if arguments.roster is not None else None
-    except OSError as error:
-        raise ParameterError(f"{error.filename} cannot be read: {error.strerror}") from None
-    except LedgerError as error:
-        raise ParameterError(f"{arguments.file}: {error}") from None
-    try:
-        roster = Roster.from_bytes(roster_bytes) if roster_bytes is not None else None
-    except CodecError as error:
-        raise ParameterError(f"{arguments.roster} is no roster: {error.message}") from None
-    try:
-        key = bytes.fromhex(arguments.key) if arguments.key is not None else own_key
-    except ValueError:
-        raise ParameterError("--key is not hexadecimal; 64 digits are needed") from None
-    if len(key) != 32:
-        raise ParameterError(f"--key has {len(key)} bytes; 32 (64 hexadecimal digits) are needed")
-    heads = read_heads(arguments.heads) if arguments.heads is not None else None
-    report = audit(arguments.file, ledger_key=key, roster=roster, heads=heads)
-    if arguments.json:
-        print(json.dumps({**json.loads(report.to_json()), "key": key.hex(), "key_given": arguments.key is not None}))
-    else:
-        print(report)
-        if arguments.key is None:
-            print("not shown: whose ledger this is; its own key was believed (give --key)")
-    return 0 if report.ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,103 @@
+"""`privcomp keys` as nodes and their operator use it, from two folders to a federation that trusts itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from privcomp.integrations import NodeHome, ServerHome
+from privcomp.keys import Roster
+from tests.test_cli import refused, run
+
+NAMES = ("north", "south", "west")
+
+
+def well(*arguments: str | Path) -> str:
+    result = run("keys", *arguments)
+    assert (result.code, result.err) == (0, "")
+    return result.out
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """Three nodes and a server with its roster."""
+    for name in NAMES:
+        well("node", tmp_path / name, "--id", name)
+    well("server", tmp_path / "server")
+    pems = [tmp_path / name / f"{name}.pem" for name in NAMES]
+    well("roster", "--out", tmp_path / "public", *pems, "--server", tmp_path / "server")
+    return tmp_path
+
+
+def test_from_nothing_to_a_federation(made: Path) -> None:
+    roster = made / "public" / "roster"
+    for name in NAMES:
+        well("trust", made / name, "--roster", roster, "--server-cert", made / "server" / "server.pem")
+        with NodeHome.open(made / name) as node, ServerHome.open(made / "server") as server:
+            assert node.roster == server.roster == Roster.from_bytes(roster.read_bytes())
+            assert node.policy.ledger_key == server.ledger.public
+    assert (made / "server" / "clients.pem").read_bytes() == (made / "public" / "clients.pem").read_bytes()
+
+
+def test_what_is_shown_is_public(made: Path) -> None:
+    shown = json.loads(well("show", made / "north", "--json"))
+    with NodeHome.open(made / "north") as node:
+        well("show", made / "north")  # while it is in use
+        assert shown["identity"] == node.identity.public.hex()
+        secret = node.identity.seed_bytes().hex()
+    assert (shown["kind"], shown["id"], shown["pinned_roster"]) == ("node", "north", None)
+    server = json.loads(well("show", made / "server", "--json"))
+    assert (server["kind"], server["roster_size"]) == ("server", 3)
+    well(
+        "trust", made / "north", "--roster", made / "public" / "roster", "--server-cert", made / "server" / "server.pem"
+    )
+    shown = json.loads(well("show", made / "north", "--json"))
+    assert shown["pinned_roster"] == shown["roster_hash"] == server["roster_hash"]
+    assert shown["pinned_ledger_key"] == server["ledger_key"]
+    text = well("show", made / "north")
+    assert shown["identity"] in text
+    assert secret not in text
+
+
+def test_hosts_are_renewed_without_new_keys(made: Path) -> None:
+    before = (made / "server" / "server.pem").read_bytes()
+    assert "federation.example" in well("server", made / "server", "--renew", "--host", "federation.example")
+    assert (made / "server" / "server.pem").read_bytes() == before
+
+
+def test_what_is_refused(made: Path) -> None:
+    north, server = made / "north", made / "server"
+    assert "is not empty" in refused("keys", "node", north, "--id", "north")
+    assert "is not empty" in refused("keys", "server", server)
+    assert "1 to 64 bytes" in refused("keys", "node", made / "new", "--id", "")
+    assert "neither a DNS name nor" in refused("keys", "server", made / "new", "--host", "a" * 99)
+    assert "is not the folder of a server" in refused("keys", "server", north, "--renew")
+    assert "--id" in refused("keys", "node", made / "new")
+    out = made / "out"
+    pem = north / "north.pem"
+    assert "cannot be read" in refused("keys", "roster", "--out", out, made / "nowhere.pem")
+    assert "both of node b'north'" in refused(
+        "keys", "roster", "--out", out, pem, made / "north" / ".." / "north" / "north.pem"
+    )
+    assert "a server's certificate" in refused("keys", "roster", "--out", out, server / "server.pem")
+    assert "no PEM certificate" in refused("keys", "roster", "--out", out, north / "policy.toml")
+    assert "name a folder that can be written" in refused("keys", "roster", "--out", pem, pem)
+    assert "is not the folder of a server" in refused("keys", "roster", "--out", out, pem, "--server", north)
+    roster, certificate = made / "public" / "roster", server / "server.pem"
+    assert "this is no roster" in refused("keys", "trust", north, "--roster", pem, "--server-cert", certificate)
+    assert "certificate of node" in refused("keys", "trust", north, "--roster", roster, "--server-cert", pem)
+    assert "is not the folder of a node" in refused("keys", "trust", server, "--roster", roster, "--server-cert", pem)
+    assert "cannot be read" in refused("keys", "show", made)
+    assert "PART" in refused("keys")
+
+
+def test_pins_change_only_with_force(made: Path) -> None:
+    north = made / "north"
+    with_roster = "--roster", made / "public" / "roster"
+    well("trust", north, *with_roster, "--server-cert", made / "server" / "server.pem")
+    well("server", made / "other")
+    other = "--server-cert", made / "other" / "server.pem"
+    assert "pins another ledger_key" in refused("keys", "trust", north, *with_roster, *other)
+    well("trust", north, *with_roster, *other, "--force")
