@@ -1,0 +1,169 @@
+"""`privcomp serve`: the server of a federation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from privcomp.cli import signals
+from privcomp.errors import ParameterError
+
+__all__ = ["add_parser"]
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults where there are some."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
+def add_parser(commands: Any) -> None:
+    """Enter the command."""
+    serve = commands.add_parser(
+        "serve",
+        help="run the server of a federation: rounds over mutual TLS",
+        description=(
+            "Waits for the nodes of its roster, trains the model of FILE with them, and writes it after every round. "
+            "Started again with the same options after a stop or a crash, it goes on from its ledger."
+        ),
+        formatter_class=_Help,
+    )
+    serve.add_argument("folder", type=Path, metavar="FOLDER", help="the server's, made by `privcomp keys server`")
+    model = serve.add_argument_group("model")
+    model.add_argument("--model", type=Path, required=True, metavar="FILE", help="first model: named arrays, .npz")
+    model.add_argument("--out", type=Path, metavar="FILE", help="newest model (default: model.npz in FOLDER)")
+    model.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="array that stays as it is; wildcards; repeatable"
+    )
+    model.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME=LO:HI",
+        help="a number that every node returns, within this range; its weighted mean is shown; repeatable",
+    )
+    rounds = serve.add_argument_group("rounds")
+    rounds.add_argument("--rounds", type=int, required=True, metavar="N", help="rounds, aborted ones included")
+    rounds.add_argument("--clients", type=int, metavar="N", help="most nodes per round (default: the roster)")
+    rounds.add_argument(
+        "--min-clients", type=int, metavar="M", help="fewest nodes to begin a round with (default: as few as can be)"
+    )
+    rounds.add_argument("--clip", type=float, required=True, metavar="C", help="largest change of an entry per round")
+    rounds.add_argument("--bits", type=int, default=16, help="width of a quantised entry")
+    rounds.add_argument("--max-weight", type=int, default=1 << 20, metavar="W", help="largest weight of a node")
+    rounds.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS", help="for every other stage")
+    rounds.add_argument(
+        "--training-deadline", type=float, default=600.0, metavar="SECONDS", help="for the stage in which nodes train"
+    )
+    rounds.add_argument("--wait", type=float, default=300.0, metavar="SECONDS", help="for the fewest nodes")
+    rounds.add_argument(
+        "--gather", type=float, default=5.0, metavar="SECONDS", help="for more nodes, before the first round"
+    )
+    safety = serve.add_argument_group("safety (every node's own policy has the last word)")
+    safety.add_argument("--protocol", choices=("bonawitz", "secaggplus"), default="bonawitz", help="secure aggregation")
+    safety.add_argument(
+        "--adversary", choices=("malicious", "semi_honest"), help="what the server may do (default: malicious, but "
+        "semi_honest with secaggplus)"
+    )  # fmt: skip
+    safety.add_argument(
+        "--corrupt", type=int, metavar="C", help="corrupt nodes to withstand (default: what a default policy asks for)"
+    )
+    safety.add_argument("--hybrid", action="store_true", help="X25519 with ML-KEM-768")
+    network = serve.add_argument_group("network")
+    network.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    network.add_argument("--port", type=int, default=7443, help="0: any free one")
+    network.add_argument("--max-connections", type=int, metavar="N", help="at a time (default: 2 per node, and 16)")
+    network.add_argument("--grace", type=float, default=60.0, metavar="SECONDS", help="to come back, for a lost node")
+    serve.add_argument("--json", action="store_true", help="print one JSON object per round on standard output")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from privcomp.integrations import ServerHome
+    from privcomp.integrations.npz import load_model
+    from privcomp.rounds.task import Task
+
+    signals.log_to_stderr()
+    _check(arguments)
+    task = Task("update", metrics=tuple(map(_metric, arguments.metric)), kept=tuple(arguments.keep))
+    arrays = load_model(arguments.model)
+    with ServerHome.open(arguments.folder) as home:
+        return signals.run(lambda on_stop: _run(arguments, home, task, arrays, on_stop))
+
+
+async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any, on_stop: signals.OnStop) -> int:
+    from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server
+    from privcomp.integrations.driver import Deadlines
+    from privcomp.integrations.npz import save_model
+    from privcomp.policy import Policy
+
+    out = arguments.out if arguments.out is not None else home.folder / "model.npz"
+    adversary = arguments.adversary or ("semi_honest" if arguments.protocol == "secaggplus" else "malicious")
+    corrupt = arguments.corrupt
+    if corrupt is None:
+        corrupt = Policy().corrupt_for(adversary, len(home.roster) if home.roster is not None else 0)
+    complete = 0
+
+    def report(done: RoundReport) -> None:
+        nonlocal complete
+        complete += done.outcome == "complete"
+        values = "".join(f", {name} {value:.4g}" for name, value in done.metrics.items())
+        said = f"{done.survivors} of {done.asked} nodes{values}" if not done.reason else done.reason
+        print(f"privcomp: round {done.round} {done.outcome} in {done.seconds:.1f} s: {said}", file=sys.stderr)
+        if arguments.json:
+            refused = {party.decode("utf-8", "replace"): kind for party, kind in done.refused.items()}
+            print(json.dumps({**vars(done), "refused": refused}), flush=True)
+
+    slow = arguments.deadline
+    limits = Limits(connections=arguments.max_connections, grace=arguments.grace)
+    async with Server(home, host=arguments.host, port=arguments.port, limits=limits) as server:
+        on_stop(server.stop)
+        print(f"privcomp: listening at {server.host}:{server.port}", file=sys.stderr)
+        await server.run(
+            arrays,
+            task=task,
+            rounds=arguments.rounds,
+            clip=arguments.clip,
+            max_weight=arguments.max_weight,
+            clients=arguments.clients,
+            min_clients=arguments.min_clients,
+            bits=arguments.bits,
+            wait=arguments.wait,
+            gather=arguments.gather,
+            deadlines=Deadlines(slow, slow, arguments.training_deadline, slow, slow),
+            save=lambda model: save_model(out, model),
+            report=report,
+            protocol=arguments.protocol,
+            adversary=adversary,
+            corrupt=corrupt,
+            hybrid=arguments.hybrid,
+        )
+    if not complete:
+        print("privcomp: no round was completed", file=sys.stderr)
+    return 0 if complete else 1
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name in ("deadline", "training_deadline", "wait", "gather", "grace", "clip"):
+        value = getattr(arguments, name)
+        if not 0 < value < float("inf"):
+            raise ParameterError(f"--{name.replace('_', '-')} is {value}; a positive number is needed")
+    if arguments.rounds < 1:
+        raise ParameterError(f"--rounds is {arguments.rounds}; at least 1 is needed")
+    if not 0 <= arguments.port < 1 << 16:
+        raise ParameterError(f"--port is {arguments.port}; 0..65535 are possible")
+    if arguments.max_connections is not None and arguments.max_connections < 1:
+        raise ParameterError(f"--max-connections is {arguments.max_connections}; at least 1 is needed")
+
+
+def _metric(text: str) -> tuple[str, float, float]:
+    name, _, values = text.partition("=")
+    low, _, high = values.partition(":")
+    try:
+        return name, float(low), float(high)
+    except ValueError:
+        raise ParameterError(f"--metric {text!r}: NAME=LO:HI is needed, e.g. loss=0:10") from None
