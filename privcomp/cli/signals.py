@@ -59,4 +59,3 @@ def log_to_stderr() -> None:
     log = logging.getLogger("privcomp")
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
-    log.propagate = False

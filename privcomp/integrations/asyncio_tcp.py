@@ -157,6 +157,7 @@ class _Channel:
         *,
         patient: bool = False,
     ) -> None:
+        self._peer = tls.SERVER if patient else party
         self._patient = patient
         self._reader = reader
         self._writer = writer
@@ -182,10 +183,10 @@ class _Channel:
         size, kind = _HEADER.unpack(await self._exactly(_HEADER.size, seconds))
         most = allowed().get(kind)
         if most is None:
-            raise RemoteError(self._party, "tcp", f"a frame of type {kind}, which is not allowed here")
+            raise RemoteError(self._peer, "tcp", f"a frame of type {kind}, which is not allowed here")
         if size > most:
             raise RemoteError(
-                self._party, "tcp", f"a frame of type {kind} with {size} bytes; at most {most} are allowed"
+                self._peer, "tcp", f"a frame of type {kind} with {size} bytes; at most {most} are allowed"
             )
         return kind, size
 

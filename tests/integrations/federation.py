@@ -26,15 +26,13 @@ from privcomp.secagg.params import Params
 ROOT = Path(__file__).resolve().parent.parent.parent
 Arrays = dict[str, NDArray[Any]]
 
-#: What every node runs. Its update depends on node and model only, so that whoever runs it again gets the same. Markers
-#: in the node's folder make it slow, or kill it: in the training, or when an entry of a stage is in its journal and
-#: nothing has been sent yet.
+#: What the processes run: `compute`, with markers in the node's folder that make it wait, or kill it: in the training,
+#: or when an entry of a stage is in its journal and nothing has been sent yet.
 UPDATE = """
-import hashlib, os, signal, time
+import os, signal, time
 from pathlib import Path
-import numpy as np
-from privcomp.encoding import model_bytes
 from privcomp.integrations.file_journal import FileJournal
+from tests.integrations.federation import compute
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,14 +54,21 @@ def update(arrays):
     while (HERE / "wait").exists():
         time.sleep(0.05)
     die_if("die-in-training")
-    model = hashlib.sha256(model_bytes(arrays)).digest()
-    draw = np.random.default_rng(list(model) + list(HERE.name.encode()))
-    new = {name: (array + draw.normal(0, 0.2, array.shape)).astype(array.dtype) for name, array in arrays.items()}
-    weight, loss = int(draw.integers(1, 1000)), float(draw.uniform(0, 10))
-    np.savez(HERE / f"update-{model.hex()}.npz", weight=weight, loss=loss, **{"new " + n: a for n, a in new.items()})
-    return new, weight, {"loss": loss}
+    return compute(HERE, arrays)
 """
 METRICS = (("loss", 0.0, 10.0),)
+
+
+def compute(node: Path, arrays: Arrays) -> tuple[Arrays, int, dict[str, float]]:
+    """A node's update, which is recorded in its folder: it depends on node and model only, so that whoever computes it
+    again gets the same."""
+    model = sha256(model_bytes(arrays)).digest()
+    draw = np.random.default_rng(list(model) + list(node.name.encode()))
+    new = {name: (array + draw.normal(0, 0.2, array.shape)).astype(array.dtype) for name, array in arrays.items()}
+    weight, loss = int(draw.integers(1, 1000)), float(draw.uniform(0, 10))
+    stored = {"new " + name: array for name, array in new.items()}
+    np.savez(node / f"update-{model.hex()}.npz", weight=weight, loss=loss, **stored)  # type: ignore[arg-type]
+    return new, weight, {"loss": loss}
 
 
 def first_model(entries: int = 5000) -> Arrays:
