@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from privcomp.codec import F64, Codec, Message, Seq, Text, Tup
+from privcomp.codec import F64, Blob, Codec, Message, Seq, Text, Tup
 from privcomp.encoding import Decoded, FixedPoint, Layout, Way, model_bytes, parse_model
 from privcomp.errors import CodecError, EncodingError, ParameterError
 
@@ -47,6 +47,8 @@ class Task(Message):
         metrics: (name, lo, hi) each: summed inside the vector; a value outside of its range is an error at the node.
         kept: names of arrays that stay as the server sent them, with wildcards as in "*.num_batches_tracked": integer
             counters, or what a node must not share.
+        binding: at most 32 bytes: a digest of what else the node is given (a framework's configuration, say). As part
+            of the round digest it is the same at all nodes of a round, so none is asked another question than the rest.
 
     Raises:
         ParameterError: an unknown kind, a range that is empty or not finite, a name that comes twice, nothing to sum.
@@ -64,11 +66,13 @@ class Task(Message):
         ("kind", Text(16)),
         ("metrics", Seq(Tup(Text(256), F64, F64), 256)),
         ("kept", Seq(Text(256), 256)),
+        ("binding", Blob(32)),
     )
 
     kind: str
     metrics: tuple[tuple[str, float, float], ...] = ()
     kept: tuple[str, ...] = ()
+    binding: bytes = b""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:

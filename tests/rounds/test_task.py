@@ -77,6 +77,16 @@ def test_evaluation_is_another_request_on_the_same_arrays() -> None:
     assert list(parse_model(question)) == [*MODEL, "privcomp:evaluation"]
 
 
+def test_what_a_task_binds_changes_the_round_but_not_the_request() -> None:
+    bound = Task(TASK.kind, TASK.metrics, TASK.kept, bytes(range(32)))
+    assert bound.request(MODEL) == TASK.request(MODEL)  # rule 6 counts the model, whatever else the nodes are told
+    specs = [RoundSpec.secure_sum(encoding(task), task, adversary="semi_honest") for task in (TASK, bound)]
+    assert specs[0].aggregation.context != specs[1].aggregation.context
+    assert RoundSpec.of_params(specs[1].aggregation).task == bound
+    with pytest.raises(ParameterError, match="binding"):
+        Task(TASK.kind, TASK.metrics, TASK.kept, bytes(33)).to_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
