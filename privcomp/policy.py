@@ -36,6 +36,8 @@ class Policy:
         attachment_max: most bytes of an upload's attachment.
         roster_hash: pinned hash of the roster, or None (the roster that the node was built with is the pin).
         ledger_key: Ed25519 key of the ledger that this node follows, or None.
+        code_hashes: SHA-256 hashes (32 bytes each) of code that a framework may bring to this node and run there; a
+            launcher checks them before it starts any. Empty: none may.
 
     Raises:
         ParameterError: a limit is outside of what makes sense.
@@ -59,6 +61,7 @@ class Policy:
     attachment_max: int = 1 << 26
     roster_hash: bytes | None = None
     ledger_key: bytes | None = None
+    code_hashes: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.adversary not in ("malicious", "semi_honest"):
@@ -84,6 +87,8 @@ class Policy:
             value = getattr(self, name)
             if value is not None and len(value) != 32:
                 raise ParameterError(f"policy: {name} must be 32 bytes")
+        if not all(type(value) is bytes and len(value) == 32 for value in self.code_hashes):
+            raise ParameterError("policy: every entry of code_hashes must be 32 bytes (64 hexadecimal digits)")
 
     def corrupt_for(self, adversary: str, roster_size: int) -> int:
         """c of this policy: explicit, else ceil(|roster| / 3) - 1 (malicious) or 0 (semi-honest)."""
@@ -121,6 +126,8 @@ class Policy:
                     values[key + "_ppm"] = round(float(value) * _PPM)
                 elif key in ("roster_hash", "ledger_key"):
                     values[key] = bytes.fromhex(value)
+                elif key == "code_hashes" and isinstance(value, list):
+                    values[key] = tuple(bytes.fromhex(item) for item in value)
                 elif key == "same_model_reentries":
                     values[key] = tuple(sorted(value.items()))
                 elif isinstance(value, list):
@@ -174,6 +181,9 @@ attachment_max = 67108864
 
 # roster_hash = "…64 hex digits…"
 # ledger_key = "…64 hex digits…"
+
+# SHA-256 of code that a framework may bring here and run, such as Flower's app bundle (see `privcomp supernode`).
+# code_hashes = ["…64 hex digits…"]
 
 # Releases on an unchanged model beyond the first one, per purpose. Each is one more sum on the same data.
 [same_model_reentries]

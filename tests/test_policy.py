@@ -50,11 +50,12 @@ def test_default_corrupt_is_a_third_of_the_roster(roster: int, c: int) -> None:
         {"same_model_reentries": (("training", -1),)},
         {"roster_hash": b"short"},
         {"ledger_key": bytes(33)},
+        {"code_hashes": (bytes(31),)},
     ],
     ids=lambda bad: ",".join(f"{k}={v}" for k, v in bad.items()),
 )
 def test_limits_that_protect_nobody_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match=r"polic|gamma|roster|ledger"):
+    with pytest.raises(ParameterError, match=r"polic|gamma|roster|ledger|code"):
         Policy(**bad)
 
 
@@ -83,14 +84,16 @@ def test_a_policy_file_is_read() -> None:
         honest_survivors_min = 10
         require_hybrid = true
         roster_hash = "%s"
+        code_hashes = ["%s"]
         [same_model_reentries]
         statistics = 2
         """
-        % ("ab" * 32)
+        % ("ab" * 32, "CD" * 32)
     )
     assert policy.protocols == ("bonawitz",)
     assert (policy.corrupt, policy.gamma_ppm, policy.delta_ppm) == (4, 100_000, 250_000)
     assert policy.roster_hash == b"\xab" * 32
+    assert policy.code_hashes == (b"\xcd" * 32,)
     assert (policy.reentries("statistics"), policy.reentries("training")) == (2, 0)
 
 
@@ -114,6 +117,10 @@ def test_a_policy_file_is_read() -> None:
         'roster_hash = "xyz"',
         'roster_hash = "abcd"',
         "roster_hash = 3",
+        'code_hashes = "abcd"',
+        'code_hashes = ["abcd"]',
+        'code_hashes = ["xyz"]',
+        "code_hashes = [3]",
         "same_model_reentries = 1",
         "honest_survivors_min = 1",
         'corrupt = "3"',
@@ -126,5 +133,5 @@ def test_a_policy_file_is_read() -> None:
     ],
 )
 def test_a_mistake_in_a_policy_file_is_an_error_and_never_a_weaker_policy(text: str) -> None:
-    with pytest.raises(ParameterError, match=r"polic|roster_hash"):
+    with pytest.raises(ParameterError, match=r"polic|roster_hash|code_hashes"):
         Policy.from_toml(text)
