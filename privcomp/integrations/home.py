@@ -37,7 +37,10 @@ from privcomp.ledger import Ledger
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient
 
-__all__ = ["NodeHome", "ServerHome", "make_roster"]
+__all__ = ["SIMULATED", "NodeHome", "ServerHome", "make_roster", "make_simulation"]
+
+#: Ids of simulated nodes begin so: a ledger that names them is one of a simulation, whatever it is shown as.
+SIMULATED: Final = b"simulation-"
 
 _MAX_FILE: Final = 1 << 28
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -352,6 +355,56 @@ def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
         pems[party] = pem.strip() + b"\n"
     roster = Roster.of({party: public for party, (public, _) in found.items()})
     return roster, b"".join(pems[party] for party in roster.ids)
+
+
+def make_simulation(folder: _Path, nodes: int) -> Roster:
+    """Homes for a simulation on one machine: `FOLDER/server`, and one per node in `FOLDER/0`, `FOLDER/1`, ...
+
+    Their policies allow what a simulation needs and a real node must not: a server that is trusted, and any number of
+    rounds on one model, so that an experiment can be repeated.
+
+    Args:
+        folder: must not exist, or be empty.
+        nodes: at least 3.
+
+    Raises:
+        ParameterError: fewer nodes.
+        LocalError: something is there already.
+    """
+    if nodes < 3:
+        raise ParameterError(f"{nodes} nodes: secure aggregation needs at least 3")
+    root = Path(folder)
+
+    def fill(new: Path) -> None:
+        ServerHome.create(new / "server")
+        certificates = {}
+        for k in range(nodes):
+            party = SIMULATED + str(k).encode()
+            NodeHome.create(new / str(k), party)
+            certificates[str(k)] = (new / str(k) / certificate_name(party)).read_bytes()
+        roster, clients = make_roster(certificates)
+        ServerHome.install(new / "server", roster, clients)
+        server = (new / "server" / "server.pem").read_bytes()
+        for k in range(nodes):
+            policy = _SIMULATED_POLICY.format(again=1 << 30)
+            _replace(new / str(k) / "policy.toml", policy.encode())
+            NodeHome.trust(new / str(k), roster.to_bytes(), server)
+
+    _build(root, fill)
+    made = _read_roster(root / "server" / "roster")
+    if made is None:
+        raise LocalError(f"{root} was changed while it was made; remove it and repeat")
+    return made
+
+
+_SIMULATED_POLICY: Final = """\
+# A simulated node's: it has nobody to protect. Never copy it to a real one.
+adversary = "semi_honest"
+
+[same_model_reentries]
+training = {again}
+evaluation = {again}
+"""
 
 
 def certificate_name(party: bytes) -> str:

@@ -1,0 +1,177 @@
+"""The `privcomp-...` keys of Flower's run config: what the server proposes. Every node's own policy bounds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from privcomp._core import AES128_CTR, CHACHA20
+from privcomp.errors import ParameterError
+from privcomp.integrations.driver import Deadlines
+from privcomp.policy import Policy
+from privcomp.rounds import RoundSpec, Task
+
+__all__ = ["PREFIX", "Settings", "config_bytes"]
+
+PREFIX: Final = "privcomp-"
+_CIPHERS: Final = {"aes128": AES128_CTR, "chacha20": CHACHA20}
+_PPM: Final = 1_000_000
+
+Metrics = tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's proposal. In Flower's run config the names have dashes and the prefix: `privcomp-max-examples`.
+
+    Args:
+        clip: largest absolute change of a parameter in one round that is not clipped.
+        max_examples: largest number of examples of a node.
+        home: the server's folder (`privcomp keys server`); not used in a simulation.
+        sim_home: folder of a simulation's homes (`privcomp keys simulation`); used in a simulation only.
+        protocol, adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
+        corrupt: nodes that may be corrupt, out of the whole roster; None: what a node's default policy demands.
+        clients: most nodes of a round; None: the whole roster.
+        cipher: "aes128" or "chacha20".
+        gamma, delta: fractions of corrupt and of vanishing nodes that a sparse graph is made for.
+        bits: bits of an encoded entry.
+        train_metrics, evaluate_metrics: (name, lo, hi) each, summed inside the masked vector; in the run config
+            "NAME LO HI, NAME LO HI".
+        kept: arrays that stay as the server sent them, with wildcards; in the run config separated by spaces.
+        deadline, mask_deadline: seconds that a node has for a stage, and for the stage that trains or evaluates.
+
+    Raises:
+        ParameterError: an unknown key, a wrong type, or a value that makes no sense.
+    """
+
+    clip: float
+    max_examples: int
+    home: str = ""
+    sim_home: str = ""
+    protocol: str = "bonawitz"
+    adversary: str = "malicious"
+    corrupt: int | None = None
+    threshold: int = 0
+    honest_survivors: int = 3
+    hybrid: bool = False
+    clients: int | None = None
+    cipher: str = "aes128"
+    gamma: float = 0.05
+    delta: float = 0.05
+    bits: int = 16
+    train_metrics: Metrics = ()
+    evaluate_metrics: Metrics = ()
+    kept: tuple[str, ...] = ()
+    deadline: float = 60.0
+    mask_deadline: float = 600.0
+
+    @classmethod
+    def of(cls, run_config: Mapping[str, Any]) -> Settings:
+        """Read a run config; keys without the prefix belong to the app."""
+        values: dict[str, Any] = {}
+        for key, value in run_config.items():
+            if not key.startswith(PREFIX):
+                continue
+            name = key.removeprefix(PREFIX).replace("-", "_")
+            if name not in cls.__dataclass_fields__:
+                known = ", ".join(PREFIX + field.replace("_", "-") for field in cls.__dataclass_fields__)
+                raise ParameterError(f"run config: unknown key {key!r}; known: {known}")
+            values[name] = _value(key, name, value)
+        missing = [PREFIX + name.replace("_", "-") for name in ("clip", "max_examples") if name not in values]
+        if missing:
+            raise ParameterError(
+                f"run config: {' and '.join(missing)} must be given: the range of a sum has to be public; see "
+                "docs/flower.md for how to choose it"
+            )
+        if values.get("cipher", "aes128") not in _CIPHERS:
+            raise ParameterError(f"run config: {PREFIX}cipher is one of {', '.join(_CIPHERS)}")
+        return cls(**values)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Seconds per stage."""
+        return Deadlines(self.deadline, self.deadline, self.mask_deadline, self.deadline, self.deadline)
+
+    def task(self, kind: str, binding: bytes) -> Task:
+        """What one round asks; `kind` as for `Task`."""
+        metrics = self.train_metrics if kind == "update" else self.evaluate_metrics
+        return Task(kind, metrics, self.kept if kind == "update" else (), binding)
+
+    def spec(self, task: Task, arrays: Mapping[str, Any], roster_size: int) -> RoundSpec:
+        """The declaration of one round.
+
+        Args:
+            task: from `task`.
+            arrays: the model.
+            roster_size: members of the roster.
+
+        Raises:
+            ParameterError, EncodingError: it does not add up, or the model has arrays that cannot be summed.
+        """
+        clients = self.clients if self.clients is not None else roster_size
+        corrupt = self.corrupt
+        if corrupt is None:
+            corrupt = Policy().corrupt_for(self.adversary, roster_size)
+        encoding = task.encoding(arrays, clients=clients, clip=self.clip, max_weight=self.max_examples, bits=self.bits)
+        return RoundSpec.secure_sum(
+            encoding,
+            task,
+            protocol=self.protocol,
+            adversary=self.adversary,
+            corrupt=corrupt,
+            threshold=self.threshold,
+            honest_survivors=self.honest_survivors,
+            hybrid=self.hybrid,
+            cipher=_CIPHERS[self.cipher],
+            gamma_ppm=round(self.gamma * _PPM),
+            delta_ppm=round(self.delta * _PPM),
+        )
+
+
+_TYPES: Final[Mapping[str, type]] = {
+    "clip": float,
+    "gamma": float,
+    "delta": float,
+    "deadline": float,
+    "mask_deadline": float,
+    "max_examples": int,
+    "corrupt": int,
+    "threshold": int,
+    "honest_survivors": int,
+    "clients": int,
+    "bits": int,
+    "hybrid": bool,
+}
+
+
+def _value(key: str, name: str, value: Any) -> Any:
+    kind = _TYPES.get(name, str)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ParameterError(f"run config: {key} must be a {kind.__name__}, not {value!r}")
+    if name in ("deadline", "mask_deadline") and not 0 < value < float("inf"):
+        raise ParameterError(f"run config: {key} must be a positive number of seconds, not {value!r}")
+    if name.endswith("_metrics"):
+        return _metrics(key, value)
+    return tuple(value.split()) if name == "kept" else value
+
+
+def _metrics(key: str, text: str) -> Metrics:
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            name, low, high = part.rsplit(maxsplit=2)
+            found.append((name, float(low), float(high)))
+        except ValueError:
+            raise ParameterError(
+                f'run config: {key}: {part!r} is not "NAME LO HI", such as "loss 0 10"; separate them with commas'
+            ) from None
+    return tuple(found)
+
+
+def config_bytes(run_config: Mapping[str, Any]) -> bytes:
+    """Canonical bytes of a run config; the server's and every node's must be the same."""
+    return json.dumps(dict(run_config), sort_keys=True, separators=(",", ":")).encode()
