@@ -136,7 +136,7 @@ class Recorder:
             }
             metrics: dict[str, Any] = {"loss": 0.1 * node + turn, "num-examples": 10 * node + 3, "own": 12.5 * node}
             self.change(node, new, metrics)
-            deltas = {name: np.subtract(new[name], arrays[name], dtype=np.float64) for name in arrays if name in new}
+            deltas = {name: np.subtract(new[name], arrays[name], dtype=np.float64) for name in arrays if np.shape(new.get(name)) == arrays[name].shape}
             self.updates[node, kind, turn] = (deltas, metrics["num-examples"], metrics)
             content = RecordDict({"metrics": MetricRecord(metrics)})
             if kind == "train":

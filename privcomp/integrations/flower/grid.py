@@ -34,6 +34,8 @@ from privcomp.secagg.params import MALICIOUS
 
 __all__ = ["SecAggGrid"]
 
+#: Names the server's folder, in the environment of the SuperLink.
+SERVER_HOME: Final = "PRIVCOMP_SERVER_HOME"
 #: Their aggregation looks at the weighted mean of the replies and at nothing else.
 _WEIGHTED_MEAN: Final = (FedAvg, FedProx, FedAvgM, FedAdagrad, FedAdam, FedYogi)
 _POLL: Final = 0.1
@@ -97,7 +99,8 @@ class SecAggGrid(Grid):
         self._nodes: dict[bytes, int] = {}  # the way back
         self._launched: dict[bytes, bool] = {}
         self._told: set[str] = set()
-        if any(party.startswith(SIMULATED) for party in self._roster.ids):
+        self._simulated = any(party.startswith(SIMULATED) for party in self._roster.ids)
+        if self._simulated:
             log(WARNING, "privcomp: simulation; one machine holds all keys, so nothing is protected from anybody")
 
     # ---- what a Grid has
@@ -254,9 +257,8 @@ class SecAggGrid(Grid):
                     f"{len(places)} nodes answer as {party!r}, and none of them takes part: one identity, one node; give "
                     "each its own home (`privcomp keys node`), and never copy one",
                 )
-                self._forget(party)
-                for node in places:
-                    self._parties[node] = b""  # known, and nobody
+                self._nodes.pop(party, None)
+                self._parties |= dict.fromkeys(places, b"")  # known, and nobody
             else:
                 self._settle(party, places[0])
         self._tell_launched()
@@ -264,7 +266,7 @@ class SecAggGrid(Grid):
 
     def _tell_launched(self) -> None:
         open_ = sum(not launched for launched in self._launched.values())
-        if open_ and self._settings.adversary == MALICIOUS:
+        if open_ and self._settings.adversary == MALICIOUS and not self._simulated:
             self._tell(
                 WARNING,
                 f"{open_} of {len(self._launched)} nodes were not started by `privcomp supernode`: the server chooses "
@@ -293,13 +295,9 @@ class SecAggGrid(Grid):
             return None
         return claim
 
-    def _forget(self, party: bytes) -> None:
-        node = self._nodes.pop(party, None)
-        if node is not None:
-            self._parties.pop(node, None)
-
     def _settle(self, party: bytes, node: int) -> None:
-        self._forget(party)
+        if party in self._nodes:
+            self._parties[self._nodes[party]] = b""  # an address that it has left: not asked again
         self._nodes[party], self._parties[node] = node, party
 
     # ---- the exchange of the driver
@@ -341,7 +339,9 @@ class SecAggGrid(Grid):
                 elif party in waiting:
                     waiting.discard(party)
                     yield party, reply.items
-            if time.monotonic() >= look and waiting:
+            if not waiting:
+                break
+            if time.monotonic() >= look:
                 look = time.monotonic() + _LOOK
                 new = [node for node in self._grid.get_node_ids() if node not in self._parties and node not in nonces]
                 nonces |= {node: os.urandom(32) for node in new}
@@ -433,12 +433,19 @@ def _errors(batch: list[Message], reason: str) -> list[Message]:
 
 
 def _folder(settings: Settings, *, simulated: bool) -> Path:
-    name = "sim-home" if simulated else "home"
-    folder = settings.sim_home if simulated else settings.home
+    if simulated:
+        if not settings.sim_home:
+            raise ParameterError(
+                f"run config: {PREFIX}sim-home must name the folder that `privcomp keys simulation` made"
+            )
+        return Path(settings.sim_home).expanduser() / "server"
+    folder = settings.home or os.environ.get(SERVER_HOME, "")
     if not folder:
-        command = "simulation" if simulated else "server"
-        raise ParameterError(f"run config: {PREFIX}{name} must name the folder that `privcomp keys {command}` made")
-    return Path(folder).expanduser() / ("server" if simulated else "")
+        raise ParameterError(
+            f"the server has no folder: set {SERVER_HOME} where flower-superlink is started, or {PREFIX}home in the run "
+            "config, to the folder that `privcomp keys server` made"
+        )
+    return Path(folder).expanduser()
 
 
 def _check_strategy(strategy: Strategy, assume_weighted_mean: bool) -> None:

@@ -29,7 +29,7 @@ class Settings:
     Args:
         clip: largest absolute change of a parameter in one round that is not clipped.
         max_examples: largest number of examples of a node.
-        home: the server's folder (`privcomp keys server`); not used in a simulation.
+        home: the server's folder (`privcomp keys server`), where PRIVCOMP_SERVER_HOME does not name it at the SuperLink.
         sim_home: folder of a simulation's homes (`privcomp keys simulation`); used in a simulation only.
         protocol, adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
         corrupt: nodes that may be corrupt, out of the whole roster; None: what a node's default policy demands.
