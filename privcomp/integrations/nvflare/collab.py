@@ -70,7 +70,9 @@ def _published(
     function: Callable[..., Any], purpose: str, unpack: Callable[[Any], tuple[Arrays, int, Mapping[str, float]]]
 ) -> Any:
     if getattr(function, "_collab_is_publish", False):
-        raise LocalError(f"{function.__name__} has @collab.publish as well: the server could read its result; remove it")
+        raise LocalError(
+            f"{function.__name__} has @collab.publish as well: the server could read its result; remove it"
+        )
 
     def answer(message: bytes, compute: Callable[[dict[str, Any]], Any]) -> list[bytes]:
         def update(arrays: dict[str, Any]) -> tuple[Arrays, int, Mapping[str, float]]:
@@ -117,9 +119,7 @@ class SecureClients:
     """
 
     def __init__(self, *, executor: Executor | None = None, **proposal: Any) -> None:
-        self.server = SecureServer(
-            Proposal(**proposal), simulation=collab.get_app_prop(SIMULATION), executor=executor
-        )
+        self.server = SecureServer(Proposal(**proposal), simulation=collab.get_app_prop(SIMULATION), executor=executor)
         self.failures: dict[str, CollabCallError] = {}
 
     def __enter__(self) -> Self:
@@ -156,9 +156,7 @@ class SecureClients:
         self.failures = {}
         proxies = {proxy.name: proxy for proxy in collab.clients}
 
-        def call(
-            stage: str, messages: Mapping[str, bytes], seconds: float
-        ) -> Iterator[tuple[str, Sequence[bytes]]]:
+        def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
             # Every site gets another message, which a Collab group call cannot: one call and one thread per site.
             known = {name: message for name, message in messages.items() if name in proxies}
             pool = ThreadPoolExecutor(max(1, len(known)), thread_name_prefix=f"privcomp-{stage}")

@@ -128,9 +128,7 @@ class SecureServer:
         LocalError: no home, or one without roster.
     """
 
-    def __init__(
-        self, proposal: Proposal, *, simulation: str | None = None, executor: Executor | None = None
-    ) -> None:
+    def __init__(self, proposal: Proposal, *, simulation: str | None = None, executor: Executor | None = None) -> None:
         self.proposal = proposal
         self.simulated = simulation is not None
         self.home = ServerHome.open(home_folder("server", simulation))

@@ -40,8 +40,7 @@ SIMULATED: Final = "simulation:"
 
 _log = logging.getLogger("privcomp.nvflare")
 _ANSWERS: Final[Mapping[int, type[Message]]] = {
-    cls.TAG: cls
-    for cls in (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
+    cls.TAG: cls for cls in (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
 }
 _LOCK_SECONDS: Final = 10.0  # NVFlare lets the process of an earlier job, or turn, linger for about two seconds
 
