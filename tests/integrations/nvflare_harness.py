@@ -45,7 +45,7 @@ def run(job: str, out: Path, *, seconds: float = 240.0, **plan: Any) -> str:
 def program(arguments: list[str], out: Path, seconds: float = 240.0, *, record: bool = False) -> str:
     """A Python program with all its children, none of which outlives it; what it prints."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PRIVCOMP_HOME")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([str(JOBS / "hook")] if record else [])])
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(JOBS), *([str(JOBS / "hook")] if record else [])])
     environment["PRIVCOMP_TEST_RECORD"] = str(out)
     with open(out / "log", "w+b") as log:
         process = subprocess.Popen(

@@ -87,11 +87,12 @@ def test_what_the_server_receives(tmp_path: Path) -> None:
         assert not content["meta"].keys() - {"filter_history"}
         assert list(content["data"]) == ["privcomp"]
         assert all(map(is_answer, content["data"]["privcomp"]))
-        # What NVFlare itself adds: names, ids, its own contexts. No numbers but those of rounds and times.
-        assert not set(headers) - {
-            "__rc__", "__content_type__", "__cookie_jar__", "__task_name__", "__task_id__", "__peer_props__",
-            "__audit_event_id__", "__reply_is_late__", "content_type",
-        }, headers  # fmt: skip
+        # What NVFlare itself adds: names, ids, the number of the round.
+        assert set(headers) == {
+            "__content_type__", "__audit_event_id__", "__cookie_jar__", "__task_name__", "__task_id__",
+            "__msg_root_id__", "__peer_ctx__", "fl_client", "__peer_props__",
+        }  # fmt: skip
+        assert headers["__cookie_jar__"].keys() == {"contribution_round", "__workflow__", "__task_id__"}
 
 
 def test_the_example(tmp_path: Path) -> None:

@@ -2,19 +2,12 @@
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
 from nvflare.recipe import SimEnv
 
 from privcomp.integrations.nvflare import secure, simulation_homes
-
-
-def threads():
-    """The executor of the job: it leaves a trace, so that the test sees that it was used."""
-    Path(sys.argv[1], "executor").touch()
-    return ThreadPoolExecutor(2)
 
 
 if __name__ == "__main__":
@@ -31,7 +24,7 @@ if __name__ == "__main__":
     )
     if not plan["plain"]:
         homes = simulation_homes(f"{out}/homes", plan["sites"], policy=plan["policy"])
-        secure(recipe, simulation=homes, executor="tasks_job:threads", **plan["proposal"])
+        secure(recipe, simulation=homes, executor="executors:threads", **plan["proposal"])
     recipe.execute(
         SimEnv(clients=plan["sites"], num_threads=plan.get("threads"), workspace_root=f"{out}/workspace")
     )
