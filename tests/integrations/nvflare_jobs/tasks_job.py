@@ -9,7 +9,6 @@ from nvflare.recipe import SimEnv
 
 from privcomp.integrations.nvflare import secure, simulation_homes
 
-
 if __name__ == "__main__":
     out, plan = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
     code = Path(__file__).parent
@@ -25,6 +24,4 @@ if __name__ == "__main__":
     if not plan["plain"]:
         homes = simulation_homes(f"{out}/homes", plan["sites"], policy=plan["policy"])
         secure(recipe, simulation=homes, executor="executors:threads", **plan["proposal"])
-    recipe.execute(
-        SimEnv(clients=plan["sites"], num_threads=plan.get("threads"), workspace_root=f"{out}/workspace")
-    )
+    recipe.execute(SimEnv(clients=plan["sites"], num_threads=plan.get("threads"), workspace_root=f"{out}/workspace"))
