@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,7 @@ from privcomp.keys import Identity, Roster
 from privcomp.policy import Policy
 from privcomp.secagg import BONAWITZ, MALICIOUS, SECAGGPLUS, SEMI_HONEST, Client, Contribution, Params, Segment
 from privcomp.secagg.context import Directory, RoundContext, pair_secret, segment_seeds, self_secret
-from privcomp.secagg.messages import Announce, Leaf, UploadBlock, UploadEnd, bitmap
+from privcomp.secagg.messages import Advertise, Announce, UploadBlock, UploadEnd, bitmap
 from privcomp.sharing.shamir import combine_bytes, share_many
 from privcomp.xof import mask_seeds
 
@@ -157,7 +158,9 @@ def _client(quick: bool, peers: bool) -> Case:
     params = Params(BONAWITZ, MALICIOUS, (Segment.ring(32, d),), n // 3, n)
     announce = Announce(params.to_bytes(), bytes(32), 1, "training", bytes(32), roster.hash, bytes(32))
     context = RoundContext.of(announce)
-    directory = Directory(context, [Leaf(party, _bytes(f"leaf {party!r}")) for party in ids], {})
+    zero = Advertise(bytes(32), b"", bytes(32), bytes(32), bytes(32), b"", b"", bytes(32), bytes(32), bytes(64))
+    names = {p: replace(zero, id=party) for p, party in enumerate(ids)}
+    directory = Directory(context, _bytes("client/list"), n, names)
     client = Client(ids[me], identity, Policy(), MemoryJournal(identity.public), roster)
     u2, peers_of_me = bitmap(set(range(n)), n), sorted(shared)
     negate = np.array([j < me for j in peers_of_me] + [False])

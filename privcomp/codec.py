@@ -177,6 +177,8 @@ U64: Final[Codec[int]] = _Int("U64", "<Q", 0, 2**64 - 1)
 I64: Final[Codec[int]] = _Int("I64", "<q", -(2**63), 2**63 - 1)
 
 _U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_LENGTHS = tuple(_U64.pack(length) for length in range(256))
 _F64 = struct.Struct("<d")
 
 
@@ -583,7 +585,7 @@ def lp(*parts: bytes) -> bytes:
         >>> lp(b"a", b"b") == lp(b"ab")
         False
     """
-    return b"".join([len(part).to_bytes(8, "little") + part for part in parts])
+    return b"".join([(_LENGTHS[len(part)] if len(part) < 256 else _U64.pack(len(part))) + part for part in parts])
 
 
 def digest(label: str, *parts: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from hashlib import sha256
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from privcomp.ledger import COMPLETE, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by
-from privcomp.secagg.messages import Advertise, Announce, Leaf, bitmap
+from privcomp.secagg.messages import Advertise, Announce, bitmap
 from privcomp.secagg.params import MALICIOUS
 
 __all__ = ["SecaggVerifier", "audit"]
@@ -43,12 +42,8 @@ class SecaggVerifier:
         if self._last is not None and self._last[0] == record.body_hash:
             return self._last[1]
         context = _context(record)
-        leaves = [Leaf(party, sha256(message).digest()) for party, message, _ in record.advertisements]
-        entries = {
-            p: Advertise.from_bytes(message, max_bytes=1 << 13)
-            for p, (_, message, _) in enumerate(record.advertisements)
-        }
-        directory = Directory(context, leaves, entries)
+        listed = [(Advertise.from_bytes(data, max_bytes=1 << 13), data) for _, data, _ in record.advertisements]
+        directory = Directory.of_all(context, listed)
         self._last = (record.body_hash, directory)
         return directory
 

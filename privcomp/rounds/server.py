@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class RoundServer:
         """Take one client message; see `privcomp.secagg.Server.receive`."""
         self.secagg.receive(data, sender)
 
-    def advance(self) -> dict[bytes, bytes]:
+    def advance(self) -> Mapping[bytes, bytes]:
         """Close the stage: id -> next message; see `privcomp.secagg.Server.advance`."""
         return self.secagg.advance()
 

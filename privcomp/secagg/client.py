@@ -65,6 +65,7 @@ from privcomp.secagg.messages import (
     KeyList,
     MaskRequest,
     PairSecret,
+    Places,
     ReleasedShare,
     SharePair,
     UnmaskRequest,
@@ -108,7 +109,11 @@ Update = Contribution | Callable[[bytes], Contribution]
 
 @dataclass(frozen=True)
 class _Secrets(Message):
-    """Secrets of one round, and what must be remembered to go on after a restart. Never sent."""
+    """Secrets of one round, and what must be remembered to go on after a restart. Never sent.
+
+    Of the key list these are its hash, its length, this client's place and the entries of itself and its neighbours:
+    what it has verified, and a size that does not grow with the number of clients on a sparse graph.
+    """
 
     TAG: ClassVar[int] = 0x38
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
@@ -119,7 +124,10 @@ class _Secrets(Message):
         ("root", Fixed(32)),
         ("b", Fixed(32)),
         ("stage", U8),
-        ("key_list", Blob((1 << 32) - 1)),
+        ("list_hash", Blob(32)),
+        ("clients", U32),
+        ("place", U32),
+        ("entries", Seq(Blob(1 << 13), MAX_CLIENTS)),
         ("u2", Blob(MAX_CLIENTS // 8)),
         ("held", Seq(U32, MAX_CLIENTS)),
         ("pairs", Seq(Nested(SharePair), MAX_CLIENTS)),
@@ -133,7 +141,10 @@ class _Secrets(Message):
     root: bytes
     b: bytes
     stage: int
-    key_list: bytes
+    list_hash: bytes
+    clients: int
+    place: int
+    entries: tuple[bytes, ...]
     u2: bytes
     held: tuple[int, ...]
     pairs: tuple[SharePair, ...]
@@ -176,9 +187,8 @@ class _Listed(ClientState):
         return cached
 
     def _load_directory(self) -> Directory:
-        own = Advertise.from_bytes(self._secrets.advertise, max_bytes=1 << 13)
-        key_list = KeyList.from_bytes(self._secrets.key_list, max_bytes=_MAX_MESSAGE)
-        directory = Directory.from_key_list(self.context, key_list, own, None, verified=True)
+        s = self._secrets
+        directory = Directory.restored(self.context, s.list_hash, s.clients, s.place, s.entries)
         self.__dict__["_directory"] = directory
         return directory
 
@@ -211,18 +221,29 @@ _REQUESTS: dict[int, tuple[int, type[Message]]] = {
 
 @dataclass(frozen=True)
 class _Own:
-    """This client's side of every pair in a round."""
+    """This client's side of every pair in a round; kept from stage 1 to stage 2 by a process that goes on."""
 
     directory: Directory
     secrets: _Secrets
     place: int
     channel: keys.X25519Key
     mask: RootKeys
+    agreed: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, directory: Directory, secrets: _Secrets, place: int) -> _Own:
         mask = root_keys(directory.context, secrets.root)
         return cls(directory, secrets, place, keys.X25519Key(secrets.channel), mask)
+
+    def agree(self, j: int) -> bytes:
+        """X25519 of the channel keys of this pair, computed once.
+
+        Raises:
+            ParameterError: the peer's key is a point of low order.
+        """
+        if j not in self.agreed:
+            self.agreed[j] = self.channel.exchange(self.directory.entries[j].channel_key)
+        return self.agreed[j]
 
     def __repr__(self) -> str:
         return "_Own(<redacted>)"
@@ -395,7 +416,7 @@ class Client:
             )
             own = self._signed(unsigned_message, "advertise", context, b"")
             data = own.to_bytes()
-            secrets = _Secrets(announce, data, channel, kem_seed, root, b, ADVERTISE, b"", b"", (), (), b"")
+            secrets = _Secrets(announce, data, channel, kem_seed, root, b, ADVERTISE, b"", 0, 0, (), b"", (), (), b"")
             out = self._commit(context, ADVERTISE, announce, [data], secrets)
             # Rounds that never ended leave secrets that only a thief could use; the oldest go first.
             for stale in self._journal.open_rounds()[: -self.policy.open_rounds_max]:
@@ -437,11 +458,13 @@ class Client:
             ]
             message = BundleMessage(context.digest, self.id, directory.hash, tuple(bundles), bytes(64))
             data = self._signed(message, "share", context, directory.hash).to_bytes()
-            secrets = _evolve(s, stage=SHARE, key_list=key_list)
+            secrets = _evolve(
+                s, stage=SHARE, list_hash=directory.hash, clients=directory.n, place=me, entries=request.entries
+            )
             out = self._commit(context, SHARE, key_list, [data], secrets)
             state._spent[0] = True
             following = Shared(context, secrets)
-            following.__dict__["_directory"] = directory
+            following.__dict__.update(_directory=directory, _own=mine)
             return following, out
 
     def _bundle(self, own: _Own, j: int, b_share: bytes, root_share: bytes) -> Bundle:
@@ -452,7 +475,7 @@ class Client:
         body = directory.shares_body(me, j, leaf_b, leaf_root)
         pair = SharePair(b_share, root_share, sign(self._identity, "pair", context, directory.hash, body))
         try:
-            secret, ciphertext = own.channel.exchange(peer.channel_key), b""
+            secret, ciphertext = own.agree(j), b""
             if context.params.hybrid:
                 encapsulated, ciphertext = keys.mlkem_encapsulate(peer.channel_kem)
                 secret += encapsulated
@@ -515,7 +538,7 @@ class Client:
                 )
             if [b.peer for b in message.bundles] != peers:
                 raise RemoteError(SERVER, "mask", "the bundles are not exactly those of this client's neighbours in U2")
-            mine = _Own.of(directory, s, me)
+            mine: _Own = state.__dict__.get("_own") or _Own.of(directory, s, me)
             opened = [self._open(mine, bundle) for bundle in message.bundles]
             self._rules.model(context)
             contribution = update(message.model) if callable(update) else update
@@ -555,7 +578,7 @@ class Client:
         peer = directory.entries[j]
         ad = directory.channel_context(j, me)
         try:
-            secret = own.channel.exchange(peer.channel_key)
+            secret = own.agree(j)
             if context.params.hybrid:
                 secret += keys.mlkem_decapsulate(own.secrets.channel_kem, bundle.ciphertext)
             elif bundle.ciphertext:
@@ -689,9 +712,7 @@ class Client:
 
     # ---- helpers ----
 
-    def _survivors(
-        self, state: Masked | Signed, message: ConsistencyRequest | UnmaskRequest, stage: str
-    ) -> frozenset[int]:
+    def _survivors(self, state: Masked | Signed, message: ConsistencyRequest | UnmaskRequest, stage: str) -> Places:
         """U of a request of stage 3 or 4, after rule 4."""
         if message.round_digest != state.context.digest:
             raise RemoteError(SERVER, stage, "the request belongs to another round")
@@ -738,7 +759,7 @@ def open_pair_extra(directory: Directory, kem_seed: bytes, low: int, high: int, 
     Raises:
         RemoteError: naming the lower id.
     """
-    who = directory.ids[low]
+    who = directory.entries[low].id
     try:
         secret = keys.mlkem_decapsulate(kem_seed, sent.ciphertext)
         ad = directory.channel_context(low, high)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,8 @@ from privcomp.codec import Message, digest
 from privcomp.errors import CodecError, ParameterError, RemoteError
 from privcomp.keys import Identity, Roster
 from privcomp.secagg import graph
-from privcomp.secagg.messages import Advertise, Announce, KeyList, Leaf, members
+from privcomp.secagg.leaves import Leaves, pack_leaves
+from privcomp.secagg.messages import Advertise, Announce, KeyList, Places, members
 from privcomp.secagg.params import Params, Segment, Thresholds
 from privcomp.xof import mask_seeds
 
@@ -124,43 +124,63 @@ def check_share(share: bytes) -> bool:
 
 
 class Directory:
-    """The key list U1 as one party sees it: ids ascending, the signed stage-0 messages that it holds, the graph.
+    """The key list U1 as one party sees it: its hash, how many are listed, the signed stage-0 messages that this party
+    holds, the graph.
+
+    A client on a sparse graph keeps its neighbours' messages only: everything else that it needs later follows from the
+    hash and the number of clients.
 
     Args:
         context: the round.
-        leaves: (id, SHA-256 of the signed stage-0 message) of all of U1, ascending by id.
-        entries: place -> stage-0 message, verified; all of them on the complete graph.
+        list_hash: hash over the whole list.
+        n: clients in the list.
+        entries: place -> stage-0 message, verified; all of them at the server and on the complete graph.
+
+    Raises:
+        ParameterError: too few clients for the round's parameters.
     """
 
-    def __init__(self, context: RoundContext, leaves: Sequence[Leaf], entries: Mapping[int, Advertise]) -> None:
+    def __init__(self, context: RoundContext, list_hash: bytes, n: int, entries: Mapping[int, Advertise]) -> None:
         self.context = context
-        self.leaves = tuple(leaves)
-        self.ids = tuple(leaf.id for leaf in leaves)
+        self.hash = list_hash
+        self.n = n
         self.entries = dict(entries)
-        self.place = {party: p for p, party in enumerate(self.ids)}
-        self.hash = digest(
-            "privcomp-secagg-keylist", context.digest, *(part for leaf in leaves for part in (leaf.id, leaf.hash))
-        )
-        self.thresholds: Thresholds = context.params.thresholds(len(self.ids))
-        self._near: dict[int, frozenset[int]] = {}
+        self.place = {entry.id: p for p, entry in self.entries.items()}
+        self.thresholds: Thresholds = context.params.thresholds(n)
 
-    @property
-    def n(self) -> int:
-        return len(self.ids)
+    @classmethod
+    def of_all(cls, context: RoundContext, messages: Sequence[tuple[Advertise, bytes]]) -> Directory:
+        """The list as the server has it: all stage-0 messages, parsed and verbatim, ascending by id."""
+        leaves = pack_leaves((message.id, sha256(data).digest()) for message, data in messages)
+        return cls(
+            context, key_list_hash(context, leaves), len(messages), dict(enumerate(message for message, _ in messages))
+        )
 
     @cached_property
-    def cycle(self) -> tuple[int, ...]:
-        """The cyclic order of the graph."""
-        if self.thresholds.complete:
-            return tuple(range(self.n))
-        return graph.order(self.hash, self.ids)
+    def ids(self) -> tuple[bytes, ...]:
+        """All ids, ascending; only where all entries are held."""
+        return tuple(self.entries[p].id for p in range(self.n))
+
+    @property
+    def cycle(self) -> graph.Cycle:
+        """The cyclic order of the graph, u32 (n,)."""
+        return self._order[0]
+
+    @property
+    def _order(self) -> tuple[graph.Cycle, graph.Cycle]:
+        return graph.natural_order(self.n) if self.thresholds.complete else graph.order(self.hash, self.n)
 
     def neighbours(self, place: int) -> frozenset[int]:
         """N(i): the places that i masks with."""
-        found = self._near.get(place)
-        if found is None:
-            found = self._near[place] = graph.neighbours(self.cycle, self.thresholds.neighbours, place)
-        return found
+        cycle, position = self._order
+        return graph.neighbours(cycle, int(position[place]), self.thresholds.neighbours)
+
+    def may_fall_apart(self, u: bytes, gamma_ppm: int) -> bool:
+        """Whether the honest survivors (bitmap of U) may stand in two parts of the ring, with more than 2^-40."""
+        if self.thresholds.complete:
+            return False
+        inside = Places(u).flags(self.n)
+        return graph.window_cut_probability(self.cycle, self.thresholds.neighbours, inside, gamma_ppm) > 2.0**-40
 
     def u2_digest(self, u2: bytes) -> bytes:
         """Digest of the bitmap of U2."""
@@ -170,7 +190,7 @@ class Directory:
         """Digest of the bitmaps of U2 and U: what the consistency signature covers and the journal notes."""
         return digest("privcomp-secagg-u", self.context.digest, self.hash, u2, u)
 
-    def members(self, bits: bytes, what: str) -> frozenset[int]:
+    def members(self, bits: bytes, what: str) -> Places:
         """The places in a bitmap that the server sent.
 
         Raises:
@@ -185,75 +205,81 @@ class Directory:
 
     def leaf(self, kind: int, owner: int, holder: int, share: bytes) -> bytes:
         """Leaf of a share under its owner's signature (a share has 305 uniform bits: the hash hides it)."""
-        ids = self.ids
+        owner_id, holder_id = self.entries[owner].id, self.entries[holder].id
         return digest(
-            "privcomp-secagg-share", self.context.digest, self.hash, ids[owner], ids[holder], bytes([kind]), share
+            "privcomp-secagg-share", self.context.digest, self.hash, owner_id, holder_id, bytes([kind]), share
         )
 
     def shares_body(self, owner: int, holder: int, leaf_b: bytes, leaf_root: bytes) -> bytes:
         """What an owner signs for one holder."""
-        return digest("privcomp-secagg-pair-of-shares", self.ids[owner], self.ids[holder], leaf_b, leaf_root)
+        owner_id, holder_id = self.entries[owner].id, self.entries[holder].id
+        return digest("privcomp-secagg-pair-of-shares", owner_id, holder_id, leaf_b, leaf_root)
 
     def channel_context(self, sender: int, recipient: int) -> tuple[bytes, ...]:
         """What the AEAD key of an ordered pair binds."""
-        return (self.context.digest, self.hash, b"share", self.ids[sender], self.ids[recipient])
+        return (self.context.digest, self.hash, b"share", self.entries[sender].id, self.entries[recipient].id)
 
     @classmethod
-    def from_key_list(
-        cls, context: RoundContext, message: KeyList, own: Advertise, roster: Roster | None, *, verified: bool = False
-    ) -> Directory:
+    def from_key_list(cls, context: RoundContext, message: KeyList, own: Advertise, roster: Roster | None) -> Directory:
         """Check a key list as client `own.id` sees it.
 
         Signatures, identities, ids and keys of every entry are checked (on a sparse graph: of the neighbours), own
         entry and own keys must be there unchanged, and nothing may be listed twice.
-
-        Args:
-            verified: the list comes from this node's own round secrets: signatures were checked before.
 
         Raises:
             RemoteError: the list is not what an honest server sends; the party is named where it can be.
         """
         if message.round_digest != context.digest:
             raise RemoteError(SERVER, "share", "the key list belongs to another round")
-        entries = []
-        for data in message.entries:
-            try:
-                entries.append(Advertise.from_bytes(data, max_bytes=1 << 13))
-            except CodecError as error:
-                raise error.by(SERVER, "share") from None
-        hashes = [Leaf(e.id, sha256(data).digest()) for e, data in zip(entries, message.entries, strict=True)]
-        leaves = message.leaves or tuple(hashes)
-        ids = [leaf.id for leaf in leaves]
-        if any(a >= b for a, b in pairwise(ids)):
-            raise RemoteError(SERVER, "share", "the key list is not strictly ascending by id (an id is listed twice?)")
-        if len(ids) > context.params.clients:
-            raise RemoteError(
-                SERVER, "share", f"{len(ids)} clients are listed, the encoding is safe for {context.params.clients}"
-            )
         try:
-            place = {party: p for p, party in enumerate(ids)}
-            if message.leaves and any(leaf.id not in place or leaves[place[leaf.id]] != leaf for leaf in hashes):
-                raise RemoteError(SERVER, "share", "an entry of the key list does not match the list's hashes")
-            directory = cls(context, leaves, {place[e.id]: e for e in entries})
+            entries = [Advertise.from_bytes(data, max_bytes=1 << 13) for data in message.entries]
+            hashes = [sha256(data).digest() for data in message.entries]
+            packed = message.leaves or pack_leaves(zip((entry.id for entry in entries), hashes, strict=True))
+            leaves = Leaves(packed, context.params.clients)
+        except CodecError as error:
+            raise error.by(SERVER, "share") from None
+        places = [leaves.place(entry.id) for entry in entries]
+        found = {p: entry for p, entry in zip(places, entries, strict=True) if p is not None}
+        if len(found) != len(entries) or [leaves.hash(p) for p in found] != hashes:
+            raise RemoteError(SERVER, "share", "an entry of the key list does not match the list's hashes")
+        try:
+            directory = cls(context, key_list_hash(context, packed), leaves.n, found)
         except ParameterError as error:
-            raise RemoteError(SERVER, "share", f"the key list has {len(ids)} clients: {error}") from None
-        if own.id not in place or directory.entries.get(place[own.id]) != own:
+            raise RemoteError(SERVER, "share", f"the key list has {leaves.n} clients: {error}") from None
+        mine = directory.place.get(own.id)
+        if mine is None or directory.entries[mine] != own:
             raise RemoteError(SERVER, "share", "this client's own entry is missing from the key list, or was changed")
-        mine = place[own.id]
-        wanted = directory.neighbours(mine) | {mine}
-        if set(directory.entries) != wanted:
+        if list(directory.entries) != sorted(directory.neighbours(mine) | {mine}):
             raise RemoteError(SERVER, "share", "the entries are not those of this client and its neighbours")
         if bool(message.leaves) == directory.thresholds.complete:
             raise RemoteError(SERVER, "share", "hashes are listed on a complete graph, or missing on a sparse one")
         seen: dict[bytes, bytes] = {}
         for entry in entries:
-            if not verified:
-                check_advertise(context, entry, roster)
+            check_advertise(context, entry, roster)
             for value in public_values(entry):
                 if value in seen:
                     raise RemoteError(entry.id, "share", f"a key or hash is listed twice (also by {seen[value]!r})")
                 seen[value] = entry.id
         return directory
+
+    @classmethod
+    def restored(
+        cls, context: RoundContext, list_hash: bytes, n: int, place: int, entries: Sequence[bytes]
+    ) -> Directory:
+        """The list from this node's own round secrets: what `from_key_list` checked, for the client at `place`.
+
+        Args:
+            entries: its own message and its neighbours', ascending by id.
+        """
+        listed = cls(context, list_hash, n, {})
+        places = sorted(listed.neighbours(place) | {place})
+        messages = [Advertise.from_bytes(data, max_bytes=1 << 13) for data in entries]
+        return cls(context, list_hash, n, dict(zip(places, messages, strict=True)))
+
+
+def key_list_hash(context: RoundContext, leaves: bytes) -> bytes:
+    """Hash of the packed list of all ids and hashes of stage-0 messages, bound to the round."""
+    return digest("privcomp-secagg-keylist", context.digest, leaves)
 
 
 def public_values(message: Advertise) -> tuple[bytes, ...]:
@@ -297,15 +323,14 @@ def check_advertise(context: RoundContext, message: Advertise, roster: Roster | 
 
 def pair_secret(directory: Directory, u2: bytes, low: int, high: int, shared: bytes, extra: bytes) -> bytes:
     """s_ij = HKDF(X25519(mask keys) || r_ij, round digest, key-list hash, U2 digest, both ids, purpose)."""
-    ids, announce = directory.ids, directory.context.announce
     return keys.hkdf(
         shared + extra,
         directory.context.digest,
         directory.hash,
         directory.u2_digest(u2),
-        ids[low],
-        ids[high],
-        announce.purpose.encode(),
+        directory.entries[low].id,
+        directory.entries[high].id,
+        directory.context.announce.purpose.encode(),
         label="privcomp-secagg-pair",
     )
 
@@ -317,7 +342,7 @@ def self_secret(directory: Directory, u2: bytes, owner: int, b: bytes) -> bytes:
         directory.context.digest,
         directory.hash,
         directory.u2_digest(u2),
-        directory.ids[owner],
+        directory.entries[owner].id,
         label="privcomp-secagg-self",
     )
 
@@ -329,8 +354,8 @@ def pair_extra(context: RoundContext, root_low: bytes, high_id: bytes) -> bytes:
 
 def pair_extra_hash(directory: Directory, low: int, high: int, extra: bytes) -> bytes:
     """H(r_ij, context), published by the lower id."""
-    context, ids = directory.context, directory.ids
-    return digest("privcomp-secagg-pair-extra-hash", context.digest, directory.hash, ids[low], ids[high], extra)
+    context, low_id, high_id = directory.context, directory.entries[low].id, directory.entries[high].id
+    return digest("privcomp-secagg-pair-extra-hash", context.digest, directory.hash, low_id, high_id, extra)
 
 
 def segment_seeds(params: Params, secrets: Iterable[bytes], segment: int) -> NDArray[np.uint8]:

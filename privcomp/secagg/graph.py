@@ -9,10 +9,20 @@ CCS 2020, section 3 (Harary graph on a random order), with the three conditions 
 from __future__ import annotations
 
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import shake_256
 from math import comb
+from typing import Any
 
-__all__ = ["degree", "neighbours", "order", "sparse_conditions", "window_cut_probability"]
+import numpy as np
+from numpy.typing import NDArray
+
+from privcomp.codec import lp
+
+__all__ = ["Cycle", "degree", "natural_order", "neighbours", "order", "sparse_conditions", "window_cut_probability"]
+
+#: Places of the key list in an order, u32 (n,).
+Cycle = NDArray[np.uint32]
+
 
 #: log2 of the failure probabilities: secrecy of a client's secrets, completion, connectedness of the honest survivors.
 SECRECY_BITS = 40
@@ -90,40 +100,70 @@ def degree(n: int, gamma_ppm: int, delta_ppm: int) -> tuple[int, int] | None:
     return None
 
 
-def order(list_hash: bytes, ids: tuple[bytes, ...]) -> tuple[int, ...]:
-    """The cyclic order: places of the key list sorted by SHA-256(list hash, id); it follows from all keys together."""
-    return tuple(sorted(range(len(ids)), key=lambda p: sha256(list_hash + ids[p]).digest()))
+@lru_cache(maxsize=8)
+def order(list_hash: bytes, n: int) -> tuple[Cycle, Cycle]:
+    """The cyclic order, and the position of each place in it; it follows from all keys together.
+
+    Place p of the key list has the p-th 64-bit word of SHAKE-256(list hash) as its key, and places are sorted by key
+    (by place where two keys are equal). Pure, of public bytes: the parties of a simulation share what they derive.
+
+    Args:
+        list_hash: hash over the whole key list, 32 bytes.
+        n: clients in the list.
+
+    Returns:
+        two read-only u32 arrays (n,), inverse to each other.
+    """
+    keys = np.frombuffer(shake_256(lp(b"privcomp-secagg-order", list_hash)).digest(8 * n), dtype="<u8")
+    cycle = np.argsort(keys, kind="stable").astype(np.uint32)
+    return _with_inverse(cycle)
 
 
-def neighbours(cycle: tuple[int, ...], k: int, place: int) -> frozenset[int]:
-    """The k/2 places on each side of `place` in the cyclic order (all others where k >= n - 1).
+@lru_cache(maxsize=8)
+def natural_order(n: int) -> tuple[Cycle, Cycle]:
+    """The order of the key list itself: on the complete graph it does not matter."""
+    return _with_inverse(np.arange(n, dtype=np.uint32))
 
-    >>> sorted(neighbours((3, 0, 2, 1, 4), 2, 2))
+
+def _with_inverse(cycle: Cycle) -> tuple[Cycle, Cycle]:
+    position = np.empty_like(cycle)
+    position[cycle] = np.arange(len(cycle), dtype=np.uint32)
+    cycle.flags.writeable = position.flags.writeable = False
+    return cycle, position
+
+
+def neighbours(cycle: Cycle, position: int, k: int) -> frozenset[int]:
+    """The k/2 places on each side of what stands at `position` of the cyclic order (all others where k >= n - 1).
+
+    >>> sorted(neighbours(np.array((3, 0, 2, 1, 4), dtype=np.uint32), 2, 2))
     [0, 1]
     """
     n = len(cycle)
     if k >= n - 1:
-        return frozenset(cycle) - {place}
-    at = cycle.index(place)
-    return frozenset(cycle[(at + d) % n] for d in range(-(k // 2), k // 2 + 1) if d)
+        return frozenset(cycle.tolist()) - {int(cycle[position])}
+    around = np.arange(position - k // 2, position + k // 2 + 1)
+    return frozenset(cycle.take(around, mode="wrap").tolist()) - {int(cycle[position])}
 
 
-def window_cut_probability(cycle: tuple[int, ...], k: int, survivors: frozenset[int], gamma_ppm: int) -> float:
+def window_cut_probability(cycle: Cycle, k: int, survivors: NDArray[Any], gamma_ppm: int) -> float:
     """Bound on P[U falls into parts]: over all windows of k/2 consecutive places, P[every member of U in it is
     corrupt].
 
     A sum of products over windows, sum of prod_{a < m} (G - a) / (n - a), m the members of U in the window. A window
     without any member of U contributes 1.
+
+    Args:
+        cycle: u32 (n,), the cyclic order.
+        k: neighbours of each.
+        survivors: (n,), 1 or true at the places in U.
+        gamma_ppm: corrupt fraction, in millionths.
     """
     n, half = len(cycle), k // 2
     corrupt = _share(gamma_ppm, n)
     by_members = [1.0]
     for a in range(half):
         by_members.append(by_members[-1] * max(0, corrupt - a) / (n - a))
-    flags = [place in survivors for place in cycle]
-    inside = sum(flags[:half])
-    total = 0.0
-    for start in range(n):
-        total += by_members[inside]
-        inside += flags[(start + half) % n] - flags[start]
-    return total
+    around = np.concatenate([cycle, cycle[:half]])
+    before = np.concatenate([[0], np.cumsum(survivors[around], dtype=np.int64)])
+    windows = np.bincount(before[half : half + n] - before[:n], minlength=half + 1)
+    return float(sum(int(count) * weight for count, weight in zip(windows, by_members, strict=True)))

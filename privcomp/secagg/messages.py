@@ -7,10 +7,15 @@ those of later stages cover round digest, key-list hash, stage and id. A set of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from privcomp.codec import U8, U16, U32, U64, Blob, Codec, Fixed, Message, Nested, Seq, Text
+from privcomp.secagg.leaves import MAX_ID
 
 __all__ = [
     "MAX_CLIENTS",
@@ -24,9 +29,9 @@ __all__ = [
     "ConsistencyRequest",
     "ConsistencySignature",
     "KeyList",
-    "Leaf",
     "MaskRequest",
     "PairSecret",
+    "Places",
     "QuorumSignature",
     "ReleasedShare",
     "SharePair",
@@ -38,8 +43,8 @@ __all__ = [
     "members",
 ]
 
-MAX_ID = 64
 MAX_CLIENTS = 1 << 20
+MAX_LEAVES = 1 + MAX_CLIENTS * (MAX_ID + 33)
 MAX_MODEL = 1 << 32
 SHARE_BYTES = 40
 KEM_PUBLIC = 1184
@@ -52,24 +57,62 @@ _HASH = Fixed(32)
 _SIGNATURE = Fixed(64)
 
 
-def bitmap(positions: frozenset[int] | set[int], n: int) -> bytes:
+class Places(Set[int]):
+    """A set of places of a key list, as its bitmap: what a client holds of U2 and U costs n / 8 bytes and no object
+    each.
+
+    >>> Places(bytes.fromhex("0102")) == {0, 9}, 9 in Places(bytes.fromhex("0102"))
+    (True, True)
+    """
+
+    __slots__ = ("_bits", "_value")
+
+    def __init__(self, bits: bytes) -> None:
+        self._bits = bits
+        self._value = int.from_bytes(bits, "little")
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[int]) -> frozenset[int]:  # type: ignore[override]
+        return frozenset(it)
+
+    def __contains__(self, place: object) -> bool:
+        return (
+            isinstance(place, int)
+            and 0 <= place < 8 * len(self._bits)
+            and bool(self._bits[place >> 3] >> (place & 7) & 1)
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(self.flags(8 * len(self._bits))).tolist())
+
+    def __len__(self) -> int:
+        return self._value.bit_count()
+
+    def __le__(self, other: Set[Any]) -> bool:
+        return not self._value & ~other._value if isinstance(other, Places) else super().__le__(other)
+
+    def flags(self, n: int) -> NDArray[np.uint8]:
+        """u8 (n,): 1 where a place below n is in the set."""
+        return np.unpackbits(np.frombuffer(self._bits, dtype=np.uint8), count=n, bitorder="little")
+
+
+def bitmap(positions: Iterable[int], n: int) -> bytes:
     """The bitmap of ceil(n / 8) bytes of a set of key-list positions below n.
 
     >>> bitmap({0, 9}, 10).hex()
     '0102'
     """
-    value = 0
+    bits = bytearray((n + 7) // 8)
     for position in positions:
-        value |= 1 << position
-    return value.to_bytes((n + 7) // 8, "little")
+        bits[position >> 3] |= 1 << (position & 7)
+    return bytes(bits)
 
 
-def members(bits: bytes, n: int) -> frozenset[int] | None:
+def members(bits: bytes, n: int) -> Places | None:
     """The positions in a bitmap, or None where it is not the canonical bitmap of a set of positions below n."""
-    value = int.from_bytes(bits, "little")
-    if len(bits) != (n + 7) // 8 or value >> n:
+    if len(bits) != (n + 7) // 8 or (n % 8 and bits[-1] >> n % 8):
         return None
-    return frozenset(p for p in range(n) if value >> p & 1)
+    return Places(bits)
 
 
 @dataclass(frozen=True)
@@ -125,32 +168,22 @@ class Advertise(Message):
 
 
 @dataclass(frozen=True)
-class Leaf(Message):
-    """One place of the key list in a sparse graph: id and SHA-256 of the signed stage-0 message."""
-
-    TAG: ClassVar[int] = 0x22
-    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (("id", _ID), ("hash", _HASH))
-    id: bytes
-    hash: bytes
-
-
-@dataclass(frozen=True)
 class KeyList(Message):
     """Stage 1, server to client: the stage-0 messages of U1, verbatim, ascending by id.
 
-    In a sparse graph `leaves` holds the whole list as hashes and `entries` the client's own message and its
-    neighbours'; on the complete graph `leaves` is empty and `entries` is the whole list.
+    In a sparse graph `leaves` is the whole list as ids and SHA-256 hashes of the signed stage-0 messages, packed (see
+    `leaves.Leaves`), and `entries` are the client's own message and its neighbours'; on the complete graph `leaves` is
+    empty and `entries` is the whole list.
     """
 
     TAG: ClassVar[int] = 0x23
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
         ("round_digest", _HASH),
-        ("leaves", Seq(Nested(Leaf), MAX_CLIENTS)),
+        ("leaves", Blob(MAX_LEAVES)),
         ("entries", Seq(Blob(1 << 13), MAX_CLIENTS)),
     )
-    EXPANSION: ClassVar[int] = 8  # a leaf of 40 bytes becomes three Python objects
     round_digest: bytes
-    leaves: tuple[Leaf, ...]
+    leaves: bytes
     entries: tuple[bytes, ...]
 
 

@@ -18,7 +18,7 @@ BONAWITZ = "bonawitz"
 SECAGGPLUS = "secaggplus"
 SEMI_HONEST = "semi_honest"
 MALICIOUS = "malicious"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

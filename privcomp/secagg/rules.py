@@ -13,7 +13,7 @@ from privcomp.keys import Roster
 from privcomp.policy import Policy
 from privcomp.secagg import graph
 from privcomp.secagg.context import NO_ROSTER, SERVER, Directory, RoundContext, signed_by
-from privcomp.secagg.messages import STAGES, UnmaskRequest
+from privcomp.secagg.messages import STAGES, Places, UnmaskRequest
 from privcomp.secagg.params import MALICIOUS, SEMI_HONEST
 
 __all__ = ["Rules"]
@@ -132,7 +132,7 @@ class Rules:
                 t.threshold > c and 2 * t.threshold >= n, f"t = {t.threshold} of {n}", f"t > c = {c} and t >= n/2"
             )
 
-    def survivors(self, directory: Directory, me: int, u2_bits: bytes, u_bits: bytes, stage: str) -> frozenset[int]:
+    def survivors(self, directory: Directory, me: int, u2_bits: bytes, u_bits: bytes, stage: str) -> Places:
         """Rule 4 without its quorum: own input sent, own id in U, U inside U2, |N(i) & U| >= t, honest survivors.
 
         Raises:
@@ -160,12 +160,8 @@ class Rules:
             f"{len(u)} survivors with c = {c}",
             f"at least {least} honest survivors ({least + c} in all)",
         )
-        if not directory.thresholds.complete:
-            k, gamma = directory.thresholds.neighbours, max(self._policy.gamma_ppm, context.params.gamma_ppm)
-            if graph.window_cut_probability(directory.cycle, k, u, gamma) > 2.0**-40:
-                raise RemoteError(
-                    SERVER, stage, "the survivors leave gaps in the ring: the sum could fall into two parts"
-                )
+        if directory.may_fall_apart(u_bits, max(self._policy.gamma_ppm, context.params.gamma_ppm)):
+            raise RemoteError(SERVER, stage, "the survivors leave gaps in the ring: the sum could fall into two parts")
         return u
 
     def quorum(self, directory: Directory, u2_bits: bytes, message: UnmaskRequest) -> None:
@@ -185,7 +181,7 @@ class Rules:
                 raise RemoteError(
                     SERVER,
                     "unmask",
-                    f"the signature of {directory.ids[entry.signer]!r} over the survivors does not verify",
+                    f"the signature of {directory.entries[entry.signer].id!r} over the survivors does not verify",
                 )
             good += 1
         if good < need:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,7 +23,7 @@ from privcomp._core import lanes_add, unpack_add
 from privcomp.codec import Message, decode_any
 from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted, StateError
 from privcomp.keys import Roster
-from privcomp.secagg import frozen, graph
+from privcomp.secagg import frozen
 from privcomp.secagg.client import open_pair_extra
 from privcomp.secagg.context import (
     KIND_B,
@@ -47,6 +47,7 @@ from privcomp.secagg.context import (
     upload_root,
     working_dtype,
 )
+from privcomp.secagg.leaves import pack_leaves
 from privcomp.secagg.messages import (
     Advertise,
     Announce,
@@ -55,7 +56,6 @@ from privcomp.secagg.messages import (
     ConsistencyRequest,
     ConsistencySignature,
     KeyList,
-    Leaf,
     MaskRequest,
     QuorumSignature,
     ReleasedShare,
@@ -69,7 +69,7 @@ from privcomp.secagg.params import MALICIOUS, Params
 from privcomp.secagg.unmask import sum_of_masks
 from privcomp.sharing.shamir import combine_bytes
 
-__all__ = ["Aggregate", "Server"]
+__all__ = ["Aggregate", "Outbox", "Server"]
 
 ADVERTISE, SHARE, MASK, CONSISTENCY, UNMASK, DONE = range(6)
 _CLIENT_MESSAGES: Mapping[int, type[Message]] = {
@@ -101,6 +101,34 @@ class Aggregate:
     u1: tuple[bytes, ...]
     u2: tuple[bytes, ...]
     faulty: Mapping[bytes, str]
+
+
+class Outbox(Mapping[bytes, bytes]):
+    """What the server sends next: id -> message, each built when it is asked for.
+
+    All of them at once would be n times the model, or n times the key list. Send one and let go of it.
+    """
+
+    def __init__(self, ids: Iterable[bytes], build: Callable[[bytes], bytes]) -> None:
+        self._ids = dict.fromkeys(ids)
+        self._build = build
+
+    def __getitem__(self, party: bytes) -> bytes:
+        if party not in self._ids:
+            raise KeyError(party)
+        return self._build(party)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, party: object) -> bool:
+        return party in self._ids
+
+    def __repr__(self) -> str:
+        return f"Outbox({len(self._ids)} messages)"
 
 
 @dataclass
@@ -198,6 +226,8 @@ class Server:
         self._uploads: dict[int, _Upload] = {}
         self._u2_bits = b""
         self._u_bits = b""
+        self._u2: frozenset[int] = frozenset()
+        self._u: frozenset[int] = frozenset()
         self._survivors: set[int] = set()
         self._refused: dict[bytes, str] = {}
         self._quorum: dict[int, bytes] = {}
@@ -258,6 +288,8 @@ class Server:
             bundle = Bundle(pair.high, b"", b"", (pair.sent,))
             server._bundles.setdefault(pair.low, {})[pair.high] = bundle
         server._u2_bits, server._u_bits = stored.u2, stored.u
+        server._u2 = server.directory.members(stored.u2, "share")
+        server._u = server.directory.members(stored.u, "mask")
         server._survivors = set(server._u)
         server._quorum = {entry.signer: entry.signature for entry in stored.quorum}
         for segment, row in zip(server.params.segments, stored.sums, strict=True):
@@ -323,14 +355,6 @@ class Server:
         if self.stage == UNMASK:
             return frozenset(ids[p] for p in u - set(self._answers))
         return frozenset()
-
-    @property
-    def _u2(self) -> frozenset[int]:
-        return self.directory.members(self._u2_bits, "share") if self._u2_bits else frozenset()
-
-    @property
-    def _u(self) -> frozenset[int]:
-        return self.directory.members(self._u_bits, "mask") if self._u_bits else frozenset()
 
     # ---- receiving ----
 
@@ -552,8 +576,8 @@ class Server:
 
     # ---- moving on ----
 
-    def advance(self) -> dict[bytes, bytes]:
-        """Close the stage: id -> next message. After stage 4 use `result`.
+    def advance(self) -> Outbox:
+        """Close the stage: id -> next message, built when it is asked for. After stage 4 use `result`.
 
         Raises:
             RoundAborted: too few clients are left. Nothing was opened; in stages 3 and 4 more answers may still come
@@ -569,88 +593,90 @@ class Server:
             return self._close_consistency()
         raise StateError("there is no stage to close; call result()")
 
-    def _close_advertise(self) -> dict[bytes, bytes]:
+    def _close_advertise(self) -> Outbox:
         try:
             directory = self._list()
         except ParameterError as error:
             raise RoundAborted(None, "advertise", f"{len(self._advertised)} clients advertised keys: {error}") from None
-        self.stage, ids, leaves = SHARE, directory.ids, directory.leaves
+        self.stage, ids = SHARE, directory.ids
         whole = tuple(self._advertised[party][1] for party in ids)
         if directory.thresholds.complete:
-            data = KeyList(self.context.digest, (), whole).to_bytes()
-            return dict.fromkeys(ids, data)
-        out = {}
-        for p, party in enumerate(ids):
+            data = KeyList(self.context.digest, b"", whole).to_bytes()
+            return Outbox(ids, lambda _: data)
+        leaves = pack_leaves((party, sha256(data).digest()) for party, data in zip(ids, whole, strict=True))
+
+        def key_list(party: bytes) -> bytes:
+            p = directory.place[party]
             near = tuple(whole[j] for j in sorted(directory.neighbours(p) | {p}))
-            out[party] = KeyList(self.context.digest, leaves, near).to_bytes()
-        return out
+            return KeyList(self.context.digest, leaves, near).to_bytes()
+
+        return Outbox(ids, key_list)
 
     def _list(self) -> Directory:
         """Fix the key list from what was advertised."""
-        ids = sorted(self._advertised)
-        leaves = [Leaf(party, sha256(self._advertised[party][1]).digest()) for party in ids]
-        messages = {p: self._advertised[party][0] for p, party in enumerate(ids)}
-        self._directory = Directory(self.context, leaves, messages)
+        self._directory = Directory.of_all(
+            self.context, [self._advertised[party] for party in sorted(self._advertised)]
+        )
         return self._directory
 
-    def _close_share(self) -> dict[bytes, bytes]:
+    def _close_share(self) -> Outbox:
         directory = self.directory
         # Who has fewer than t neighbours left would refuse to mask; leaving it out may starve the next one.
         u2, t = set(self._bundles), directory.thresholds.threshold
         while starved := {p for p in u2 if len(directory.neighbours(p) & u2) < t}:
             u2 -= starved
         self._need(len(u2) > t, "share", f"{len(u2)} clients sent bundles, {t + 1} are needed")
-        self._u2_bits = bitmap(u2, directory.n)
+        self._u2, self._u2_bits = frozenset(u2), bitmap(u2, directory.n)
         self._acc = [
             np.zeros(s.length, dtype=working_dtype(s)) if s.is_ring else np.zeros((s.length, 32), dtype=np.uint8)
             for s in self.params.segments
         ]
         self.stage = MASK
-        out = {}
-        for p in sorted(u2):
-            bundles = tuple(
-                Bundle(j, b.sealed, b.ciphertext, b.pair)
-                for j in sorted(directory.neighbours(p) & u2)
-                for b in (self._bundles[j][p],)
-            )
-            out[directory.ids[p]] = MaskRequest(self.context.digest, self._u2_bits, bundles, self._model).to_bytes()
-        return out
+        return Outbox((directory.ids[p] for p in sorted(u2)), self._mask_request)
 
-    def _close_mask(self) -> dict[bytes, bytes]:
+    def _mask_request(self, party: bytes) -> bytes:
+        p = self.directory.place[party]
+        bundles = tuple(
+            Bundle(j, b.sealed, b.ciphertext, b.pair)
+            for j in sorted(self.directory.neighbours(p) & self._u2)
+            for b in (self._bundles[j][p],)
+        )
+        return MaskRequest(self.context.digest, self._u2_bits, bundles, self._model).to_bytes()
+
+    def _close_mask(self) -> Outbox:
         directory, u = self.directory, self._survivors
         t, c, least = directory.thresholds.threshold, self.params.corrupt, self.params.honest_survivors
         self._need(len(u) > t, "mask", f"{len(u)} complete uploads, {t + 1} are needed")
         self._need(len(u) - c >= least, "mask", f"{len(u)} uploads with c = {c}: fewer than {least} honest ones")
-        if not directory.thresholds.complete:
-            k, gamma = directory.thresholds.neighbours, self.params.gamma_ppm
-            cut = graph.window_cut_probability(directory.cycle, k, frozenset(u), gamma)
-            self._need(cut <= 2.0**-40, "mask", "the survivors leave gaps in the ring; clients would refuse")
+        u_bits = bitmap(u, directory.n)
+        apart = directory.may_fall_apart(u_bits, self.params.gamma_ppm)
+        self._need(not apart, "mask", "the survivors leave gaps in the ring; clients would refuse")
         self._uploads.clear()
         if self._spill is not None:
             self._spill.close()
             self._spill = None
-        self._u_bits = bitmap(u, directory.n)
+        self._u, self._u_bits = frozenset(u), u_bits
         if self.params.adversary == MALICIOUS:
             self.stage = CONSISTENCY
             data = ConsistencyRequest(self.context.digest, self._u_bits).to_bytes()
-            return {directory.ids[p]: data for p in sorted(u)}
+            return Outbox((directory.ids[p] for p in sorted(u)), lambda _: data)
         self.stage = UNMASK
         return self.unmask_requests()
 
-    def _close_consistency(self) -> dict[bytes, bytes]:
+    def _close_consistency(self) -> Outbox:
         q = self.directory.thresholds.quorum
         self._need(len(self._quorum) >= q, "consistency", f"{len(self._quorum)} signatures, {q} are needed")
         self.stage = UNMASK
         return self.unmask_requests()
 
-    def unmask_requests(self) -> dict[bytes, bytes]:
+    def unmask_requests(self) -> Outbox:
         """Stage 4: id -> request, for the survivors that have not answered. May be sent again for the same U."""
         if self.stage != UNMASK:
             raise StateError("the survivor set is fixed when stages 2 and 3 are closed")
         quorum = tuple(QuorumSignature(p, signature) for p, signature in sorted(self._quorum.items()))
         data = UnmaskRequest(self.context.digest, self._u_bits, quorum).to_bytes()
         ids = self.directory.ids
-        return {ids[p]: data for p in sorted(self._u - set(self._answers))}
+        return Outbox((ids[p] for p in sorted(self._u - set(self._answers))), lambda _: data)
 
     def _need(self, condition: bool, stage: str, text: str) -> None:
         if not condition:
@@ -718,7 +744,7 @@ class Server:
         """b or mask root of an owner, verified against what it advertised."""
         directory, t = self.directory, self.directory.thresholds.threshold
         found: dict[int, ReleasedShare] = {}
-        for holder in sorted(self._answers):
+        for holder in sorted(directory.neighbours(owner)):
             share = self._share_of(holder, owner)
             if share is not None:
                 found[holder] = share
@@ -751,7 +777,10 @@ class Server:
     def _share_of(self, holder: int, owner: int) -> ReleasedShare | None:
         index = self._share_index.get(holder)
         if index is None:
-            index = self._share_index[holder] = {share.owner: share for share in self._answers[holder].shares}
+            answer = self._answers.get(holder)
+            if answer is None:
+                return None
+            index = self._share_index[holder] = {share.owner: share for share in answer.shares}
         return index.get(owner)
 
     @property

@@ -32,7 +32,6 @@ from privcomp.secagg.messages import (
     ConsistencyRequest,
     ConsistencySignature,
     KeyList,
-    Leaf,
     MaskRequest,
     QuorumSignature,
     UnmaskRequest,
@@ -289,13 +288,12 @@ class LyingServer:
         if not self.announce(i, r):
             return False
         context, entries = self.context(r), self.entries(r, members, variant)
-        data = KeyList(context.digest, (), tuple(entries)).to_bytes()
+        data = KeyList(context.digest, b"", tuple(entries)).to_bytes()
         answer = self.ask(i, data)
         if answer is None:
             return False
-        leaves = [Leaf(Advertise.from_bytes(e, max_bytes=1 << 13).id, sha256(e).digest()) for e in entries]
-        parsed = {p: Advertise.from_bytes(e, max_bytes=1 << 13) for p, e in enumerate(entries)}
-        view = _View(data, Directory(context, leaves, parsed), variant)
+        parsed = [(Advertise.from_bytes(e, max_bytes=1 << 13), e) for e in entries]
+        view = _View(data, Directory.of_all(context, parsed), variant)
         self.views.setdefault((i, r), view)
         message = BundleMessage.from_bytes(answer[0], max_bytes=1 << 24)
         self.bundles[i, context.digest] = {view.directory.ids[b.peer]: b for b in message.bundles}
@@ -624,7 +622,7 @@ def key_lists(s: LyingServer, coins: Coins) -> None:
     fresh = s.context(replace(r, number=9))
 
     def shown(some: list[bytes]) -> bytes:
-        return KeyList(digest, (), tuple(some)).to_bytes()
+        return KeyList(digest, b"", tuple(some)).to_bytes()
 
     def signed(entry: Advertise, by: Identity) -> bytes:
         body = replace(entry, signature=bytes(64)).to_bytes()[:-64]
@@ -660,7 +658,7 @@ def key_lists(s: LyingServer, coins: Coins) -> None:
                 "an identity that is not in the roster",
             ),
             (shown([*entries, signed(sybil, stranger)]), "a client that is not in the roster"),
-            (KeyList(fresh.digest, (), tuple(entries)).to_bytes(), "the list of another round"),
+            (KeyList(fresh.digest, b"", tuple(entries)).to_bytes(), "the list of another round"),
             (shown([]), "an empty list"),
             (shown([entries[me], entries[other]] if me < other else [entries[other], entries[me]]), "a list of two"),
         ):
@@ -863,7 +861,7 @@ def garbage(s: LyingServer, coins: Coins) -> None:
 
     for i in bits(s.honest):
         s.announce(i, r)
-        damage(i, KeyList(s.context(r).digest, (), tuple(s.entries(r, everybody))).to_bytes())
+        damage(i, KeyList(s.context(r).digest, b"", tuple(s.entries(r, everybody))).to_bytes())
     s.begin(r, everybody)
     for i in bits(s.honest):
         damage(i, s.mask_request(i, r, everybody, -1))

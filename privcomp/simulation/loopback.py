@@ -58,7 +58,7 @@ def run_round(
     """
     lost, heads = losses or {}, {} if heads is None else heads
     cost = traffic if traffic is not None else Traffic()
-    messages = {party: server.announcement(heads.get(party)) for party in clients}
+    messages: Mapping[bytes, bytes] = {party: server.announcement(heads.get(party)) for party in clients}
     malicious = server.spec.aggregation.adversary == "malicious"
     try:
         for stage, name in enumerate(STAGES):

@@ -32,6 +32,7 @@ from privcomp.secagg.context import (
     KIND_ROOT,
     Directory,
     RoundContext,
+    key_list_hash,
     pair_extra,
     pair_secret,
     root_keys,
@@ -39,6 +40,7 @@ from privcomp.secagg.context import (
     self_secret,
     working_dtype,
 )
+from privcomp.secagg.leaves import Leaves, pack_leaves
 from privcomp.secagg.messages import (
     Advertise,
     Announce,
@@ -47,7 +49,6 @@ from privcomp.secagg.messages import (
     ConsistencyRequest,
     ConsistencySignature,
     KeyList,
-    Leaf,
     MaskRequest,
     UnmaskRequest,
     UnmaskResponse,
@@ -168,10 +169,13 @@ class Oracle:
         if known is None:
             context = self.contexts[told.round_digest]
             entries = [Advertise.from_bytes(data, max_bytes=1 << 13) for data in asked.entries]
-            hashes = [Leaf(e.id, sha256(data).digest()) for e, data in zip(entries, asked.entries, strict=True)]
-            leaves = asked.leaves or tuple(hashes)
-            place = {leaf.id: p for p, leaf in enumerate(leaves)}
-            directory = Directory(context, leaves, {place[e.id]: e for e in entries})
+            hashes = [sha256(data).digest() for data in asked.entries]
+            packed = asked.leaves or pack_leaves(zip((e.id for e in entries), hashes, strict=True))
+            leaves = Leaves(packed, context.params.clients)
+            directory = Directory(context, key_list_hash(context, packed), leaves.n, {})
+            # What no client was shown has a name all the same.
+            directory.ids = tuple(leaves.id(p) for p in range(leaves.n))
+            directory.place = {party: p for p, party in enumerate(directory.ids)}
             if directory.hash != told.list_hash:
                 self.problems.append(f"{client!r} signed bundles for another key list than it was shown")
                 return

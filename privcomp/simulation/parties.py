@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -196,7 +196,7 @@ class HonestServer:
         self.error: PrivcompError | None = None
         self.refusals = 0
         self.requested_unmask = False
-        self._requests: dict[bytes, bytes] = {}
+        self._requests: Mapping[bytes, bytes] = {}
         self._epoch = 0
         self._attempts = 0
         network.attach(SERVER, self.receive)
@@ -214,7 +214,7 @@ class HonestServer:
             requests = dict.fromkeys(self.invited, self.role.announcement)
         self._ask(requests)
 
-    def _ask(self, requests: dict[bytes, bytes]) -> None:
+    def _ask(self, requests: Mapping[bytes, bytes]) -> None:
         self._requests = requests
         self._epoch += 1
         epoch = self._epoch

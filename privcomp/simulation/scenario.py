@@ -20,7 +20,8 @@ from privcomp.ledger import Ledger
 from privcomp.policy import DEFAULT_PURPOSES, Policy
 from privcomp.rounds import LocalUpdate, RoundResult, RoundServer, RoundSpec
 from privcomp.rounds.client import Values
-from privcomp.secagg import BONAWITZ, MALICIOUS, SECAGGPLUS, SEMI_HONEST, Contribution, Params, Segment, Server, graph
+from privcomp.secagg import BONAWITZ, MALICIOUS, SECAGGPLUS, SEMI_HONEST, Contribution, Params, Segment, Server
+from privcomp.secagg.messages import bitmap
 from privcomp.simulation.coins import Coins
 from privcomp.simulation.faults import Faults
 from privcomp.simulation.network import Network
@@ -379,8 +380,8 @@ class Session:
         enough = len(u) >= t.threshold + 1 and len(u) - s.corrupt >= s.honest_min and len(done[CONSISTENCY]) >= t.quorum
         covered = all(len(answers & directory.neighbours(p)) >= t.threshold for p in members)
         if not t.complete:
-            cut = graph.window_cut_probability(directory.cycle, t.neighbours, frozenset(u), self.policy.gamma_ppm)
-            covered &= cut <= 2.0**-40 and all(len(u & directory.neighbours(p)) >= t.threshold for p in u)
+            covered &= not directory.may_fall_apart(bitmap(u, t.n), self.policy.gamma_ppm)
+            covered &= all(len(u & directory.neighbours(p)) >= t.threshold for p in u)
         return enough and covered
 
     def _check_ground(self, server: HonestServer) -> None:

@@ -596,7 +596,7 @@ def test_attack_22_updates_per_purpose() -> None:
         server = federation.server(number, purpose=purpose)
         federation.collect(server, federation.announcements(server))
         federation.collect(server, server.advance())
-        requests = server.advance()
+        requests = dict(server.advance())
         mine = requests.pop(b"site-0")
         if purpose == TRAINING:
             for message in site.client.receive(mine, {TRAINING: training}):

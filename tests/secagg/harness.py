@@ -244,7 +244,7 @@ class Round:
     def step(self, lost: Iterable[bytes] = ()) -> None:
         """A whole stage."""
         self.collect(lost)
-        self.requests = self.server.advance() if self.stage != "unmask" else {}
+        self.requests = dict(self.server.advance()) if self.stage != "unmask" else {}
 
     def run_to(self, stage: str, lost: Mapping[int, str] | None = None) -> Round:
         """Run honestly until the requests of `stage` lie in `requests`; `lost[i]`: stage from which on i is silent."""

@@ -308,7 +308,7 @@ def test_attack_33_a_root_that_does_not_give_the_advertised_mask_key() -> None:
     round.server.receive(round.advertise_as(4, mask_key=other))
     for i in (0, 1, 2, 3, 5):
         round.server.receive(world[i].receive(round.request(i))[0])
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     round.run_to("unmask", {4: "mask"})
     round.collect()
     with pytest.raises(RemoteError, match="do not give the secret that it advertised; nothing is decoded") as caught:
@@ -324,7 +324,7 @@ def test_attack_33_a_kem_key_that_does_not_follow_from_the_root(monkeypatch: pyt
     round.server.receive(round.advertise_as(4, mask_kem=own_seed))
     for i in range(4):
         round.server.receive(world[i].receive(round.request(i))[0])
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     round.run_to("unmask", {4: "mask"})
     round.collect()
     with pytest.raises(RemoteError, match="do not give the secret that it advertised") as caught:
@@ -529,7 +529,7 @@ def test_accept_keeps_an_upload_out_of_the_sum() -> None:
             assert caught.value.party == world[2].id
         else:
             round.server.receive(messages[-1])
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     result = round.finish()
     assert world[2].id not in result.survivors
     assert "refused" in round.server.refused[world[2].id]

@@ -17,6 +17,7 @@ from privcomp.keys import Identity
 from privcomp.policy import Policy
 from privcomp.secagg import MALICIOUS, SECAGGPLUS, SEMI_HONEST, Client, Finished, Params, Segment
 from privcomp.secagg.context import KIND_B, KIND_ROOT
+from privcomp.secagg.params import VERSION
 from tests.secagg.harness import MODEL, OTHER_PURPOSE, TRAINING, Node, World, decode, edit, forge, refused
 
 # ---- 1: both shares of one peer ----
@@ -144,7 +145,7 @@ def test_attack_06_replay_within_a_round_changes_nothing() -> None:
                 round.server.receive(message, party)
         if round.stage == "unmask":
             break
-        round.requests = round.server.advance()
+        round.requests = dict(round.server.advance())
     round.check(round.server.result())
     # A late message of a closed stage is refused once it is not a verbatim repeat.
     with pytest.raises(RemoteError, match="second, different message"):
@@ -159,8 +160,8 @@ def downgrades() -> list[tuple[str, dict[str, Any], Policy, str]]:
     default = Policy(corrupt=1)
     return [
         ("semi-honest", {"adversary": SEMI_HONEST}, default, "trusts the server"),
-        ("older version", {"version": 0}, default, "version 0"),
-        ("newer version", {"version": 2}, default, "version 2"),
+        ("older version", {"version": VERSION - 1}, default, f"version {VERSION - 1}"),
+        ("newer version", {"version": VERSION + 1}, default, f"version {VERSION + 1}"),
         ("smaller t", {"threshold": 3}, default, "least allowed is 5"),
         ("t below the policy's", {}, Policy(corrupt=1, threshold_min=6), "threshold"),
         ("smaller c", {"corrupt": 0}, default, "c = 0 corrupt clients; allowed: at least 1"),
@@ -571,7 +572,7 @@ def test_attack_34_server_restarts_and_announces_a_finished_round_again() -> Non
     for i in range(4):
         assert world[i].receive(again.request(i)) == finished.sent["advertise", world[i].id]
         again.server.receive(world[i].receive(again.request(i))[0])
-    again.requests = again.server.advance()
+    again.requests = dict(again.server.advance())
     for i in range(4):
         with refused(world[i], JournalError, "answered for another request"):
             world[i].receive(again.request(i))

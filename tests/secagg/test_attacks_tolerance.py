@@ -129,7 +129,7 @@ def test_attack_31_a_round_that_stalls_completes_when_the_clients_return() -> No
         round.server.advance()
     assert round.server.pending == {world[i].id for i in (0, 1, 2)}
     round.collect([world[i].id for i in (0, 1)])
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     round.collect([world[i].id for i in (1, 2, 3)])
     with pytest.raises(RoundAborted, match="shares of b'client-000', 4 are needed; nothing was opened"):
         round.server.result()
@@ -164,7 +164,7 @@ def test_attack_31_messages_in_any_order_and_repeated() -> None:
         if round.stage == "unmask":
             sums = round.check(round.server.result())
             break
-        round.requests = round.server.advance()
+        round.requests = dict(round.server.advance())
     assert sums is not None
 
 

@@ -14,14 +14,21 @@ from privcomp.errors import JournalError, ParameterError, PolicyError, RemoteErr
 from privcomp.keys import Identity
 from privcomp.policy import Policy
 from privcomp.secagg import MALICIOUS, SECAGGPLUS, SEMI_HONEST, Params, Segment
-from privcomp.secagg.context import Directory, RoundContext
-from privcomp.secagg.messages import Announce, KeyList, Leaf
+from privcomp.secagg.context import Directory, RoundContext, key_list_hash
+from privcomp.secagg.leaves import Leaves, pack_leaves
+from privcomp.secagg.messages import Announce, KeyList
 from tests.secagg.harness import OTHER_PURPOSE, SESSION, Round, World, decode, edit, forge, refused
 
 
 def sparse_world(n: int = 60) -> World:
     """A semi-honest session on a real ring: k = 14 neighbours of 59, t = 4."""
     return World(n, protocol=SECAGGPLUS, adversary=SEMI_HONEST, segments=(Segment.ring(16, 3),))
+
+
+def changed_leaf(packed: bytes, place: int) -> bytes:
+    """The list with another hash at one place."""
+    leaves = Leaves(packed, 1 << 20)
+    return pack_leaves((leaves.id(p), bytes([place]) * 32 if p == place else leaves.hash(p)) for p in range(leaves.n))
 
 
 # ---- 2: split views of the survivors ----
@@ -115,26 +122,25 @@ def test_attack_05_neighbours_follow_from_the_hash_of_all_keys() -> None:
         with refused(victim, RemoteError, "not those of this client and its neighbours"):
             victim.receive(replace(honest, entries=tuple(sorted(entries, key=lambda data: decode(data).id))).to_bytes())
     # A neighbour's entry that is not the one of the list, or a list that the neighbours do not see, does not pass.
-    leaves = list(honest.leaves)
-    leaves[gone] = Leaf(leaves[gone].id, bytes(32))
+    other = changed_leaf(honest.leaves, gone)
     with refused(victim, RemoteError, "does not match the list's hashes"):
-        victim.receive(replace(honest, leaves=tuple(leaves)).to_bytes())
+        victim.receive(replace(honest, leaves=other).to_bytes())
     round.finish()
 
 
 def test_attack_05_order_of_the_ring_changes_with_every_key() -> None:
     """One other key anywhere in the list gives an unrelated order: nobody places himself beside a victim cheaply."""
     world = sparse_world()
-    directory = world.round().run_to("share").server.directory
-    orders = {directory.cycle}
+    round = world.round().run_to("share")
+    directory = round.server.directory
+    orders = {directory.cycle.tobytes()}
     for place in range(0, 60, 7):
-        leaves = list(directory.leaves)
-        leaves[place] = Leaf(leaves[place].id, bytes([place]) * 32)
-        changed = Directory(directory.context, leaves, {})
+        leaves = changed_leaf(decode(round.request(0)).leaves, place)
+        changed = Directory(directory.context, key_list_hash(directory.context, leaves), 60, {})
         same = sum(changed.neighbours(p) == directory.neighbours(p) for p in range(60))
         assert changed.hash != directory.hash
         assert same <= 2
-        orders.add(changed.cycle)
+        orders.add(changed.cycle.tobytes())
     assert len(orders) == 10
 
 
@@ -233,7 +239,7 @@ def test_attack_07_two_clients_with_one_key(field: str) -> None:
         round.server.receive(copied, world[3].id)
     assert caught.value.party == world[3].id
     assert world[3].id not in round.server.advertisements
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     assert set(round.finish().survivors) == {world[i].id for i in (0, 1, 2, 4)}
 
 
@@ -245,7 +251,7 @@ def test_attack_07_a_lying_server_lists_one_key_twice(field: str) -> None:
     advertised = [world[i].receive(round.request(i))[0] for i in range(5)]
     victim = decode(advertised[0])
     copied = round.resign(3, replace(decode(advertised[3]), **{field: getattr(victim, field)}), "advertise")
-    key_list = KeyList(round.server.context.digest, (), (*advertised[:3], copied, advertised[4])).to_bytes()
+    key_list = KeyList(round.server.context.digest, b"", (*advertised[:3], copied, advertised[4])).to_bytes()
     with refused(world[1], RemoteError, "listed twice") as refusal:
         world[1].receive(key_list)
     assert refusal.value.party == world[3].id  # type: ignore[attr-defined]
@@ -255,7 +261,7 @@ def test_attack_07_a_lying_server_lists_one_key_twice(field: str) -> None:
     assert refusal.value.party == world[0].id  # type: ignore[attr-defined]
     for data in advertised:
         round.server.receive(data)
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     round.finish()
 
 
@@ -275,7 +281,7 @@ def test_attack_07_a_bad_advertisement_drops_one_client(change: str) -> None:
     with pytest.raises(RemoteError, match=r"listed twice|not canonical|advertised before") as caught:
         round.server.receive(round.resign(4, replace(honest[4], **changes[change]), "advertise"), world[4].id)
     assert caught.value.party == world[4].id
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     assert set(round.finish().survivors) == set(world.ids[:4])
 
 
@@ -440,7 +446,7 @@ def test_attack_24b_a_small_list_after_an_honest_announcement() -> None:
     round = world.round()
     round.collect()
     entries = tuple(data for _, data in sorted(round.server.advertisements.items()))[:5]
-    small = KeyList(round.server.context.digest, (), entries).to_bytes()
+    small = KeyList(round.server.context.digest, b"", entries).to_bytes()
     with refused(world[0], RemoteError, "the key list has 5 clients"):
         world[0].receive(small)
     round.finish()

@@ -157,7 +157,7 @@ def test_malformed_kem_keys_are_named(key: bytes, field: str) -> None:
     assert caught.value.party == world[3].id
     assert world[3].id not in round.server.advertisements
     with refused(world[0], RemoteError, match) as refusal:
-        world[0].receive(KeyList(round.server.context.digest, (), (*good, bad)).to_bytes())
+        world[0].receive(KeyList(round.server.context.digest, b"", (*good, bad)).to_bytes())
     assert refusal.value.party == world[3].id  # type: ignore[attr-defined]
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     assert set(round.finish().survivors) == set(world.ids[:3])

@@ -43,7 +43,7 @@ def test_blocks_arrive_interleaved_and_out_of_order() -> None:
         party, message = everything[at]
         round.server.receive(message, party)
     assert round.server.pending == frozenset()
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     round.finish()
 
 
@@ -69,7 +69,7 @@ def test_open_uploads_are_staged_in_memory_up_to_a_budget_and_on_disk_beyond(
     assert len(opened) == (budget < 5 * -(-LENGTH * 21 // 8))  # one file for all clients
     assert round.server._budget == budget
     assert not any(u.payloads or u.spilled or u.leaves for u in round.server._uploads.values())
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     assert all(file.closed for file in opened)
     round.finish()
 
@@ -86,7 +86,7 @@ def test_clients_that_die_mid_upload_leave_nothing_behind() -> None:
     staged = round.server._spill
     assert staged is not None
     assert any(upload.spilled for upload in round.server._uploads.values())
-    round.requests = round.server.advance()
+    round.requests = dict(round.server.advance())
     assert staged.closed
     assert round.server._spill is None
     assert not round.server._uploads

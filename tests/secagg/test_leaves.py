@@ -1,0 +1,103 @@
+"""The packed key list, and sets of places: checked by array operations, against plain Python."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privcomp.errors import CodecError
+from privcomp.secagg.leaves import Leaves, pack_leaves
+from privcomp.secagg.messages import Places, bitmap, members
+
+#: Ids that are hard to order: prefixes of one another, zeros inside and at the end.
+IDS = st.binary(min_size=1, max_size=4) | st.text("\0a", min_size=1, max_size=64).map(str.encode)
+
+
+def hashed(ids: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(party, bytes([k]) * 32) for k, party in enumerate(ids)]
+
+
+@given(st.lists(IDS, min_size=1, max_size=12, unique=True))
+def test_a_list_comes_back(ids: list[bytes]) -> None:
+    ids = sorted(ids)
+    leaves = Leaves(pack_leaves(hashed(ids)), 12)
+    assert [(leaves.id(p), leaves.hash(p)) for p in range(leaves.n)] == hashed(ids)
+    assert [leaves.place(party) for party in ids] == list(range(len(ids)))
+    assert leaves.place(max(ids) + b"x") is None
+    assert leaves.place(b"\0" * 65) is None
+
+
+@given(st.lists(IDS, min_size=2, max_size=8))
+def test_only_strictly_ascending_lists_are_accepted(ids: list[bytes]) -> None:
+    packed = pack_leaves(hashed(ids))
+    if all(a < b for a, b in pairwise(ids)):
+        assert Leaves(packed, 8).n == len(ids)
+    else:
+        with pytest.raises(CodecError, match="strictly ascending"):
+            Leaves(packed, 8)
+
+
+@given(st.lists(IDS, min_size=1, max_size=5, unique=True), st.data())
+def test_what_is_accepted_is_packed_again_to_the_same_bytes(ids: list[bytes], data: st.DataObject) -> None:
+    """Any change of a byte is either refused or another list: no list has two regions."""
+    packed = bytearray(pack_leaves(hashed(sorted(ids))))
+    packed[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        leaves = Leaves(bytes(packed), 5)
+    except CodecError:
+        return
+    assert pack_leaves((leaves.id(p), leaves.hash(p)) for p in range(leaves.n)) == packed
+
+
+@pytest.mark.parametrize(
+    ("packed", "text"),
+    [
+        (b"", "no packed list"),
+        (b"\0", "no packed list"),
+        (b"\0" + bytes(33), "no packed list"),
+        (b"\x41" + b"a" * 65 + b"\x41" + bytes(32), "no packed list"),
+        (pack_leaves([(b"a", bytes(32))])[:-1], "no packed list"),
+        (pack_leaves([(b"a", bytes(32))]) + b"\0", "no packed list"),
+        (b"\1", "not packed canonically"),  # nobody is listed: the longest id has no length
+        (b"\2a\0\1" + bytes(32), "not packed canonically"),  # wider than the longest id
+        (b"\2\0\0\0" + bytes(32), "not packed canonically"),  # an id of no bytes
+        (b"\1a\2" + bytes(32), "not packed canonically"),  # longer than the width
+        (b"\2az\1" + bytes(32) + b"bc\2" + bytes(32), "not packed canonically"),  # padded with something
+        (pack_leaves(hashed([b"%d" % k for k in range(6)])), "6 clients are listed, the encoding is safe for 5"),
+    ],
+)
+def test_refused(packed: bytes, text: str) -> None:
+    with pytest.raises(CodecError, match=text):
+        Leaves(packed, 5)
+
+
+@given(st.integers(1, 70).flatmap(lambda n: st.tuples(st.just(n), *[st.frozensets(st.integers(0, n - 1))] * 2)))
+def test_places_are_the_set(drawn: tuple[int, frozenset[int], frozenset[int]]) -> None:
+    n, a, b = drawn
+    assert bitmap(a, n) == sum(1 << p for p in a).to_bytes((n + 7) // 8, "little")
+    x, y = members(bitmap(a, n), n), members(bitmap(b, n), n)
+    assert x is not None
+    assert y is not None
+    assert x == a
+    assert a == x
+    assert list(x) == sorted(a)
+    assert (x <= y, x == y, len(x)) == (a <= b, a == b, len(a))
+    assert a & y == a & b
+    assert x <= a | b
+    assert [p in x for p in range(-9, n + 9)] == [p in a for p in range(-9, n + 9)]
+    assert "0" not in x
+    assert np.flatnonzero(x.flags(n)).tolist() == sorted(a)
+
+
+@pytest.mark.parametrize(("bits", "n"), [(b"", 1), (b"\0\0", 8), (b"\0", 9), (b"\2", 1), (b"\x80", 7), (b"\0\1", 8)])
+def test_a_set_has_one_bitmap(bits: bytes, n: int) -> None:
+    assert members(bits, n) is None
+
+
+def test_places_of_nobody() -> None:
+    assert list(Places(b"")) == []
+    assert members(b"", 0) == frozenset()
