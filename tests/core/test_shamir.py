@@ -13,7 +13,8 @@ from privcomp import _core
 from privcomp.errors import BufferTypeError, ParameterError
 from tests.reference import shamir as reference
 
-FIELDS = {_core.M61: 2**61 - 1, _core.GOLDILOCKS: 2**64 - 2**32 + 1}
+M61_P = 2**61 - 1
+FIELDS = {_core.M61: M61_P, _core.GOLDILOCKS: 2**64 - 2**32 + 1}
 both_fields = pytest.mark.parametrize(("field", "p"), FIELDS.items())
 
 
@@ -62,6 +63,18 @@ def test_every_level_gives_the_same_shares_and_secrets(field, p, n, t, d):
             )
         _core.force_level(before)
         assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_shares_that_no_cache_holds(at_level):
+    """They are written past the caches; rows of odd length begin at every place in a line."""
+    d, points = 700_003, vector(range(1, 4))
+    assert 3 * 8 * d > 1 << 24
+    secrets = random_vector(M61_P, d)
+    out = np.full(3 * d + 2, M61_P, np.uint64)
+    shares = _core.shamir_share(_core.M61, secrets, points, 2, bytes(32), out=out[1:-1].reshape(3, d))
+    assert out[0] == out[-1] == M61_P
+    for chosen in ([0, 1], [1, 2]):
+        assert np.array_equal(_core.shamir_combine(_core.M61, points[chosen], shares[chosen]), secrets)
 
 
 @given(data=st.data())
