@@ -56,6 +56,13 @@ def add_parser(commands: Any) -> None:
     trust.add_argument("--force", action="store_true", help="replace pins that name another roster or server")
     trust.set_defaults(run=_trust)
 
+    simulation = parts.add_parser(
+        "simulation", help="homes for simulated nodes and their server, on one machine; they protect nobody"
+    )
+    simulation.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist, or be empty")
+    simulation.add_argument("--nodes", type=int, required=True, metavar="N", help="number of nodes, at least 3")
+    simulation.set_defaults(run=_simulation)
+
     show = parts.add_parser("show", help="print what is public about a folder")
     show.add_argument("folder", type=Path, metavar="FOLDER", help="of a node or a server")
     show.add_argument("--json", action="store_true", help="print one JSON object")
@@ -112,6 +119,14 @@ def _trust(arguments: argparse.Namespace) -> int:
     roster, server = _read(arguments.roster), _read(arguments.server_cert)
     NodeHome.trust(arguments.folder, roster, server, force=arguments.force)
     print(f"{arguments.folder}: policy.toml pins this roster and this server")
+    return 0
+
+
+def _simulation(arguments: argparse.Namespace) -> int:
+    from privcomp.integrations.home import make_simulation
+
+    roster = make_simulation(arguments.folder, arguments.nodes)
+    print(f"{arguments.folder}: a server and {len(roster)} simulated nodes, whose policies protect nobody")
     return 0
 
 

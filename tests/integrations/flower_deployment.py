@@ -116,16 +116,18 @@ class Deployment:
         return self.log(name)
 
     def kill(self, name: str, how: int = signal.SIGKILL) -> None:
-        """End a process and what it has started, at once."""
+        """End a process and all that it has started; returns when the last of them is gone."""
         process = self.processes.pop(name)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, how)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                os.killpg(process.pid, how)
+            except ProcessLookupError:
+                return
+            process.poll()
+            time.sleep(0.1)
+            if time.monotonic() > end:
+                how = signal.SIGKILL
 
     def __enter__(self) -> Self:
         return self

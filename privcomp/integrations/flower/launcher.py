@@ -25,6 +25,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from importlib import import_module
 from logging import ERROR, INFO
 from pathlib import Path
 from typing import Any, Final
@@ -80,8 +81,8 @@ def run_supernode(folder: str | os.PathLike[str], arguments: Sequence[str]) -> N
     shutil.rmtree(Path(real) / _FLOWER, ignore_errors=True)
     (Path(real) / _FLOWER).mkdir(mode=0o700)
 
-    from flwr.supernode.cli import flower_supernode as command
-
+    # Not `from flwr.supernode.cli import flower_supernode`: that is the function of the same name.
+    command = import_module("flwr.supernode.cli.flower_supernode")
     options = _with_home(list(arguments), real)
     parsed = command._parse_args_run_supernode().parse_args(options)
     if parsed.runtime_dependency_install:
@@ -187,7 +188,3 @@ def _guard(allowed: frozenset[bytes]) -> None:
     # setattr: these are Flower's names, not ours.
     setattr(loop, "_pull_and_store_message", guarded)  # noqa: B010
     setattr(InMemoryNodeState, "get_fab", get_fab_again)  # noqa: B010
-
-
-if __name__ == "__main__":
-    run_supernode(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,1 @@
+"""Writes down what its nodes compute, for the tests."""

@@ -1,0 +1,191 @@
+"""Flower as it is deployed: its simulation on Ray, and SuperLink and SuperNodes as processes on loopback."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="flwr is not installed here; `make check-embed` runs these tests")
+pytest.importorskip("ray", reason="ray is not installed here; `make check-embed` runs these tests")
+
+from flwr.cli.build import build_fab_from_disk
+
+from privcomp.errors import LedgerError
+from privcomp.integrations import NodeHome, ServerHome
+from privcomp.integrations.home import certificate_name, make_roster, make_simulation
+from privcomp.ledger import COMPLETE, Record
+from privcomp.rounds import RoundSpec, audit
+from privcomp.secagg.params import Params
+from tests.integrations.flower_deployment import Deployment, copy_app, toml
+
+APP = Path(__file__).parent / "flower_app"
+
+
+def app_with(folder: Path, config: Mapping[str, Any]) -> Path:
+    """The app of the tests with its run config, and the folder that it writes into."""
+    (folder / "out").mkdir(exist_ok=True)
+    values = {"out": folder / "out", "secure": True, "fraction-evaluate": 0.0, "dimension": 1000, **config}
+    text = "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
+    return copy_app(APP, folder / f"app-{len(list(folder.glob('app-*')))}", {"pyproject.toml": text})
+
+
+def make_homes(folder: Path, nodes: int, policy: str) -> None:
+    ServerHome.create(folder / "server")
+    certificates = {}
+    for k in range(nodes):
+        party = f"site-{k}".encode()
+        NodeHome.create(folder / f"home-{k}", party)
+        certificates[str(k)] = (folder / f"home-{k}" / certificate_name(party)).read_bytes()
+    roster, clients = make_roster(certificates)
+    ServerHome.install(folder / "server", roster, clients)
+    for k in range(nodes):
+        (folder / f"home-{k}" / "policy.toml").write_text(policy)
+        NodeHome.trust(folder / f"home-{k}", roster.to_bytes(), (folder / "server" / "server.pem").read_bytes())
+
+
+def records(server: Path) -> list[Record]:
+    """The ledger's records, after its audit."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            home = ServerHome.open(server)
+            break
+        except LedgerError:  # Flower's processes end a little after their run does
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+    with home:
+        key, roster, found = home.identity.public, home.roster, list(home.ledger.records())
+    assert audit(server / "ledger", ledger_key=key, roster=roster).ok
+    return found
+
+
+def check_round(out: Path, entry: Record, asked: int, applied: int) -> float:
+    """The model of round `applied` minus the one before it is the survivors' weighted mean of round `asked`."""
+    assert entry.outcome == COMPLETE
+    found = [np.load(out / f"train-{asked}-{party.split(b'-')[1].decode()}.npz") for party in entry.survivors]
+    weights = np.array([float(update["weight"]) for update in found])
+    before, after = np.load(out / f"model-{applied - 1}.npz"), np.load(out / f"model-{applied}.npz")
+    step = RoundSpec.of_params(Params.from_bytes(entry.params, max_bytes=1 << 16)).encoding.granularity
+    worst = 0.0
+    for name in before.files:
+        mean = sum(w * update[name] for w, update in zip(weights, found, strict=True)) / weights.sum()
+        difference = np.abs(np.subtract(after[name], before[name], dtype=np.float64) - mean).max()
+        worst = max(worst, float(difference))
+    assert worst <= step + 1e-6  # the stated bound, and the rounding of two float32 models
+    return worst
+
+
+def test_simulation(tmp_path: Path) -> None:
+    make_simulation(tmp_path / "homes", 4)
+    app = app_with(
+        tmp_path,
+        {
+            "privcomp-sim-home": tmp_path / "homes",
+            "privcomp-evaluate-metrics": "loss 0 20",
+            "fraction-evaluate": 1.0,
+            "nodes": 4,
+            "num-server-rounds": 2,
+        },
+    )
+    with Deployment(tmp_path / "run", simulation=True) as federation:
+        federation.run(app, nodes=4)
+        log = federation.finish()
+    assert "privcomp: simulation" in log
+    found = records(tmp_path / "homes" / "server")
+    assert [entry.purpose for entry in found] == ["training", "evaluation"] * 2
+    for turn, entry in ((1, found[0]), (2, found[2])):
+        assert entry.survivors == tuple(f"simulation-{k}".encode() for k in range(4))
+        check_round(tmp_path / "out", entry, turn, turn)
+    metrics = re.findall(r"'loss': ([\d.]+)", log.partition("METRICS")[2])
+    weights = 111_111 + 7_777 * np.arange(4) + 1
+    expected = float((weights * 1.371337 * np.arange(1, 5)).sum() / weights.sum())
+    assert float(metrics[0]) == pytest.approx(expected, abs=1e-3)
+    assert len(metrics) == 4
+
+
+def objects(transcript: Path) -> Iterable[tuple[bytes, bytes]]:
+    data, at = transcript.read_bytes(), 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 1 : at + 9], "little")
+        yield data[at : at + 1], data[at + 9 : at + 9 + size]
+        at += 9 + size
+
+
+def test_a_node_that_is_killed_and_comes_back(tmp_path: Path) -> None:
+    """Semi-honest, c = 0, and t = 3 of 4: the sum cannot be opened without the node that was killed after it masked."""
+    make_homes(tmp_path, 4, 'adversary = "semi_honest"\n')
+    config = {"privcomp-adversary": "semi_honest", "privcomp-threshold": 3, "privcomp-deadline": 45.0, "nodes": 4}
+    app = app_with(tmp_path, {**config, "privcomp-home": tmp_path / "server", "num-server-rounds": 3})
+    with Deployment(tmp_path / "run") as federation:
+        for k in range(4):
+            federation.node(k, home=tmp_path / f"home-{k}")
+        federation.run(app)
+        federation.wait_for("node-3", "Sent successfully", count=4)  # greeting, keys, shares, masked update
+        federation.kill("node-3")
+        federation.wait_for("run", "Received 0 results")
+        federation.node(3, home=tmp_path / "home-3")
+        log = federation.finish()
+        log += federation.log("superlink")
+    assert "stalled" in log
+    found = records(tmp_path / "server")
+    first, second = found
+    assert len(first.survivors) == 4
+    check_round(tmp_path / "out", first, asked=1, applied=2)
+    check_round(tmp_path / "out", second, asked=3, applied=3)
+    assert not (tmp_path / "out" / "train-2-0.npz").exists()  # the second request was answered by the first round's sum
+    no_canaries(tmp_path / "out")
+
+
+def no_canaries(out: Path) -> None:
+    """Nothing of any node is in what the server saw."""
+    seen = b"".join(data for _, data in objects(out / "transcript"))
+    for file in out.glob("train-*.npz"):
+        update = np.load(file)
+        model = np.load(out / f"model-{int(file.stem.split('-')[1]) - 1}.npz")
+        for name in model.files:
+            for array in (update[name], update[name].astype(np.float32), model[name] + update[name].astype(np.float32)):
+                assert np.ascontiguousarray(array).tobytes()[:32] not in seen
+        assert np.float64(update["loss"]).tobytes() not in seen
+    assert np.float64(987654.321).tobytes() not in seen
+
+
+def test_a_malicious_server_and_a_changed_bundle(tmp_path: Path) -> None:
+    """Six SuperNodes started by `privcomp supernode`, with the default policy: they run the pinned bundle only."""
+    make_homes(tmp_path, 6, "")
+    config = {"privcomp-home": tmp_path / "server", "nodes": 6, "num-server-rounds": 1, "privcomp-deadline": 90.0}
+    app = app_with(tmp_path, config)
+    changed = copy_app(app, tmp_path / "changed")
+    with open(changed / "recorded" / "client_app.py", "a") as file:
+        file.write(f"\nPath({str(tmp_path / 'out' / 'broken-in')!r}).touch()\n")
+    pinned = sha256(build_fab_from_disk(app)).hexdigest()
+    for k in range(6):
+        policy = tmp_path / f"home-{k}" / "policy.toml"
+        policy.write_text(f'code_hashes = ["{pinned}"]\n' + policy.read_text())
+    with Deployment(tmp_path / "run") as federation:
+        for k in range(6):
+            federation.node(k, home=tmp_path / f"home-{k}", guarded=True)
+        for k in range(6):
+            federation.wait_for(f"node-{k}", "SuperNode ID")
+        federation.run(changed, name="changed")
+        log = federation.finish("changed")
+        assert "this node's policy does not allow the app bundle" in log
+        assert "Received 0 results and 6 failures" in log
+        federation.run(app)
+        log = federation.finish()
+        assert "were not started by" not in log
+        for k in range(6):
+            assert "privcomp: refused: this node's policy does not allow" in federation.log(f"node-{k}")
+    assert not (tmp_path / "out" / "broken-in").exists()
+    found = records(tmp_path / "server")
+    assert [(entry.outcome, len(entry.survivors)) for entry in found] == [("aborted", 0), (COMPLETE, 6)]
+    assert len(found[1].quorum) >= 4
+    check_round(tmp_path / "out", found[1], 1, 1)
+    no_canaries(tmp_path / "out")
