@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+EMBED  ?= .venv-embed
 ARGS   ?=
 JOBS   ?= 2
 PYTEST_ARGS ?=
@@ -27,9 +28,9 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format notebooks bench bench-env assurance sanitize wheel pins clean
+.PHONY: help demo test lint format embed notebooks bench bench-env assurance sanitize wheel pins clean
 .PHONY: $(addprefix check-,format lint types imports c c-asan c-asan-clang c-ctime c-ctime-all c-ctime-msan c-fuzz c-cross \
-	pytest assurance simulation fuzz python-asan)
+	pytest embed assurance simulation fuzz python-asan)
 
 help: ## list the commands (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,8 @@ lint: $(VENV)/.test ## ruff, mypy --strict and the floors, without the tests
 format: $(VENV)/.test ## rewrite the Python files as `make lint` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+embed: check-embed ## other people's frameworks: Flower and NVFlare as they are deployed, in an environment of their own
 
 notebooks: $(VENV)/.built $(VENV)/.test ## run the notebooks from top to bottom
 	$(PYTEST) --nbmake notebooks $(PYTEST_ARGS)
@@ -71,7 +74,7 @@ wheel: $(VENV)/.built $(VENV)/.test ## sdist, and the wheel built from it, into 
 	@ls -l dist
 
 clean: ## remove what was built, and the environment
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EMBED) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f privcomp/_core/_privcomp*.so
 	find privcomp tests bench csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -f csrc/Makefile ]; then $(MAKE) -C csrc clean; fi
@@ -117,6 +120,11 @@ check-c-cross:
 
 check-pytest:
 	$(PYTEST) --nbmake $(PYTEST_ARGS)
+
+# Only what needs a framework; everything else there has run in $(VENV).
+EMBED_TESTS := $(foreach name,flower nvflare dask,$(wildcard tests/integrations/test_$(name)*.py))
+check-embed: $(EMBED)/.built
+	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -n $(JOBS) --dist worksteal $(EMBED_TESTS) $(PYTEST_ARGS)
 
 check-assurance:
 	HYPOTHESIS_PROFILE=assurance $(PYTEST) -m assurance $(PYTEST_ARGS)
@@ -174,6 +182,13 @@ $(VENV)/.built: $(VENV)/.demo $(EXTENSION_SOURCES)
 	$(PIP) install -q --no-build-isolation --no-deps --no-index -e .
 	@touch $@
 
+# The frameworks' pins are theirs. The extension in the tree serves both environments: it uses Python's stable ABI only.
+$(EMBED)/.built: requirements/embed.txt $(VENV)/.built
+	$(PYTHON) -m venv $(EMBED)
+	$(EMBED)/bin/python -m pip install -q --no-input --require-hashes -r $<
+	@echo "$(CURDIR)" > "$$($(EMBED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/privcomp.pth"
+	@touch $@
+
 # For maintainers, with uv at hand: renew the pins. The largest set is solved first and constrains the others.
 UV ?= uv
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -183,3 +198,4 @@ pins:
 	$(COMPILE) requirements/build.in --extra demo --extra test -c requirements/bench.txt --no-annotate -o requirements/test.txt
 	$(COMPILE) requirements/build.in --extra demo -c requirements/bench.txt --no-annotate -o requirements/demo.txt
 	$(COMPILE) -c requirements/bench.txt --no-annotate -o requirements/run.txt
+	$(COMPILE) requirements/build.in --extra embed -c requirements/bench.txt --no-annotate -o requirements/embed.txt

@@ -83,12 +83,11 @@ def test_a_policy_file_is_read() -> None:
         delta = 0.25
         honest_survivors_min = 10
         require_hybrid = true
-        roster_hash = "%s"
-        code_hashes = ["%s"]
+        roster_hash = "{}"
+        code_hashes = ["{}"]
         [same_model_reentries]
         statistics = 2
-        """
-        % ("ab" * 32, "CD" * 32)
+        """.format("ab" * 32, "CD" * 32)
     )
     assert policy.protocols == ("bonawitz",)
     assert (policy.corrupt, policy.gamma_ppm, policy.delta_ppm) == (4, 100_000, 250_000)

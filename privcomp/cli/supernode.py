@@ -15,8 +15,8 @@ def add_parser(commands: Any) -> None:
         "supernode",
         help="run a Flower SuperNode that runs only the app bundles that its policy names",
         description=(
-            "Runs flower-supernode for the node with this home. App bundles that code_hashes in its policy.toml does not "
-            "name are refused before anything of them is unpacked."
+            "Runs flower-supernode for the node with this home. App bundles that code_hashes in its policy.toml does "
+            "not name are refused before anything of them is unpacked."
         ),
     )
     supernode.add_argument("folder", type=Path, metavar="FOLDER", help="the node's home (`privcomp keys node`)")

@@ -1,4 +1,4 @@
-"""A real deployment of Flower on loopback: SuperLink, SuperNodes and `flwr run` as processes, with logs and free ports."""
+"""A real deployment of Flower on loopback: SuperLink, SuperNodes and `flwr run` as processes, on free ports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,7 +87,10 @@ class Deployment:
         for key, value in (config or {}).items():
             command += ["--run-config", f"{key}={toml(value)}"]
         if nodes:
-            command += ["--federation-config", f"num-supernodes={nodes} client-resources-num-cpus=1 init-args-num-cpus=2"]
+            command += [
+                "--federation-config",
+                f"num-supernodes={nodes} client-resources-num-cpus=1 init-args-num-cpus=2",
+            ]
         self.start(name, command)
 
     def log(self, name: str) -> str:

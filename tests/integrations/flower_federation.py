@@ -50,7 +50,7 @@ class Node:
         """As Flower's process for a ClientApp answers."""
         try:
             return self.app(message, self.context)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (as Flower does)
             code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
             return Message(Error(code, f"{type(error)}:<'{error}'>"), reply_to=message)
 
@@ -136,7 +136,11 @@ class Recorder:
             }
             metrics: dict[str, Any] = {"loss": 0.1 * node + turn, "num-examples": 10 * node + 3, "own": 12.5 * node}
             self.change(node, new, metrics)
-            deltas = {name: np.subtract(new[name], arrays[name], dtype=np.float64) for name in arrays if np.shape(new.get(name)) == arrays[name].shape}
+            deltas = {
+                name: np.subtract(new[name], arrays[name], dtype=np.float64)
+                for name in arrays
+                if np.shape(new.get(name)) == arrays[name].shape
+            }
             self.updates[node, kind, turn] = (deltas, metrics["num-examples"], metrics)
             content = RecordDict({"metrics": MetricRecord(metrics)})
             if kind == "train":
@@ -157,9 +161,7 @@ class Recorder:
         """Weighted means of the updates and metrics of these nodes, and the sum of their weights."""
         found = [self.updates[node, kind, turn] for node in nodes]
         total = sum(weight for _, weight, _ in found)
-        arrays = {
-            name: sum(weight * update[name] for update, weight, _ in found) / total for name in found[0][0]
-        }
+        arrays = {name: sum(weight * update[name] for update, weight, _ in found) / total for name in found[0][0]}
         return arrays, {"loss": sum(weight * float(metrics["loss"]) for _, weight, metrics in found) / total}, total
 
 

@@ -1,4 +1,4 @@
-"""The mod and the Grid under Flower's own strategies, in one process: results, transcripts, losses, and every misuse."""
+"""The mod and the Grid under Flower's own strategies, in one process: results, transcripts, losses, every misuse."""
 
 from __future__ import annotations
 
@@ -197,7 +197,10 @@ def test_every_record_is_of_a_known_type_and_shows_nothing_of_a_node(tmp_path: P
         "weighted, i64": clean.astype("<i8").tobytes(),
         "weighted, packed": packed(clean, spec.aggregation.segments[0].bits),
     }
-    seen = {name: b"".join(b"".join(data) for _, _, data in grid.seen) for name, grid in (("plain", plain.grid), ("ours", ours.grid))}
+    seen = {
+        name: b"".join(b"".join(data) for _, _, data in grid.seen)
+        for name, grid in (("plain", plain.grid), ("ours", ours.grid))
+    }
     for form in ("trained array", "weight, zigzag", "loss", "own metric"):
         assert forms[form] in seen["plain"], form
     for form, data in forms.items():
@@ -353,7 +356,9 @@ def test_what_an_app_must_not_return(tmp_path: Path, change: Any, match: str) ->
     federation = Federation(tmp_path, 4)
     federation.recorder.change = lambda node, arrays, metrics: change(arrays, metrics) if node == 4 else None
     with federation.secure(flower.FedAvg(min_available_nodes=4, fraction_evaluate=0)) as grid:
-        message = Message(RecordDict({"arrays": record(MODEL), "config": ConfigRecord({"server-round": 1})}), 1, "train")
+        message = Message(
+            RecordDict({"arrays": record(MODEL), "config": ConfigRecord({"server-round": 1})}), 1, "train"
+        )
         batch = [Message(message.content, k, "train") for k in range(1, 5)]
         (reply,) = grid.send_and_receive(batch)
     assert not reply.has_error()
@@ -384,7 +389,11 @@ def test_integer_arrays_are_kept_or_refused(tmp_path: Path) -> None:
     federation = Federation(tmp_path / "kept", 3, {"privcomp-kept": "*.num_batches_tracked"})
     result = start(federation, model=model)
     assert result.arrays["bn.num_batches_tracked"].numpy() == 7
-    check_means(federation, type(result)(record({k: result.arrays[k].numpy() for k in MODEL}), result.train_metrics_clientapp), 1)
+    check_means(
+        federation,
+        type(result)(record({k: result.arrays[k].numpy() for k in MODEL}), result.train_metrics_clientapp),
+        1,
+    )
 
 
 def test_two_nodes_with_one_identity(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -516,8 +525,16 @@ def lies(grid: LoopGrid, stage: str, change: Any) -> None:
         ("share", lambda p: Parcel("share", (p.items[0][:-1],)), "CodecError"),
         ("share", lambda p: Parcel("share", (p.items[0][:2] + b"\x09" + p.items[0][3:],)), "version"),
         ("hello", lambda p: Parcel(HELLO, (b"short",)), "one nonce of 32 bytes"),
-        ("mask", lambda p: Parcel("mask", (p.items[0], p.items[1].replace(b"config", b"cOnfig"))), "another configuration"),
-        ("mask", lambda p: Parcel("mask", (p.items[0], p.items[1].replace(b"num-examples", b"own", 1))), "another conf"),
+        (
+            "mask",
+            lambda p: Parcel("mask", (p.items[0], p.items[1].replace(b"config", b"cOnfig"))),
+            "another configuration",
+        ),
+        (
+            "mask",
+            lambda p: Parcel("mask", (p.items[0], p.items[1].replace(b"num-examples", b"own", 1))),
+            "another conf",
+        ),
     ],
 )
 def test_a_server_that_sends_one_node_something_else(tmp_path: Path, stage: str, change: Any, match: str) -> None:
@@ -544,7 +561,11 @@ def test_an_update_cannot_be_asked_for_by_evaluate(tmp_path: Path) -> None:
 
     def tamper(message: Message) -> Message:
         data = message.metadata
-        return Message(message.content, data.dst_node_id, "evaluate", ttl=data.ttl) if data.message_type == "train" else message
+        return (
+            Message(message.content, data.dst_node_id, "evaluate", ttl=data.ttl)
+            if data.message_type == "train"
+            else message
+        )
 
     federation.grid.tamper = tamper
     start(federation)
@@ -574,7 +595,8 @@ def test_different_contents_for_different_nodes(tmp_path: Path) -> None:
     federation = Federation(tmp_path, 3)
     with federation.secure(flower.FedAvg()) as grid:
         batch = [
-            Message(RecordDict({"arrays": record(MODEL), "config": ConfigRecord({"rate": k})}), k, "train") for k in (1, 2)
+            Message(RecordDict({"arrays": record(MODEL), "config": ConfigRecord({"rate": k})}), k, "train")
+            for k in (1, 2)
         ]
         with pytest.raises(LocalError, match="one question for all"):
             grid.send_and_receive(batch)
@@ -589,7 +611,7 @@ def test_different_contents_for_different_nodes(tmp_path: Path) -> None:
         ({"privcomp-clipp": 1.0}, "unknown key 'privcomp-clipp'"),
         ({"privcomp-clip": "1"}, "privcomp-clip must be a float"),
         ({"privcomp-bits": True}, "privcomp-bits must be a int"),
-        ({"privcomp-train-metrics": "loss 0"}, "is not \"NAME LO HI\""),
+        ({"privcomp-train-metrics": "loss 0"}, 'is not "NAME LO HI"'),
         ({"privcomp-train-metrics": "loss 1 1"}, "finite range"),
         ({"privcomp-deadline": 0}, "positive number of seconds"),
         ({"privcomp-cipher": "rot13"}, "is one of aes128, chacha20"),

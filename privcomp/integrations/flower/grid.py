@@ -185,7 +185,12 @@ class SecAggGrid(Grid):
         model = task.request(arrays)
         post = _Post(self._grid, first, extra_bytes, raw(model), end)
         stalled = self._rounds.stalled
-        if kind == "metrics" and stalled is not None and stalled.spec.task is not None and stalled.spec.task.kind == "update":
+        if (
+            kind == "metrics"
+            and stalled is not None
+            and stalled.spec.task is not None
+            and stalled.spec.task.kind == "update"
+        ):
             return _errors(batch, "the training round on this model is not finished; it is evaluated after that")
         try:
             parties = self._greet([message.metadata.dst_node_id for message in batch], post)
@@ -223,7 +228,12 @@ class SecAggGrid(Grid):
             decoded.quantisation_bound,
         )
         if decoded.clipped:
-            log(WARNING, "privcomp: %d entries were clipped; raise %sclip, or train in smaller steps", decoded.clipped, PREFIX)
+            log(
+                WARNING,
+                "privcomp: %d entries were clipped; raise %sclip, or train in smaller steps",
+                decoded.clipped,
+                PREFIX,
+            )
         content = RecordDict({"metrics": MetricRecord({self._weight: decoded.total_weight, **metrics})})
         if task.kind == "update":
             content[name] = ArrayRecord({key: Array(array) for key, array in new.items()})
@@ -239,8 +249,8 @@ class SecAggGrid(Grid):
     def _greet(self, nodes: list[int], post: _Post) -> list[bytes]:
         """The roster ids of these nodes; asks those that are not known yet.
 
-        Flower's node id is an address that the SuperLink draws. Which member answers there is signed, so nobody can take
-        another's place; whoever could would only make that member miss the round.
+        Flower's node id is an address that the SuperLink draws. Which member answers there is signed, so nobody can
+        take another's place; whoever could would only make that member miss the round.
         """
         found: dict[bytes, list[int]] = {}
         for node, claim in self._ask([node for node in nodes if node not in self._parties], post):
@@ -254,8 +264,8 @@ class SecAggGrid(Grid):
             if len(places) > 1:
                 self._tell(
                     ERROR,
-                    f"{len(places)} nodes answer as {party!r}, and none of them takes part: one identity, one node; give "
-                    "each its own home (`privcomp keys node`), and never copy one",
+                    f"{len(places)} nodes answer as {party!r}, and none of them takes part: one identity, one node; "
+                    "give each its own home (`privcomp keys node`), and never copy one",
                 )
                 self._nodes.pop(party, None)
                 self._parties |= dict.fromkeys(places, b"")  # known, and nobody
@@ -275,7 +285,10 @@ class SecAggGrid(Grid):
 
     def _ask(self, nodes: Iterable[int], post: _Post, seconds: float | None = None) -> Iterator[tuple[int, Claim]]:
         nonces = {node: os.urandom(32) for node in nodes}
-        box = post.box({node: to_content(Parcel(HELLO, (nonce,))) for node, nonce in nonces.items()}, seconds or self._settings.deadline)
+        box = post.box(
+            {node: to_content(Parcel(HELLO, (nonce,))) for node, nonce in nonces.items()},
+            seconds or self._settings.deadline,
+        )
         for node, reply in box.replies():
             claim = self._claim(node, nonces[node], reply)
             if claim is not None:
@@ -329,8 +342,8 @@ class SecAggGrid(Grid):
                 party = here[node]
                 if isinstance(reply, str):
                     refusals[reply] += 1
-                    # A node that is gone may come back with the answer that is missing; before the last stage the others
-                    # do not wait for it.
+                    # A node that is gone may come back with the answer that is missing; before the last stage the
+                    # others do not wait for it.
                     if stage != "unmask" or not reply.startswith(_GONE):
                         waiting.discard(party)
                 elif reply.stage != stage:
@@ -442,8 +455,8 @@ def _folder(settings: Settings, *, simulated: bool) -> Path:
     folder = settings.home or os.environ.get(SERVER_HOME, "")
     if not folder:
         raise ParameterError(
-            f"the server has no folder: set {SERVER_HOME} where flower-superlink is started, or {PREFIX}home in the run "
-            "config, to the folder that `privcomp keys server` made"
+            f"the server has no folder: set {SERVER_HOME} where flower-superlink is started, or {PREFIX}home in the "
+            "run config, to the folder that `privcomp keys server` made"
         )
     return Path(folder).expanduser()
 
@@ -456,8 +469,8 @@ def _check_strategy(strategy: Strategy, assume_weighted_mean: bool) -> None:
         known = ", ".join(kind.__name__ for kind in _WEIGHTED_MEAN)
         raise LocalError(
             f"{name} may need each node's own arrays (to compare, sort, clip or select them), and secure aggregation "
-            f"reveals their weighted mean only. Allowed: {known}; and your own strategy, with assume_weighted_mean=True, "
-            "if it uses nothing but the mean"
+            f"reveals their weighted mean only. Allowed: {known}; and your own strategy, with assume_weighted_mean=True"
+            ", if it uses nothing but the mean"
         )
     for which in ("train_metrics_aggr_fn", "evaluate_metrics_aggr_fn"):
         if getattr(strategy, which, aggregate_metricrecords) is not aggregate_metricrecords:

@@ -3,9 +3,9 @@
 A SuperLink ships the app, and our mod in it, to the nodes: a check inside the app is one that the server wrote. So the
 bundle (FAB) is checked in the SuperNode's process, before anything of it is unpacked:
 
-* when it arrives: its SHA-256 must be in `code_hashes` of policy.toml, and the names under which the SuperLink announces
-  it (hash, app id, version) must be those that the bundle itself has, because Flower builds the folder that it loads
-  code from out of them. A refused bundle is answered with an error reply, like one that fails Flower's own check.
+* when it arrives: its SHA-256 must be in `code_hashes` of policy.toml, and the names under which the SuperLink
+  announces it (hash, app id, version) must be those that the bundle itself has, because Flower builds the folder that
+  it loads code from out of them. A refused bundle is answered with an error reply, like one that fails Flower's own check.
 * when it is handed out to the process that runs it: once more, by its content.
 
 Apps are installed in a folder of the node's home, emptied at the start, not in Flower's shared one: there a folder that
@@ -70,8 +70,8 @@ def run_supernode(folder: str | os.PathLike[str], arguments: Sequence[str]) -> N
         allowed = frozenset(home.policy.code_hashes)
     if not allowed:
         raise PolicyError(
-            f"{path / 'policy.toml'} names no code_hashes, so nothing may run here: build the bundle with `flwr build`, "
-            "read it, and enter what `sha256sum` prints"
+            f"{path / 'policy.toml'} names no code_hashes, so nothing may run here: build the bundle with `flwr build`"
+            ", read it, and enter what `sha256sum` prints"
         )
     real = os.path.realpath(path)
     # What Flower starts is found by its name: take it from where this Python has its programs.
@@ -104,8 +104,8 @@ def _flower_version() -> str:
         raise LocalError("flwr is not installed: `pip install 'privcomp[flower]'`") from None
     if not version.startswith(_VERSION):
         raise LocalError(
-            f"Flower {version} is installed; this launcher guards the inside of Flower {_VERSION}x and starts no other: "
-            f"`pip install 'flwr=={_VERSION}*'`"
+            f"Flower {version} is installed; this launcher guards the inside of Flower {_VERSION}x and starts no "
+            f"other: `pip install 'flwr=={_VERSION}*'`"
         )
     return version
 

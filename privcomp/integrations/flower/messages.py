@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from privcomp.codec import U64, Blob, Bool, Codec, Fixed, Message, Seq, Text, Tup, digest
+from privcomp.codec import Blob, Bool, Codec, Fixed, Message, Seq, Text, Tup, digest
 from privcomp.keys import Identity, Roster, verify
 
 __all__ = ["HELLO", "Claim", "Extras", "Parcel", "binding"]

@@ -68,7 +68,9 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             if len(request.items) != 1 or len(request.items[0]) != 32:
                 raise RemoteError(b"server", HELLO, "a greeting is one nonce of 32 bytes")
             run, node = message.metadata.run_id, message.metadata.dst_node_id
-            return Parcel(HELLO, (Claim.sign(home.identity, home.id, launched, request.items[0], run, node).to_bytes(),))
+            return Parcel(
+                HELLO, (Claim.sign(home.identity, home.id, launched, request.items[0], run, node).to_bytes(),)
+            )
         if len(request.items) != (2 if request.stage == "mask" else 1):
             raise RemoteError(b"server", request.stage, f"{len(request.items)} items, which no honest server sends")
 
@@ -123,7 +125,7 @@ def _update(
     content = restored(extras, ArrayRecord({name: Array(array) for name, array in arrays.items()}))
     try:
         reply = call_next(make_message(metadata=message.metadata, content=content), context)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (any: it must not travel)
         log(WARNING, "privcomp: the app failed", exc_info=error)
         raise LocalError(f"the app raised {type(error).__name__}; its text stays in this node's log") from None
     if reply.has_error():

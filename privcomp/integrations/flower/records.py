@@ -32,9 +32,8 @@ def to_content(parcel: Parcel, shared: Array | None = None) -> RecordDict:
     """
     data = parcel.to_bytes()
     at = data.find(shared.data) if shared is not None and shared.data else -1
-    if shared is None or at < 0:
-        pieces = [raw(data)]
-    else:
+    pieces = [raw(data)]
+    if shared is not None and at >= 0:
         pieces = [raw(data[:at]), shared, raw(data[at + len(shared.data) :])]
     return RecordDict({KEY: ArrayRecord({str(k): piece for k, piece in enumerate(pieces)})})
 

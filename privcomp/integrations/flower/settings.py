@@ -29,7 +29,7 @@ class Settings:
     Args:
         clip: largest absolute change of a parameter in one round that is not clipped.
         max_examples: largest number of examples of a node.
-        home: the server's folder (`privcomp keys server`), where PRIVCOMP_SERVER_HOME does not name it at the SuperLink.
+        home: the server's folder (`privcomp keys server`), unless PRIVCOMP_SERVER_HOME names it at the SuperLink.
         sim_home: folder of a simulation's homes (`privcomp keys simulation`); used in a simulation only.
         protocol, adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
         corrupt: nodes that may be corrupt, out of the whole roster; None: what a node's default policy demands.
@@ -130,7 +130,7 @@ class Settings:
         )
 
 
-_TYPES: Final[Mapping[str, type]] = {
+_TYPES: Final[Mapping[str, type[Any]]] = {
     "clip": float,
     "gamma": float,
     "delta": float,
@@ -147,10 +147,10 @@ _TYPES: Final[Mapping[str, type]] = {
 
 
 def _value(key: str, name: str, value: Any) -> Any:
-    kind = _TYPES.get(name, str)
+    kind: Any = _TYPES.get(name, str)
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind:
+    if type(value) is not kind:  # and not isinstance: True is no number here
         raise ParameterError(f"run config: {key} must be a {kind.__name__}, not {value!r}")
     if name in ("deadline", "mask_deadline") and not 0 < value < float("inf"):
         raise ParameterError(f"run config: {key} must be a positive number of seconds, not {value!r}")

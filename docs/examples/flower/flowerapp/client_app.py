@@ -3,8 +3,8 @@
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from privcomp.integrations.flower import secagg_mod
 from flowerapp.task import fit, load_data, loss_and_accuracy
+from privcomp.integrations.flower import secagg_mod
 
 app = ClientApp(mods=[secagg_mod])
 

@@ -4,8 +4,8 @@ from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from privcomp.integrations.flower import SecAggGrid
 from flowerapp.task import init_model
+from privcomp.integrations.flower import SecAggGrid
 
 app = ServerApp()
 
