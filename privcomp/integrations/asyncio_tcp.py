@@ -759,6 +759,8 @@ class Server:
         elif connection.slot and time.monotonic() > connection.progress + limits.stall:
             raise TimeoutError(f"the upload did not get on for {limits.stall:.0f} s")
         body = await channel.body(size)
+        if self._connections.get(party) is not connection:
+            raise ConnectionResetError("a newer connection took its place")
         if kind == PONG:
             return
         if len(body) < 4:
