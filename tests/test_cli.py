@@ -406,7 +406,9 @@ def test_the_printed_policy_is_the_default_policy() -> None:
     assert Policy.from_toml(result.out) == Policy()
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["audit"], ["policy"], ["keys"], ["keys", "roster"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["audit"], ["policy"], ["keys"], ["keys", "roster"], ["serve"], ["join"]]
+)
 def test_help(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     result = run(*command, "--help")
@@ -416,7 +418,7 @@ def test_help(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_command_is_in_the_help() -> None:
-    for command in ("demo", "audit", "policy", "keys"):
+    for command in ("demo", "audit", "policy", "keys", "serve", "join"):
         assert f"\n    {command} " in run("--help").out
 
 

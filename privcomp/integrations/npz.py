@@ -26,9 +26,10 @@ def load_model(path: Path) -> dict[str, NDArray[Any]]:
         ParameterError: not there, no .npz file, an array of objects, or of a dtype that no model has.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array without a name")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name")
+        with stored as file:
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
         raise ParameterError(f"{path} cannot be read: {error.strerror or error}") from None
