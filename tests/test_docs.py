@@ -27,7 +27,7 @@ DOCUMENTS = [
 #: Where a document means a file without saying the whole way to it.
 ROOMS = ("", "privcomp", "csrc", "csrc/src", "tests")
 #: What runs create.
-CREATED = ("out", "build", "dist", ".venv")
+CREATED = ("out", "build", "dist", ".venv", "server", "public", "policy.toml", "model.npz")
 
 
 def text_of(path: Path) -> str:
