@@ -43,7 +43,7 @@ __all__ = [
 SERVER = b"server"
 _NODE_URI = "privcomp:node/"
 _SERVER_URI = "privcomp:server"
-_BEGIN = datetime.datetime(2000, 1, 1)
+_BEGIN = datetime.datetime(1970, 1, 1)  # a machine without a clock begins here
 _END = datetime.datetime(9999, 12, 31, 23, 59, 59)  # RFC 5280, 4.1.2.5: no expiration
 
 

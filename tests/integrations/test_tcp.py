@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from privcomp.errors import LocalError, ParameterError, RemoteError
-from privcomp.integrations import NodeHome, ServerHome, asyncio_tcp, tls
+from privcomp.integrations import NodeHome, ServerHome, tcp_frames, tls
 from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server, Update, join, replay
 from privcomp.integrations.driver import Deadlines
 from privcomp.integrations.file_journal import FileJournal
@@ -94,7 +94,7 @@ async def running(federation: Federation, limits: Limits = QUICK, **options: Any
             started = Running(federation, server, limits)
             yield started
         left = list(started.nodes.values())
-        if left and server._farewell[0] == asyncio_tcp.FINISHED:
+        if left and server._farewell[0] == tcp_frames.FINISHED:
             await asyncio.wait(left, timeout=10)
         for task in left:
             task.cancel()
@@ -529,7 +529,7 @@ def test_a_member_cannot_pass_for_another_one(federation: Federation, caplog: py
                 certificate, key = forged(federation, 0, name)
                 reader, writer = await dial(started, 0, certificate=certificate, key=key)
                 writer.write(HELLO)
-                assert [kind for kind, _ in frames(await rest(reader))] == [asyncio_tcp.BYE]
+                assert [kind for kind, _ in frames(await rest(reader))] == [tcp_frames.BYE]
                 writer.close()
             assert started.server.connected == frozenset()
 
@@ -544,7 +544,7 @@ def test_an_identity_is_not_for_tls(federation: Federation, caplog: pytest.LogCa
             node = federation.node(0)
             reader, writer = await dial(started, 0, certificate=node / "node-0.pem", key=node / "identity")
             writer.write(HELLO)
-            assert asyncio_tcp.WELCOME not in [kind for kind, _ in frames(await rest(reader))]
+            assert tcp_frames.WELCOME not in [kind for kind, _ in frames(await rest(reader))]
             writer.close()
 
     asyncio.run(scenario())
@@ -705,8 +705,8 @@ def test_frames_that_are_turned_away(
             answered = list(frames(await rest(reader)))
             writer.close()
             if "516" not in said:
-                assert answered[-1][0] == asyncio_tcp.BYE
-                assert answered[-1][1][0] == asyncio_tcp.TURNED_AWAY
+                assert answered[-1][0] == tcp_frames.BYE
+                assert answered[-1][1][0] == tcp_frames.TURNED_AWAY
 
     asyncio.run(scenario())
     if "516" not in said:
@@ -755,7 +755,7 @@ async def impostor(started: Running, k: int, answer: Callable[[asyncio.StreamWri
     reader, writer = await dial(started, k)
     writer.write(HELLO)
     welcome = await reader.readexactly(5 + 48)
-    assert welcome[4] == asyncio_tcp.WELCOME
+    assert welcome[4] == tcp_frames.WELCOME
     size = int.from_bytes((await reader.readexactly(5))[:4], "little")
     request = await reader.readexactly(size)
     answer(writer, request[:4])
@@ -806,11 +806,11 @@ def test_an_upload_that_does_not_get_on_gives_its_place_away(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One upload is read at a time; the first one stops in the middle of a block."""
-    write = asyncio_tcp._Channel.write
+    write = tcp_frames.Channel.write
     stuck: list[bytes] = []
 
-    async def slow(channel: asyncio_tcp._Channel, kind: int, *parts: bytes) -> None:
-        if kind == asyncio_tcp.ANSWER and sum(map(len, parts)) > 10_000:
+    async def slow(channel: tcp_frames.Channel, kind: int, *parts: bytes) -> None:
+        if kind == tcp_frames.ANSWER and sum(map(len, parts)) > 10_000:
             stuck.append(channel._party)
             if channel._party == stuck[0]:
                 await channel._put(
@@ -819,7 +819,7 @@ def test_an_upload_that_does_not_get_on_gives_its_place_away(
                 await asyncio.sleep(3600)
         await write(channel, kind, *parts)
 
-    monkeypatch.setattr(asyncio_tcp._Channel, "write", slow)
+    monkeypatch.setattr(tcp_frames.Channel, "write", slow)
 
     async def scenario() -> None:
         async with running(federation, Limits(uploads=1, stall=1, rate=1 << 20, grace=1)) as started:
@@ -850,6 +850,42 @@ def test_connections_that_say_nothing_do_not_lock_others_out(federation: Federat
     asyncio.run(scenario())
 
 
+def test_a_member_that_does_not_greet(federation: Federation, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with running(federation, Limits(hello=1)) as started:
+            reader, writer = await dial(started, 0)
+            writer.write(HELLO[:20])
+            assert await rest(reader) == b""
+            writer.close()
+
+    asyncio.run(scenario())
+    assert "'node-0': the connection is lost: no greeting in 1 s" in caplog.text
+
+
+def test_noise(federation: Federation) -> None:
+    """Whatever a member of the roster sends, the server goes on serving the others."""
+    draw = np.random.default_rng(5)
+
+    async def scenario() -> None:
+        async with running(federation, Limits(stall=0.3, idle=0.3, hello=5)) as started:
+            for _ in range(40):
+                reader, writer = await dial(started, 0)
+                begin = HELLO if draw.integers(2) else b""
+                noise = bytearray(draw.bytes(int(draw.integers(1, 400))))
+                if draw.integers(2):  # a length that passes, and a type that exists
+                    noise[:5] = int(draw.integers(0, 500)).to_bytes(4, "little") + bytes([draw.integers(0, 20)])
+                writer.write(begin + noise)
+                kinds = [kind for kind, _ in frames(await rest(reader))]
+                assert set(kinds) <= {tcp_frames.WELCOME, tcp_frames.BYE}
+                writer.close()
+            for k in range(6):
+                started.join(k)
+            await started.run()
+            assert started.reports[0].survivors == 6
+
+    asyncio.run(scenario())
+
+
 def test_a_side_that_is_gone_without_a_word_is_noticed(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -863,7 +899,7 @@ def test_a_side_that_is_gone_without_a_word_is_noticed(
             begun = time.monotonic()
             kinds = [kind for kind, _ in frames(await rest(reader))]
             assert 0.9 < time.monotonic() - begun < 10
-            assert kinds[:2] == [asyncio_tcp.WELCOME, asyncio_tcp.PING]
+            assert kinds[:2] == [tcp_frames.WELCOME, tcp_frames.PING]
             assert started.server.connected == {federation.ids[0]}  # which answers the pings
             writer.close()
 

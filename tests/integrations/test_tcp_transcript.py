@@ -14,19 +14,9 @@ import pytest
 import privcomp.secagg.client as client_module
 from privcomp.codec import decode_any
 from privcomp.integrations import NodeHome, ServerHome
-from privcomp.integrations.asyncio_tcp import (
-    ANSWER,
-    BYE,
-    DONE,
-    HELLO,
-    PING,
-    PONG,
-    REQUEST,
-    WELCOME,
-    Server,
-    join,
-)
+from privcomp.integrations.asyncio_tcp import Server, join
 from privcomp.integrations.driver import Deadlines
+from privcomp.integrations.tcp_frames import ANSWER, BYE, DONE, HELLO, PING, PONG, REQUEST, WELCOME
 from privcomp.rounds import RoundSpec
 from privcomp.rounds.messages import RoundAnnouncement
 from privcomp.rounds.task import Task
