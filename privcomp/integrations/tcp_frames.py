@@ -160,6 +160,15 @@ class Channel:
                 self._writer.transport.abort()
                 raise TimeoutError(f"the other side took nothing for {self._limits.stall:.0f} s") from None
 
+    def nudge(self, kind: int) -> None:
+        """Send an empty frame, without waiting; not while another is sent, which is a sign of life as well."""
+        if not self._lock.locked():
+            data = _HEADER.pack(0, kind)
+            if self._tap is not None:
+                self._tap(self._party, "out", data)
+            self.sent += len(data)
+            self._writer.write(data)
+
     async def bye(self, code: int, text: str) -> None:
         """Say why, and close."""
         with suppress(OSError):

@@ -252,7 +252,7 @@ class _Node:
             if kind == BYE:
                 raise farewell(body)
             if kind == PING:
-                await channel.write(PONG)
+                channel.nudge(PONG)  # never waits: a server that is behind must still be heard
             elif len(body) < 4:
                 raise RemoteError(tls.SERVER, "tcp", "a request without its number")
             else:

@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import re
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,8 +28,11 @@ from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server, Updat
 from privcomp.integrations.driver import Deadlines
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.journal import Entry
+from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE
+from privcomp.rounds import RoundServer
 from privcomp.rounds.task import Task
+from privcomp.secagg.messages import UploadBlock
 from tests.integrations.federation import METRICS, Arrays, Federation, compute, first_model
 
 TASK = Task("update", metrics=METRICS)
@@ -432,6 +436,23 @@ def test_a_policy_that_forbids_the_round(federation: Federation, caplog: pytest.
     assert "refused by this node's policy: c = 1 corrupt clients; allowed: at least 2 of the roster" in caplog.text
 
 
+def test_a_node_with_another_roster(federation: Federation, caplog: pytest.LogCaptureFixture) -> None:
+    fewer = Roster.of({party: federation.roster.public(party) for party in federation.ids[:5]})
+    node = federation.node(2)
+    NodeHome.trust(node, fewer.to_bytes(), (federation.server / "server.pem").read_bytes(), force=True)
+
+    async def scenario() -> None:
+        async with running(federation) as started:
+            for k in range(6):
+                started.join(k)
+            await started.run()
+            assert started.reports[0].refused == {federation.ids[2]: "PolicyError"}
+            assert started.reports[0].survivors == 5
+
+    asyncio.run(scenario())
+    assert "another roster; allowed: the roster that this client holds" in caplog.text
+
+
 def test_what_the_server_refuses_itself(federation: Federation) -> None:
     async def scenario() -> None:
         async with running(federation) as started:
@@ -832,6 +853,52 @@ def test_an_upload_that_does_not_get_on_gives_its_place_away(
     asyncio.run(scenario())
     assert "nothing, or too little, came" in caplog.text
     federation.check_means(first_model())
+
+
+def test_a_server_that_is_behind_reads_no_more_than_it_can_take(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Blocks wait in the nodes, whose connections outlive all limits on transfers: the server is slow, not gone."""
+    receive, taken, behind = RoundServer.receive, [0], [0]
+    started_now: list[Running] = []
+
+    def slow(server: RoundServer, data: bytes, sender: bytes | None = None) -> None:
+        if data[3] == UploadBlock.TAG:
+            read = sum(c.channel.received for c in list(started_now[0].server._connections.values()))
+            behind.append(read - taken[0])
+            time.sleep(0.05)
+        taken[0] += 9 + len(data)
+        receive(server, data, sender)
+
+    connect = asyncio.open_connection
+
+    async def narrow(*address: Any, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The kernel takes little, as it does on a long way: what is written waits in the node."""
+        reader, writer = await connect(*address, **options)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 13)
+        return reader, writer
+
+    monkeypatch.setattr(asyncio, "open_connection", narrow)
+    monkeypatch.setattr(RoundServer, "receive", slow)
+    model = {"w": np.zeros(400_000, np.float32)}
+
+    async def scenario() -> None:
+        limits = Limits(uploads=1, queue=2, stall=1, ping=0.2, idle=3, grace=1)
+        async with running(federation, limits) as started:
+            started.server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 13)
+            started_now.append(started)
+            for k in range(6):
+                started.join(k)
+            await started.run(model, block_entries=1 << 14)
+        assert started.reports[0].survivors == 6
+        assert started.reports[0].seconds > 6  # twice the limits
+
+    asyncio.run(scenario())
+    assert "lost" not in caplog.text
+    assert "not connected" not in caplog.text
+    block = 9 + 200 + (1 << 14) * 35 // 8
+    assert len(behind) > 100
+    assert max(behind) < (2 + 2 + 2) * block + 6 * 10_000  # queue, readers, one in hand; small messages of all
 
 
 def test_connections_that_say_nothing_do_not_lock_others_out(federation: Federation) -> None:
