@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode  # no
 from nvflare.apis.fl_context import FLContext  # noqa: E402
 from nvflare.apis.shareable import Shareable, make_reply  # noqa: E402
 from nvflare.apis.signal import Signal  # noqa: E402
+from nvflare.apis.workspace import Workspace  # noqa: E402
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe  # noqa: E402
 from nvflare.collab import collab  # noqa: E402
+from nvflare.private.fed.app.fl_conf import create_privacy_manager  # noqa: E402
 
 from privcomp.integrations import nvflare as adapter  # noqa: E402
 from privcomp.integrations.nvflare import site as sites  # noqa: E402
@@ -42,6 +45,7 @@ def context(site: str, task: str) -> FLContext:
     fl_ctx = FLContext()
     fl_ctx.set_prop(ReservedKey.IDENTITY_NAME, site, private=False, sticky=True)
     fl_ctx.set_prop(FLContextKey.TASK_NAME, task, private=True, sticky=False)
+    fl_ctx.set_prop(FLContextKey.TASK_ID, str(uuid.uuid4()), private=True, sticky=False)
     return fl_ctx
 
 
@@ -73,6 +77,7 @@ class Federation:
         self.scripts: dict[str, Reply] = {}
         self.replies: list[tuple[str, str, Shareable]] = []
         self.change: Callable[[str, str, bytes], bytes] = lambda stage, site, message: message
+        self.pairs = 1
         self.server = SecureServer(PROPOSAL, simulation=self.simulation)
 
     def close(self) -> None:
@@ -88,9 +93,12 @@ class Federation:
             return executor.execute(NAME, task, context(site, NAME), Signal())
         fl_ctx = context(site, "train")
         try:
-            given = adapter.ModelFilter(self.simulation).process(task, fl_ctx)
-            result = self.scripts.get(site, honest)(from_shareable(given).data)
-            return adapter.MaskFilter(self.simulation).process(result, fl_ctx)
+            for _ in range(self.pairs):
+                task = adapter.ModelFilter(self.simulation).process(task, fl_ctx)
+            result = self.scripts.get(site, honest)(from_shareable(task).data)
+            for _ in range(self.pairs):
+                result = adapter.MaskFilter(self.simulation).process(result, fl_ctx)
+            return result
         except (sites.SiteRefused, RemoteError):
             return make_reply(ReturnCode.TASK_RESULT_FILTER_ERROR)
 
@@ -129,6 +137,14 @@ def test_an_honest_round(federation: Federation) -> None:
     federation.server.close()
     record = next(federation.server.home.ledger.records())
     assert all(party.startswith(b"simulation:") for party in record.u1)
+
+
+def test_the_pair_in_the_sites_own_configuration_and_in_the_job(federation: Federation) -> None:
+    """NVFlare runs the site's filters before the job's, in both directions."""
+    federation.pairs = 2
+    outcome = federation.round()
+    assert federation.lost(outcome) == []
+    assert np.abs(outcome.arrays["w"] - 1).max() < 1e-3
 
 
 def changed(**changes: Any) -> Reply:
@@ -312,6 +328,27 @@ def test_a_site_that_answers_in_anothers_name(federation: Federation) -> None:
     assert set(federation.lost(outcome)) >= {"site-1"}
 
 
+def test_a_round_that_stalls_is_finished_on_the_same_model(federation: Federation) -> None:
+    """Too few answer in the last stage; asked again on this model, the same survivors complete the same round."""
+
+    def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
+        for site, answers in federation.call(stage, messages, seconds):
+            if stage != "unmask" or site == "site-1":
+                yield site, answers
+
+    stalled = federation.server.round("update", MODEL, SITES, call)
+    assert stalled.result is None
+    assert stalled.arrays["w"].tolist() == MODEL["w"].tolist()
+    federation.server.close()
+    federation.server = SecureServer(PROPOSAL, simulation=federation.simulation)  # the server was restarted
+    before = len(federation.replies)
+    outcome = federation.round()
+    assert federation.lost(outcome) == []
+    assert np.abs(outcome.arrays["w"] - 1).max() < 1e-3
+    assert {stage for _, stage, _ in federation.replies[before:]} == {"unmask"}
+    assert [record.outcome for record in federation.server.home.ledger.records()] == [COMPLETE]
+
+
 def test_strangers_are_not_asked(federation: Federation, caplog: pytest.LogCaptureFixture) -> None:
     outcome = federation.server.round("update", MODEL, [*SITES, "site-9"], federation.call)
     assert federation.lost(outcome) == []
@@ -335,6 +372,8 @@ def test_homes(federation: Federation, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(sites.SiteRefused):
         sites.site("site-1", federation.simulation)
     assert sites.home_folder("site-1", None) == tmp_path.resolve()
+    monkeypatch.setenv("PRIVCOMP_HOME", str(tmp_path / "{site}"))
+    assert sites.home_folder("site-1", None) == tmp_path.resolve() / "site-1"
     monkeypatch.delenv("PRIVCOMP_HOME")
     with pytest.raises(LocalError, match="PRIVCOMP_HOME"):
         sites.home_folder("site-1", None)
@@ -426,3 +465,14 @@ def test_errors_of_the_log_do_not_travel(federation: Federation, caplog: pytest.
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert str(caught.value) == "this site did not answer; the reason stands in its own log"
+
+
+def test_the_pair_in_privacy_json(tmp_path: Path) -> None:
+    """NVFlare builds the site's own pair from the lines that docs/nvflare.md gives."""
+    text = (harness.ROOT / "docs" / "nvflare.md").read_text()
+    (tmp_path / "local").mkdir()
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "local" / "privacy.json").write_text(text.partition("```json\n")[2].partition("```")[0])
+    scope = create_privacy_manager(Workspace(str(tmp_path)), names_only=False).get_scope(None)
+    assert [type(f) for f in scope.task_data_filters["in"]] == [adapter.ModelFilter]
+    assert [type(f) for f in scope.task_result_filters["out"]] == [adapter.MaskFilter]

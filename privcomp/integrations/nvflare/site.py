@@ -33,7 +33,8 @@ from privcomp.secagg.messages import (
 
 __all__ = ["HOME", "SIMULATED", "Site", "SiteRefused", "Update", "is_answer", "site"]
 
-#: Environment variable of a site's, or a server's, process: its folder. The job cannot set it.
+#: Environment variable of a site's, or a server's, process: its folder, in which "{site}" stands for the name that
+#: NVFlare gives it (for several on one machine). The job cannot set it.
 HOME: Final = "PRIVCOMP_HOME"
 #: Ids of simulated sites begin with this, so that every record of the ledger says what it is worth.
 SIMULATED: Final = "simulation:"
@@ -83,8 +84,8 @@ class Site:
         except BaseException:
             self._home.close()
             raise
-        #: The masking request whose training runs: set by the filter on the way in, taken on the way out.
-        self.pending: bytes | None = None
+        #: (task id, masking request) of the training that runs: set on the way in, taken on the way out.
+        self.pending: tuple[str, bytes] | None = None
 
     def answer(self, message: bytes, updates: Mapping[str, Update]) -> list[bytes]:
         """The answers to one message of the server.
@@ -187,18 +188,18 @@ def home_folder(name: str, simulation: str | None) -> Path:
         LocalError: neither, or both: a job must not lead a real site to other keys.
     """
     own = os.environ.get(HOME)
+    if "/" in name or name.startswith("."):
+        raise LocalError(f"{name!r} cannot be the name of a site: it is no name of a folder")
     if simulation is not None:
         if own is not None:
             raise LocalError(f"the job is a simulation, and this process has a real home ({HOME}={own}); refused")
-        if "/" in name or name.startswith("."):
-            raise LocalError(f"{name!r} cannot be the name of a simulated site")
         return Path(simulation).resolve() / name
     if own is None:
         raise LocalError(
             f"set {HOME} in the environment of this process to its folder (`privcomp keys` makes it), or run a "
             "simulation with simulation_homes"
         )
-    return Path(own).resolve()
+    return Path(own.replace("{site}", name)).resolve()
 
 
 def _open(folder: Path) -> NodeHome:

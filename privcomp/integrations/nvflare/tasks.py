@@ -111,13 +111,15 @@ class ModelFilter(_AtSite, Filter):
         """
         if fl_ctx.get_prop(FLContextKey.TASK_NAME) == NAME:
             return shareable
-        site = self._site(fl_ctx)
-        site.pending = None
+        site, task = self._site(fl_ctx), fl_ctx.get_prop(FLContextKey.TASK_ID)
         message = _message(shareable)
+        if message is None and site.pending is not None and site.pending[0] == task:
+            return shareable  # the site's own pair, in privacy.json, was before the job's
+        site.pending = None
         if message is None:
             raise RemoteError(b"server", "mask", "a task without a masking request; this site answers no such task")
         arrays = RoundTask("update").parse(sites.requested_model(message))
-        site.pending = message
+        site.pending = (task, message)
         dxo = from_shareable(shareable)
         # The arrays are read-only views of the request; scripts train in place.
         data = {name: array.copy() for name, array in arrays.items()}
@@ -145,8 +147,8 @@ class MaskFilter(_AtSite, Filter):
         if answers is not None:
             return _reply(answers)
         site = self._site(fl_ctx)
-        message, site.pending = site.pending, None
-        if message is None:
+        pending, site.pending = site.pending, None
+        if pending is None or pending[0] != fl_ctx.get_prop(FLContextKey.TASK_ID):
             self.log_error(fl_ctx, "a result that belongs to no round does not leave this site")
             raise SiteRefused
 
@@ -154,7 +156,7 @@ class MaskFilter(_AtSite, Filter):
             return _trained(shareable, arrays)
 
         purposes: dict[str, Update] = {"training": update}
-        return _reply(site.answer(message, purposes))
+        return _reply(site.answer(pending[1], purposes))
 
 
 def _trained(shareable: Shareable, received: Arrays) -> tuple[Arrays, int, Mapping[str, float]]:
