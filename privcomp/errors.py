@@ -14,6 +14,7 @@ __all__ = [
     "BufferTypeError",
     "CodecError",
     "EncodingError",
+    "ExecutorError",
     "JournalError",
     "LedgerError",
     "LocalError",
@@ -56,6 +57,10 @@ class PolicyError(LocalError):
 
 class JournalError(LocalError):
     """The journal shows that answering would repeat or contradict something that was already sent."""
+
+
+class ExecutorError(LocalError):
+    """The executor that was given for heavy work did not do it, or returned what is no result."""
 
 
 class LedgerError(LocalError):

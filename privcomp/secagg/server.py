@@ -163,7 +163,8 @@ class Server:
         roster: who may take part; None only in semi-honest sessions.
         ledger_head: 32 bytes that the layer above binds.
         accept: called with (id, attachment) when an upload is complete; False or a PrivcompError keeps it out of U.
-        executor: runs the unmasking units; default: threads, one per core.
+        executor: runs the unmasking units (an attribute, that may be replaced before `result` is called again);
+            default: threads, one per core. What its workers learn: docs/secagg.md.
         memory_budget: bytes of open uploads that are held in memory; the rest goes to temporary files.
 
     Raises:
@@ -215,7 +216,7 @@ class Server:
         self._roster = roster
         self._model = model
         self._accept = accept
-        self._executor = executor
+        self.executor = executor
         self._budget = memory_budget
         self._advertised: dict[bytes, tuple[Advertise, bytes]] = {}
         self._values: dict[bytes, bytes] = {}  # advertised key or hash -> id
@@ -690,6 +691,7 @@ class Server:
         Raises:
             RoundAborted: too few shares came; more answers may still be received, then call again.
             RemoteError: an owner's secret does not match what it advertised; nothing is decoded.
+            ExecutorError: the executor did not do its work; set another one and call again.
         """
         if self.stage not in (UNMASK, DONE):
             raise StateError("the sum can be opened after stage 4")
@@ -721,20 +723,15 @@ class Server:
         segment, params = self.params.segments[s], self.params
         total = self._acc[s].copy()
         seeds = segment_seeds(params, secrets, s)
-        executor = self._executor or ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-        # Small enough for every worker to have something to do, large enough for the seeds not to dominate.
-        entries = min(params.block_entries, max(4096, -(-segment.length // (4 * (os.cpu_count() or 1)) // 64) * 64))
+        executor = self.executor or ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
         try:
-            blocks = sum_of_masks(
-                segment, seeds, negate, cipher=params.cipher, block_entries=entries, executor=executor
-            )
-            for start, block in blocks:
+            for start, block in sum_of_masks(segment, seeds, negate, cipher=params.cipher, executor=executor):
                 if segment.is_ring:
                     total[start : start + len(block)] += block
                 else:
                     lanes_add(total[start : start + len(block)], block, int.from_bytes(segment.modulus, "little"))
         finally:
-            if self._executor is None:
+            if self.executor is None:
                 executor.shutdown(cancel_futures=True)
         if segment.is_ring and segment.bits not in (32, 64):
             total &= total.dtype.type((1 << segment.bits) - 1)
