@@ -1,8 +1,8 @@
 """Work units of the server's unmasking: plain bytes in, plain bytes out, so that any executor can run them anywhere.
 
-A unit holds what the aggregation server may know anyway: seeds of masks that it is about to remove, without the ids they
-belong to, and without any upload. A unit covers up to `UNIT_SEEDS` seeds and 64 KiB of keystream of each: at most 64 MiB
-of keystream, tens of milliseconds of work, for some 32 KiB there and 64 KiB back.
+A unit holds what the aggregation server may know anyway: seeds of masks that it is about to remove, without the ids
+that they belong to, and without any upload. It covers up to `UNIT_SEEDS` seeds and 64 KiB of keystream of each: at most
+64 MiB of keystream, tens of milliseconds of work, for some 32 KiB there and 64 KiB back.
 """
 
 from __future__ import annotations
@@ -72,8 +72,13 @@ class UnmaskJob(Message):
         return f"UnmaskJob(offset={self.offset}, count={self.count}, <redacted>)"
 
 
-def run_unmask_job(job: bytes) -> bytes:
+def run_unmask_job(job: bytes, attempt: int = 1) -> bytes:
     """Run one unit, in whatever process or machine: returns `count` u32, u64 or 32-byte residues, little endian.
+
+    Args:
+        job: an `UnmaskJob`.
+        attempt: counts how often the unit was given away, and does nothing: some executors remember a call by its
+            arguments, and must not answer the second one with the failure of the first.
 
     Raises:
         CodecError: this is no unit of this release.
@@ -121,7 +126,7 @@ def sum_of_masks(
         while True:
             while len(waiting) < IN_FLIGHT and (unit := next(units, None)) is not None:
                 job = unit.to_bytes()
-                waiting.append((unit, job, _submitted(executor, job)))
+                waiting.append((unit, job, _submitted(executor, job, 1)))
             if not waiting:
                 return
             unit, job, future = waiting.popleft()
@@ -141,28 +146,28 @@ def _units(segment: Segment, seeds: NDArray[np.uint8], negate: NDArray[np.bool_]
             yield UnmaskJob(cipher, segment, start, count, some.tobytes(), signs.astype(np.uint8).tobytes())
 
 
-def _submitted(executor: Executor, job: bytes) -> Future[bytes] | None:
+def _submitted(executor: Executor, job: bytes, attempt: int) -> Future[bytes] | None:
     """The unit's future, or None where the executor takes no work any more."""
     try:
-        return executor.submit(run_unmask_job, job)
+        return executor.submit(run_unmask_job, job, attempt)
     except (OSError, RuntimeError):  # a pool that lost a worker refuses everything from then on
         return None
 
 
 def _result(executor: Executor, job: bytes, future: Future[bytes] | None) -> Any:
-    attempts = 1
+    attempt = 1
     while future is not None:
         try:
             return future.result()
         except Exception as error:  # whatever a foreign executor raises when it loses a worker
-            if attempts == ATTEMPTS:
+            if attempt == ATTEMPTS:
                 raise ExecutorError(
-                    f"a unit of the unmasking failed {attempts} times on the executor, at last with "
+                    f"a unit of the unmasking failed {attempt} times on the executor, at last with "
                     f"{type(error).__name__}: {str(error)[:300]}; nothing was opened: repair the workers (do they have "
                     "this release of privcomp?) or set another executor, and ask for the result again"
                 ) from error
-            attempts += 1
-            future = _submitted(executor, job)
+            attempt += 1
+            future = _submitted(executor, job, attempt)
     return run_unmask_job(job)
 
 
