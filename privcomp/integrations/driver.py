@@ -146,7 +146,7 @@ class Rounds:
         )
         self._save(server)  # before anybody hears the number
         try:
-            messages = {party: server.announcement(self._heads.get(party)) for party in parties}
+            messages: Mapping[bytes, bytes] = {p: server.announcement(self._heads.get(p)) for p in parties}
             for name in STAGES[:-1]:
                 if name == "consistency" and spec.aggregation.adversary != "malicious":
                     continue

@@ -289,8 +289,8 @@ class Server:
             bundle = Bundle(pair.high, b"", b"", (pair.sent,))
             server._bundles.setdefault(pair.low, {})[pair.high] = bundle
         server._u2_bits, server._u_bits = stored.u2, stored.u
-        server._u2 = server.directory.members(stored.u2, "share")
-        server._u = server.directory.members(stored.u, "mask")
+        server._u2 = frozenset(server.directory.members(stored.u2, "share"))
+        server._u = frozenset(server.directory.members(stored.u, "mask"))
         server._survivors = set(server._u)
         server._quorum = {entry.signer: entry.signature for entry in stored.quorum}
         for segment, row in zip(server.params.segments, stored.sums, strict=True):

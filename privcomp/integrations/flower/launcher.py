@@ -5,7 +5,8 @@ bundle (FAB) is checked in the SuperNode's process, before anything of it is unp
 
 * when it arrives: its SHA-256 must be in `code_hashes` of policy.toml, and the names under which the SuperLink
   announces it (hash, app id, version) must be those that the bundle itself has, because Flower builds the folder that
-  it loads code from out of them. A refused bundle is answered with an error reply, like one that fails Flower's own check.
+  it loads code from out of them. A refused bundle is answered with an error reply, like one that fails Flower's own
+  check.
 * when it is handed out to the process that runs it: once more, by its content.
 
 Apps are installed in a folder of the node's home, emptied at the start, not in Flower's shared one: there a folder that
