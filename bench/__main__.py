@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from bench.harness import Mismatch, Row, Target, measure
+from bench.plot import plot_scale
 from bench.rows import ROWS
 
 
@@ -21,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench", description="Rows beside their peers; see bench/README.md."
     )
     parser.add_argument("--list", action="store_true", help="print the ids and what they compare")
-    parser.add_argument("--only", metavar="ID[,ID]", help="only these rows")
+    parser.add_argument("--only", metavar="ID[,ID]", help="only these rows (embed.scale: all whose ids begin so)")
+    parser.add_argument("--plot", metavar="FILE", help="draw the rows embed.scale.n* against n, as PNG")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, nothing else on standard output")
     parser.add_argument("--markdown", action="store_true", help="the table of bench/README.md")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a first look and for tests")
@@ -38,10 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
         for row in ROWS.values():
             print(f"{row.id:28} {row.title}")
         return 0
-    wanted = options.only.split(",") if options.only else list(ROWS)
-    if unknown := [name for name in wanted if name not in ROWS]:
+    named = options.only.split(",") if options.only else list(ROWS)
+    groups = {name: [name] if name in ROWS else [row for row in ROWS if row.startswith(name + ".")] for name in named}
+    wanted = [row for rows in groups.values() for row in rows]
+    if unknown := [name for name, rows in groups.items() if not rows]:
         parser.error(f"unknown: {', '.join(unknown)}; `python -m bench --list` prints the ids")
-    failed, missed = [], []
+    failed, missed, measured = [], [], []
     show = _as_json if options.json else _as_markdown if options.markdown else _as_text
     if not options.json:
         print(_MARKDOWN_HEAD if options.markdown else _HEAD)
@@ -53,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: the two sides did not compute the same thing: {error}", file=sys.stderr)
             continue
         missed += _missed(ROWS[name], found)
+        measured.append(found)
         print(show(ROWS[name], found, options.quick), flush=True)
+    if options.plot:
+        plot_scale(measured, options.plot)
     if options.check:
         for text in missed:
             print("target missed: " + text, file=sys.stderr)

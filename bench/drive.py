@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,8 @@ class Round:
         vectors: id -> the client's integer vector.
         lost: ids that vanish after stage 1: their neighbours' masks for them have to be taken out by the server.
         executor: for the server's unmasking.
+        clock: what the seconds are told from.
+        record: keep what the clients send in `recorded`: (stage, id, messages).
         client_s, server_s: seconds per stage, of all clients together and of the server.
         up, down: id -> bytes that the client sent and received.
         upload: id -> bytes of its masked vector (stage 2).
@@ -45,11 +47,14 @@ class Round:
     vectors: Mapping[bytes, NDArray[Any]]
     lost: frozenset[bytes]
     executor: Executor
+    clock: Callable[[], float] = time.perf_counter
+    record: bool = False
     client_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     server_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*STAGES, "result"), 0.0))
     up: dict[bytes, int] = field(default_factory=dict)
     down: dict[bytes, int] = field(default_factory=dict)
     upload: dict[bytes, int] = field(default_factory=dict)
+    recorded: list[tuple[str, bytes, list[bytes]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ids = list(self.vectors)
@@ -69,13 +74,18 @@ class Round:
             for party in ids
         }
         self._states: dict[bytes, ClientState | None] = dict.fromkeys(ids)
-        self.server = Server(
+        self._roster = roster
+        self.server = self.fresh_server()
+
+    def fresh_server(self) -> Server:
+        """Another server of the same round: it takes the same messages."""
+        return Server(
             self.params,
             session=bytes(32),
             round=1,
             purpose="training",
             model=b"model",
-            roster=roster,
+            roster=self._roster,
             executor=self.executor,
         )
 
@@ -84,34 +94,39 @@ class Round:
         requests: Mapping[bytes, bytes] = dict.fromkeys(self.vectors, self.server.announcement)
         stages = [s for s in STAGES if s != "consistency" or self.params.adversary == MALICIOUS]
         for stage in stages:
-            for party, request in requests.items():
+            for party in requests:
                 if stage not in ("advertise", "share") and party in self.lost:
                     continue
+                began = self.clock()
+                request = requests[party]
+                self.server_s[stage] += self.clock() - began
                 self._answer(stage, party, request)
             if stage != stages[-1]:
-                began = time.perf_counter()
+                began = self.clock()
                 requests = self.server.advance()
-                self.server_s[stage] += time.perf_counter() - began
+                self.server_s[stage] += self.clock() - began
         return self.server
 
     def run(self) -> Sequence[NDArray[Any]]:
         """The whole round: the sums."""
         self.until_result()
-        began = time.perf_counter()
+        began = self.clock()
         sums = self.server.result().sums
-        self.server_s["result"] += time.perf_counter() - began
+        self.server_s["result"] += self.clock() - began
         return sums
 
     def _answer(self, stage: str, party: bytes, request: bytes) -> None:
-        began = time.perf_counter()
+        began = self.clock()
         update = Contribution((self.vectors[party],))
         self._states[party], messages = self._clients[party].receive(self._states[party], request, update)
         sent = list(messages)
-        between = time.perf_counter()
+        between = self.clock()
         for message in sent:
             self.server.receive(message, party)
         self.client_s[stage] += between - began
-        self.server_s[stage] += time.perf_counter() - between
+        self.server_s[stage] += self.clock() - between
+        if self.record:
+            self.recorded.append((stage, party, sent))
         size = sum(map(len, sent))
         self.down[party] += len(request)
         self.up[party] += size

@@ -147,6 +147,7 @@ class Directory:
         self.entries = dict(entries)
         self.place = {entry.id: p for p, entry in self.entries.items()}
         self.thresholds: Thresholds = context.params.thresholds(n)
+        self._last_u2: tuple[bytes | None, bytes] = (None, b"")
 
     @classmethod
     def of_all(cls, context: RoundContext, messages: Sequence[tuple[Advertise, bytes]]) -> Directory:
@@ -183,8 +184,10 @@ class Directory:
         return graph.window_cut_probability(self.cycle, self.thresholds.neighbours, inside, gamma_ppm) > 2.0**-40
 
     def u2_digest(self, u2: bytes) -> bytes:
-        """Digest of the bitmap of U2."""
-        return digest("privcomp-secagg-u2", self.context.digest, self.hash, u2)
+        """Digest of the bitmap of U2; every mask of a round asks for the same one."""
+        if self._last_u2[0] != u2:
+            self._last_u2 = (u2, digest("privcomp-secagg-u2", self.context.digest, self.hash, u2))
+        return self._last_u2[1]
 
     def u_digest(self, u2: bytes, u: bytes) -> bytes:
         """Digest of the bitmaps of U2 and U: what the consistency signature covers and the journal notes."""

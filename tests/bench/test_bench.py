@@ -13,7 +13,9 @@ import pytest
 
 from bench.__main__ import main
 from bench.harness import FIELDS, Case, Mismatch, Peer, Row, Target, expect, measure, network_model
+from bench.plot import plot_scale
 from bench.rows import ROWS
+from bench.rows_embed import server_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = {"id", "ours_s", "peer_s", "peer", "ratio", "spread", "params", "env"}
@@ -24,6 +26,11 @@ IDS = {
     "secagg.shamir.100x67",
     "secagg.server.n50",
     "secagg.round.n1000",
+    "embed.scale.n10",
+    "embed.scale.n100",
+    "embed.scale.n1000",
+    "embed.scale.n10000",
+    "embed.scale.server",
     "core.shamir.1e6.50of100",
     "core.shamir.1e6.50of100.portable",
 }
@@ -87,6 +94,36 @@ def test_a_missing_peer_is_null_with_a_note_and_no_made_up_number() -> None:
 def test_all_rows_that_are_promised_exist() -> None:
     assert set(ROWS) >= IDS
     assert all(row.id == name for name, row in ROWS.items())
+
+
+def test_the_scale_rows_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--only embed.scale` names the whole group; parts of a client's time add up; the picture is a PNG."""
+    picture = tmp_path / "scale.png"
+    wanted = "embed.scale.n10,embed.scale.n100,embed.scale.n1000"
+    assert main(["--quick", "--json", "--only", wanted, "--plot", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    rows = [json.loads(line) for line in printed.splitlines()]
+    for row in rows:
+        check_row(row)
+        parts = [row["params"][f"client_{part}_s"] for part in ("vector", "keys", "sets")]
+        assert min(parts) > 0
+        assert sum(parts) == pytest.approx(row["client_s"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    saved = tmp_path / "rows.jsonl"
+    saved.write_text(printed)
+    again = [sys.executable, "-m", "bench.plot", str(saved), str(tmp_path / "again.png")]
+    subprocess.run(again, cwd=ROOT, check=True, timeout=120)
+    assert (tmp_path / "again.png").stat().st_size < 60_000
+    with pytest.raises(ValueError, match="was measured"):
+        plot_scale([], str(picture))
+
+
+def test_the_server_holds_its_sum_and_its_pairs_but_no_uploads() -> None:
+    """O(d + n k): each further entry costs some bytes of the sum and of one upload on its way, not n packed values."""
+    n, short, long = 40, 10_000, 60_000
+    (few, _), (many, _) = server_memory(n, short), server_memory(n, long)
+    packed_bytes_per_entry = 22 / 8  # of one upload
+    assert (many - few) / (long - short) < 24 < n * packed_bytes_per_entry / 4
 
 
 def test_the_list_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
