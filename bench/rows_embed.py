@@ -105,7 +105,7 @@ def _inputs(n: int, d: int) -> tuple[Params, dict[bytes, NDArray[np.uint32]], fr
     distinct = [rng.integers(0, 1 << 16, encoding.length, dtype=np.uint32) for _ in range(min(n, VECTORS))]
     vectors = {party: distinct[i % len(distinct)] for i, party in enumerate(ids)}
     params = Params(SECAGGPLUS, SEMI_HONEST, (Segment.ring(encoding.modulus_bits, encoding.length),), 0, n)
-    return params, vectors, frozenset(ids[::20] if n > 10 else ())
+    return params, vectors, frozenset(ids[::20][: n // 20])
 
 
 def _scale(n: int, small: int) -> Callable[[bool, bool], Case]:

@@ -20,7 +20,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIENT, RULES, CONTEXT, SERVER = (f"secagg/{name}.py" for name in ("client", "rules", "context", "server"))
+CLIENT, RULES, CONTEXT, SERVER, LEAVES = (
+    f"secagg/{name}.py" for name in ("client", "rules", "context", "server", "leaves")
+)
 VIEWS, REPEATS, PEERS, WIRE = (f"tests/secagg/test_attacks_{name}.py" for name in ("views", "repeats", "peers", "wire"))
 ROUNDS = "tests/rounds/test_rounds.py"
 
@@ -131,6 +133,14 @@ MUTANTS = (
     ),
     Mutant(
         "5",
+        "entries are those of the hashed list",
+        CONTEXT,
+        "if len(found) != len(entries) or [leaves.hash(p) for p in found] != hashes:",
+        "if len(found) != len(entries):",
+        (f"{VIEWS}::test_attack_05_neighbours_follow_from_the_hash_of_all_keys",),
+    ),
+    Mutant(
+        "5",
         "identities are those of the roster",
         CONTEXT,
         "if roster.public(who) != message.identity:",
@@ -152,6 +162,25 @@ MUTANTS = (
         "if mine is None or directory.entries[mine] != own:",
         "if mine is None:",
         (f"{VIEWS}::test_attack_07_own_entry_missing_or_changed",),
+    ),
+    Mutant(
+        "7",
+        "ids are strictly ascending",
+        LEAVES,
+        "if not np.all(keys[:-1] < keys[1:]):",
+        "if False:",
+        (
+            f"{VIEWS}::test_attack_07_duplicate_and_unsorted_ids",
+            f"{VIEWS}::test_attack_07_a_sparse_list_that_is_not_the_one_of_its_clients",
+        ),
+    ),
+    Mutant(
+        "7",
+        "a list has one encoding",
+        LEAVES,
+        "if longest != self._width or shortest < 1 or np.any(ids * padded):",
+        "if False:",
+        (f"{VIEWS}::test_attack_07_a_sparse_list_that_is_not_the_one_of_its_clients",),
     ),
     Mutant(
         "7",

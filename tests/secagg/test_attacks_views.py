@@ -215,6 +215,38 @@ def test_attack_07_own_entry_missing_or_changed() -> None:
     round.finish()
 
 
+def test_attack_07_a_sparse_list_that_is_not_the_one_of_its_clients() -> None:
+    """An id twice, two records swapped, an id padded with something, a wider record: far from the victim, refused."""
+    world = sparse_world()
+    round = world.round().run_to("share")
+    directory, victim = round.server.directory, world[0]
+    honest = decode(round.request(0))
+    leaves = Leaves(honest.leaves, 60)
+    records = [(leaves.id(p), leaves.hash(p)) for p in range(60)]
+    near = directory.neighbours(directory.place[victim.id])
+    far = next(p for p in range(1, 58) if not {p, p + 1} & near and directory.ids[p] != victim.id)
+    twice, swapped = [*records], [*records]
+    twice[far + 1] = (records[far][0], bytes(32))
+    swapped[far : far + 2] = swapped[far : far + 2][::-1]
+    for listed in (twice, swapped):
+        with refused(victim, RemoteError, "not strictly ascending by id"):
+            victim.receive(replace(honest, leaves=pack_leaves(listed)).to_bytes())
+    width = honest.leaves[0]
+    size = width + 33
+    wider = bytearray([width + 1])
+    for start in range(1, len(honest.leaves), size):
+        record = honest.leaves[start : start + size]
+        wider += record[:width] + b"\0" + record[width:]
+    shorter = bytearray(honest.leaves)
+    shorter[1 + far * size + width] -= 1  # the id's last letter becomes padding
+    for packed in (wider, shorter):
+        with refused(victim, RemoteError, "not packed canonically"):
+            victim.receive(replace(honest, leaves=bytes(packed)).to_bytes())
+    with refused(victim, RemoteError, "no packed list"):
+        victim.receive(replace(honest, leaves=honest.leaves[:-1]).to_bytes())
+    round.finish()
+
+
 def test_attack_07_duplicate_and_unsorted_ids() -> None:
     """An id stands in the list once, in one order."""
     world = World(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privcomp.errors import CodecError
+from privcomp.errors import CodecError, RemoteError
+from privcomp.secagg import SECAGGPLUS, SEMI_HONEST, Segment
 from privcomp.secagg.leaves import Leaves, pack_leaves
 from privcomp.secagg.messages import Places, bitmap, members
+from privcomp.secagg.server import Outbox
+from tests.secagg.harness import World, decode, refused
 
 #: Ids that are hard to order: prefixes of one another, zeros inside and at the end.
 IDS = st.binary(min_size=1, max_size=4) | st.text("\0a", min_size=1, max_size=64).map(str.encode)
@@ -101,3 +105,50 @@ def test_a_set_has_one_bitmap(bits: bytes, n: int) -> None:
 def test_places_of_nobody() -> None:
     assert list(Places(b"")) == []
     assert members(b"", 0) == frozenset()
+
+
+@pytest.mark.parametrize("entries", [3, 500])
+def test_a_client_keeps_its_neighbours_not_the_list_and_goes_on_after_restarts(entries: int) -> None:
+    """Every client is a new process at every stage; what it has on disk does not hold the others of the list."""
+    world = World(60, protocol=SECAGGPLUS, adversary=SEMI_HONEST, segments=(Segment.ring(16, entries),))
+    round = world.round()
+    for stage in ("share", "mask", "unmask"):
+        round.run_to(stage)
+        for node in world.nodes:
+            node.restart()
+    directory = round.server.directory
+    for node in world.nodes:
+        stored = node.journal.secrets(round.server.context.digest)
+        assert stored is not None
+        place = directory.place[node.id]
+        near = directory.neighbours(place) | {place}
+        assert [p for p in range(60) if directory.entries[p].signature in stored] == sorted(near)
+        assert [p for p in range(60) if directory.ids[p] in stored] == sorted(near)
+    round.finish()
+
+
+def test_the_entries_of_a_sparse_list_come_in_order() -> None:
+    """They are stored in that order, so that a restarted client takes each for the neighbour that it is."""
+    world = World(60, protocol=SECAGGPLUS, adversary=SEMI_HONEST, segments=(Segment.ring(16, 3),))
+    round = world.round().run_to("share")
+    honest = decode(round.request(0))
+    with refused(world[0], RemoteError, "not those of this client and its neighbours"):
+        world[0].receive(replace(honest, entries=honest.entries[::-1]).to_bytes())
+    round.finish()
+
+
+def test_messages_are_built_when_they_are_asked_for() -> None:
+    built: list[bytes] = []
+
+    def build(party: bytes) -> bytes:
+        built.append(party)
+        return b"for " + party
+
+    outbox = Outbox([b"b", b"a"], build)
+    assert (len(outbox), list(outbox), b"a" in outbox, b"c" in outbox) == (2, [b"b", b"a"], True, False)
+    assert not built
+    assert dict(outbox) == {b"a": b"for a", b"b": b"for b"}
+    assert "2 messages" in repr(outbox)
+    with pytest.raises(KeyError):
+        outbox[b"c"]
+    assert built == [b"b", b"a"]
