@@ -27,6 +27,8 @@ from nvflare.apis.signal import Signal  # noqa: E402
 from nvflare.apis.workspace import Workspace  # noqa: E402
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe  # noqa: E402
 from nvflare.collab import collab  # noqa: E402
+from nvflare.collab.api.decorators import get_object_publish_interface  # noqa: E402
+from nvflare.collab.api.module_wrapper import ModuleWrapper  # noqa: E402
 from nvflare.private.fed.app.fl_conf import create_privacy_manager  # noqa: E402
 
 from privcomp.integrations import nvflare as adapter  # noqa: E402
@@ -440,7 +442,7 @@ def test_secure_refuses_what_needs_single_updates(options: dict[str, Any]) -> No
         adapter.secure(made, clip=1.0, max_weight=10)
 
 
-def test_publishing() -> None:
+def test_publishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One parameter; `self` for methods only; and never beside @collab.publish."""
 
     @adapter.secure_publish
@@ -453,6 +455,13 @@ def test_publishing() -> None:
             """Evaluates."""
 
     assert train._collab_param_names == Trainer.evaluate._collab_param_names == ["message"]
+    (tmp_path / "privcomp_test_job.py").write_text(
+        "from privcomp.integrations.nvflare import secure_publish\n"
+        "@secure_publish\ndef train(arrays):\n    return arrays, 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    published = get_object_publish_interface(ModuleWrapper("privcomp_test_job"))
+    assert {name: list(interface) for name, interface in published.items()} == {"train": ["message"]}
     with pytest.raises(LocalError, match="remove it"):
         adapter.secure_publish(collab.publish(lambda arrays: None))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
@@ -82,8 +83,7 @@ def _published(
         return sites.site(collab.site_name, collab.get_app_prop(SIMULATION)).answer(message, updates)
 
     # Collab reads the signature: one parameter, and `self` if and only if this is a method.
-    arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
-    if arguments[:1] == ("self",):
+    if next(iter(inspect.signature(function).parameters), None) == "self":
 
         def published(self: Any, message: bytes) -> list[bytes]:
             return answer(message, lambda arrays: function(self, arrays))

@@ -262,11 +262,13 @@ class SecureRounds:
         """One round on the model; the result is what `_get_aggregated_result` returns.
 
         Raises:
-            LocalError: the model cannot be averaged, or the home is closed.
+            LocalError: the model cannot be averaged, the home is closed, or the job was aborted.
         """
         if self._secure is None:
             raise LocalError("the server's home is not open")
         context: Any = self
+        if context.abort_signal.triggered:
+            raise LocalError("the job was aborted; no further round is begun")
         context.set_fl_context(data)
         names = [getattr(target, "name", target) for target in targets or context.engine.get_clients()]
         meta = dict(data.meta or {})
