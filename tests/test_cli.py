@@ -407,7 +407,7 @@ def test_the_printed_policy_is_the_default_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["audit"], ["policy"], ["keys"], ["keys", "roster"], ["serve"], ["join"]]
+    "command", [[], ["demo"], ["audit"], ["policy"], ["keys"], ["keys", "roster"], ["serve"], ["join"], ["supernode"]]
 )
 def test_help(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -418,8 +418,8 @@ def test_help(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_command_is_in_the_help() -> None:
-    for command in ("demo", "audit", "policy", "keys", "serve", "join"):
-        assert f"\n    {command} " in run("--help").out
+    for command in ("demo", "audit", "policy", "keys", "serve", "join", "supernode"):
+        assert f"\n    {command}" in run("--help").out
 
 
 def test_version() -> None:

@@ -69,6 +69,7 @@ def test_a_policy_without_hashes_runs_nothing(home: Path, capsys: pytest.Capture
         (["--isolation", "process"], "--isolation must be subprocess"),
         (["--iso=process"], "--isolation must be subprocess"),
         (["--node-config", 'privcomp-home="/elsewhere"'], "the home is the first argument"),
+        (["--node-config", "a=1", "--node-config", "b=1"], "give --node-config once"),
         (['--node-config=a=1 privcomp-home="/elsewhere"'], "the home is the first argument"),
     ],
 )

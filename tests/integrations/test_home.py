@@ -12,7 +12,7 @@ import pytest
 
 from privcomp.errors import JournalError, LedgerError, LocalError, ParameterError, PolicyError
 from privcomp.integrations import NodeHome, ServerHome
-from privcomp.integrations.home import certificate_name, make_roster
+from privcomp.integrations.home import SIMULATED, certificate_name, make_roster, make_simulation
 from privcomp.integrations.tls import read_identity
 from privcomp.keys import Roster
 from privcomp.policy import Policy
@@ -322,3 +322,21 @@ def test_other_hosts_keep_the_identity(server: Path) -> None:
     assert stat.S_IMODE((server / "tls.key").stat().st_mode) == 0o600
     with pytest.raises(ParameterError, match="neither a DNS name nor an IP address"):
         ServerHome.set_hosts(server, ["a" * 300])
+
+
+def test_homes_of_a_simulation(tmp_path: Path) -> None:
+    roster = make_simulation(tmp_path / "homes", 3)
+    assert roster.ids == tuple(SIMULATED + str(k).encode() for k in range(3))
+    with ServerHome.open(tmp_path / "homes" / "server") as server:
+        assert server.roster == roster
+        for k in range(3):
+            with NodeHome.open(tmp_path / "homes" / str(k)) as home:
+                assert (home.id, home.roster) == (roster.ids[k], roster)
+                assert (home.policy.roster_hash, home.policy.ledger_key) == (roster.hash, server.identity.public)
+                assert home.policy.adversary == "semi_honest"
+                assert home.policy.reentries("training") > 1000
+                home.client()
+    with pytest.raises(LocalError, match="exists already"):
+        make_simulation(tmp_path / "homes", 3)
+    with pytest.raises(ParameterError, match="at least 3"):
+        make_simulation(tmp_path / "two", 2)

@@ -90,8 +90,12 @@ def run_supernode(folder: str | os.PathLike[str], arguments: Sequence[str]) -> N
         raise PolicyError("run-time installation of dependencies would run code that nobody pinned: leave it off")
     if parsed.isolation != "subprocess":
         raise PolicyError("--isolation must be subprocess: a process that is started elsewhere is not guarded")
-    _guard(allowed)
+    from flwr.common.config import parse_config_args
     from flwr.supercore import log
+
+    if parse_config_args([parsed.node_config]).get("privcomp-home") != real:
+        raise ParameterError("give --node-config once, and in full: it has to carry the home as well")
+    _guard(allowed)
 
     log(INFO, "privcomp: Flower %s runs %d app bundle(s) of %s", version, len(allowed), path / "policy.toml")
     sys.argv = ["flower-supernode", *options]
