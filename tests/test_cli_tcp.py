@@ -46,7 +46,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
         (["--corrupt", "3"], "lower c or ask more"),
         (["--protocol", "secaggplus", "--adversary", "malicious"], "use bonawitz"),
         (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1"),
-        (["--wait", "0.2"], "0 nodes are connected after 0 s"),
+        (["--wait", "0.2"], "0 nodes are connected and free after 0 s"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -103,6 +103,7 @@ def test_joining_that_does_not_work(federation: Federation, tmp_path: Path) -> N
     ):
         assert said in refused("join", node, "127.0.0.1:7443", "--update", given)
     good = "--update", f"{tmp_path / 'leaves.py'}:f"
+    assert "--max-message is 0" in refused("join", node, "127.0.0.1:7443", *good, "--max-message", "0")
     said = run("join", node, "127.0.0.1:9", *good, "--patience", "0").err.splitlines()[-1]
     assert "no server at 127.0.0.1:9 for 0 s" in said
     (node / "identity").chmod(0o644)

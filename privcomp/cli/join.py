@@ -31,6 +31,9 @@ def add_parser(commands: Any) -> None:
     join.add_argument(
         "--patience", type=float, metavar="SECONDS", help="without a server, before giving up (default: for ever)"
     )
+    join.add_argument(
+        "--max-message", type=int, default=1024, metavar="MIB", help="largest message to take; the model is in one"
+    )
     join.set_defaults(run=_join)
 
 
@@ -39,16 +42,20 @@ def _join(arguments: argparse.Namespace) -> int:
 
     signals.log_to_stderr()
     host, port = _address(arguments.server)
+    if not 0 < arguments.max_message < 1 << 12:
+        raise ParameterError(f"--max-message is {arguments.max_message}; 1..4095 MiB are possible")
     with NodeHome.open(arguments.folder) as home:
         home.client()  # what is missing is said before the user's code runs
         update = _function(arguments.update)
-        return signals.run(lambda _: _run(home, host, port, update, arguments.patience))
+        return signals.run(lambda _: _run(home, host, port, update, arguments))
 
 
-async def _run(home: Any, host: str, port: int, update: Any, patience: float | None) -> int:
-    from privcomp.integrations.asyncio_tcp import join
+async def _run(home: Any, host: str, port: int, update: Any, arguments: argparse.Namespace) -> int:
+    from privcomp.integrations.asyncio_tcp import Limits, join
 
-    print(f"privcomp: {await join(home, host, port, update, patience=patience)}", file=sys.stderr)
+    limits = Limits(message=arguments.max_message << 20)
+    said = await join(home, host, port, update, limits=limits, patience=arguments.patience)
+    print(f"privcomp: {said}", file=sys.stderr)
     return 0
 
 

@@ -106,11 +106,11 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     corrupt = arguments.corrupt
     if corrupt is None:
         corrupt = Policy().corrupt_for(adversary, len(home.roster) if home.roster is not None else 0)
-    complete = 0
+    complete, last = 0, ""
 
     def report(done: RoundReport) -> None:
-        nonlocal complete
-        complete += done.outcome == "complete"
+        nonlocal complete, last
+        complete, last = complete + (done.outcome == "complete"), done.outcome
         values = "".join(f", {name} {value:.4g}" for name, value in done.metrics.items())
         said = f"{done.survivors} of {done.asked} nodes{values}" if not done.reason else done.reason
         print(f"privcomp: round {done.round} {done.outcome} in {done.seconds:.1f} s: {said}", file=sys.stderr)
@@ -144,7 +144,7 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
         )
     if not complete:
         print("privcomp: no round was completed", file=sys.stderr)
-    return 0 if complete else 1
+    return 0 if complete and last != "stalled" else 1
 
 
 def _check(arguments: argparse.Namespace) -> None:

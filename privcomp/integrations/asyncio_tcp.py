@@ -216,6 +216,11 @@ class Server:
         """Ids of the nodes that are connected."""
         return frozenset(self._connections)
 
+    @property
+    def _free(self) -> list[bytes]:
+        """Nodes that owe no answer: who still trains for a round that is over would only hold up the next one."""
+        return [party for party, connection in self._connections.items() if not connection.open]
+
     def stop(self) -> None:
         """End `run` soon: the running round is aborted and recorded; one that is stalled is kept for the next start."""
         self._stopping = True
@@ -306,7 +311,9 @@ class Server:
                 if same:
                     _log.warning("the model did not change in this round; a node answers once per model: training ends")
                     break
-        if not self._stopping:
+        if driver.stalled is not None:
+            _log.warning("round %d is still not finished; start the server again with this model", driver.number)
+        elif not self._stopping:
             self._farewell = (FINISHED, "the training is over")
         return model
 
@@ -330,7 +337,7 @@ class Server:
             _log.info("round %d is finished first", stalled.secagg.context.announce.round)
             spec = stalled.spec
         self._spec = spec
-        parties = sorted(self._connections, key=lambda party: (self._asked.get(party, -1), party))[:most]
+        parties = sorted(self._free, key=lambda party: (self._asked.get(party, -1), party))[:most]
         self._asked.update(dict.fromkeys(parties, driver.number + 1))
         self._refused: dict[bytes, str] = {}
         start, before = time.monotonic(), self._bytes()
@@ -384,14 +391,14 @@ class Server:
         """Wait for enough nodes."""
         start, enough, said = time.monotonic(), None, False
         while not self._stopping:
-            here, now = len(self._connections), time.monotonic() - start
+            here, now = len(self._free), time.monotonic() - start
             enough = None if here < least else now if enough is None else enough
             if here >= most or (enough is not None and now >= enough + gather):
                 return
             if enough is None and now >= wait:
                 raise LocalError(
-                    f"{here} nodes are connected after {wait:.0f} s, {least} are needed: start the others, or lower "
-                    "--min-clients"
+                    f"{here} nodes are connected and free after {wait:.0f} s, {least} are needed: start the others, or "
+                    "lower --min-clients"
                 )
             if enough is None and not said:
                 said = True
@@ -615,6 +622,7 @@ class Server:
             return
         connection.open = {n: budget for n, budget in connection.open.items() if n > number}
         self._release(connection)
+        self._changed.set()
         if stage is None or number != stage.number:
             return
         if kind == REFUSED:
@@ -622,7 +630,6 @@ class Server:
             stage.refused[party] = why.partition(":")[0]
             _log.warning("%s refuses stage %r: %s", shown(party), stage.name, why)
         stage.pending.discard(party)
-        self._changed.set()
 
     async def _reserve(self, connection: _Connection) -> None:
         """A place among the uploads that are read at the same time; until then nothing more is read from this node."""

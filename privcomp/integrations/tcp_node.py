@@ -246,9 +246,17 @@ class _Node:
             channel.abort()
 
     async def _listen(self, channel: Channel) -> None:
-        allowed = {REQUEST: 4 + self._limits.message, PING: 0, BYE: 1 + MAX_NOTE}
+        allowed = {REQUEST: (1 << 32) - 1, PING: 0, BYE: 1 + MAX_NOTE}
         while True:
-            kind, body = await channel.read(allowed, self._limits.idle)
+            kind, size = await channel.header(lambda: allowed, self._limits.idle)
+            if size > 4 + self._limits.message:
+                raise RemoteError(
+                    tls.SERVER,
+                    "tcp",
+                    f"a message of {size} bytes; this node takes at most {self._limits.message}: raise Limits.message "
+                    "(--max-message) if the model is that large",
+                )
+            body = await channel.body(size)
             if kind == BYE:
                 raise farewell(body)
             if kind == PING:
