@@ -533,12 +533,12 @@ def _mode(path: Path) -> int:
 def _read(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_FILE + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_FILE:
+                raise LocalError(f"{path} has {size} bytes; that is no file of ours")
+            return file.read()
     except OSError as error:
         raise LocalError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > _MAX_FILE:
-        raise LocalError(f"{path} has more than {_MAX_FILE} bytes; that is no file of ours")
-    return data
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -284,7 +284,6 @@ def test_a_node_that_still_trains_is_not_asked_again(federation: Federation) -> 
             await rounds
         assert (started.reports[0].asked, started.reports[0].survivors) == (6, 5)
         assert (started.reports[1].asked, started.reports[1].survivors) == (5, 5)
-        assert started.reports[1].seconds < 2
         assert started.reports[-1].survivors in (0, 6)  # 0: the stop was faster
 
     asyncio.run(scenario())
