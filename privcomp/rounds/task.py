@@ -77,6 +77,11 @@ class Task(Message):
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ParameterError(f"task: kind {self.kind!r}: allowed are {', '.join(map(repr, _KINDS))}")
+        try:
+            ranges = tuple((str(name), float(low), float(high)) for name, low, high in self.metrics)
+        except (TypeError, ValueError):
+            raise ParameterError("task: metrics are (name, lo, hi) each, with numbers lo and hi") from None
+        object.__setattr__(self, "metrics", ranges)
         names = [name for name, _, _ in self.metrics]
         if len(set(names)) != len(names) or len(set(self.kept)) != len(self.kept):
             raise ParameterError("task: a metric or a kept array is named twice")

@@ -147,11 +147,18 @@ def test_integer_arrays_must_be_kept() -> None:
         {"kind": "update", "metrics": (("a", float("nan"), 1.0),)},
         {"kind": "update", "metrics": (("a", -1e308, 1e308),)},
         {"kind": "update", "kept": ("a", "a")},
+        {"kind": "update", "metrics": (("a", 0.0),)},
+        {"kind": "update", "metrics": (("a", "low", "high"),)},
     ],
 )
 def test_bad_tasks(arguments: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         Task(**arguments)
+
+
+def test_whole_numbers_are_ranges_too() -> None:
+    task = Task("update", metrics=(("loss", 0, 8),))
+    assert Task.from_bytes(task.to_bytes(), max_bytes=1 << 12) == task
 
 
 def test_a_reserved_name() -> None:
