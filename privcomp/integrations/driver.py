@@ -126,6 +126,7 @@ class Rounds:
             RoundStalled: too few survivors answered in the last stage; call again when they are back.
             RoundAborted: too few nodes in an earlier stage; recorded. Calling again begins a new round.
             RemoteError: the sum is not one that honest nodes produce; recorded.
+            ExecutorError: the executor failed; the round is kept as a stalled one, call again when it works.
         """
         if self.stalled is not None:
             before = self.stalled.secagg.context.announce

@@ -135,6 +135,7 @@ class RoundServer:
         Raises:
             RoundAborted: too few shares; receive more and call again, or `abort`.
             RemoteError: a secret or the decoded sum is not what it must be; nothing is decoded. Call `abort`.
+            ExecutorError: the executor did not do its work; set `secagg.executor` and call again.
         """
         if self._finished:
             raise StateError("this round is recorded already")

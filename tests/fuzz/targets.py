@@ -26,6 +26,7 @@ from privcomp.integrations.file_journal import FileJournal, parse_entries
 from privcomp.keys import Identity, Roster, SignedRoster, open_sealed, seal
 from privcomp.ledger import Header, HeaderChain, Ledger, Record, audit, recover
 from privcomp.ledger.chain import decode_frame, read_frames, read_preamble
+from privcomp.secagg.leaves import Leaves, pack_leaves
 from tests.fuzz.values import message_of
 from tests.ledger.rounds import CLIENTS, ROSTER, SERVER, VERIFIERS, aborted, complete
 
@@ -115,6 +116,22 @@ def _check_sealed(data: bytes) -> None:
         return
     if data != _SEALED:
         raise Finding("a forged ciphertext opens")
+
+
+_LISTS = tuple(
+    pack_leaves((party, hashlib.sha256(party).digest()) for party in ids)
+    for ids in ([b"a"], [b"client-%02d" % k for k in range(9)], [b"a", b"a\0", b"a\0b", b"b" * 64])
+)
+
+
+def _check_leaves(data: bytes) -> None:
+    try:
+        leaves = Leaves(data, 1 << 20)
+    except CodecError:
+        return
+    listed = [(leaves.id(p), leaves.hash(p)) for p in range(leaves.n)]
+    if pack_leaves(listed) != data or [leaves.place(party) for party, _ in listed] != list(range(leaves.n)):
+        raise Finding("a key list is not canonical")
 
 
 # Files are parsed thousands of times: in memory where the machine has a file system there.
@@ -223,6 +240,7 @@ def targets() -> dict[str, Target]:
         Target("messages", _messages(), _check_message),
         Target("roster", (*rosters, several.to_bytes()), _check_roster),
         Target("sealed", (_SEALED,), _check_sealed),
+        Target("leaves", _LISTS, _check_leaves),
         Target("frames", (_SHORT, _SHORT, _SHORT, _LEDGER), _check_frames),
         Target("journal", (_JOURNAL,), _check_journal),
         Target("ledger", (_LEDGER,), _check_ledger, cost=1000),

@@ -10,7 +10,15 @@ from privcomp.codec import Message
 from tests.fuzz.mutate import inputs
 from tests.fuzz.targets import Finding, message_classes, targets
 
-RUNS = {"messages": 3000, "roster": 3000, "sealed": 2000, "frames": 3000, "journal": 3000, "ledger": 300}
+RUNS = {
+    "messages": 3000,
+    "roster": 3000,
+    "sealed": 2000,
+    "leaves": 3000,
+    "frames": 3000,
+    "journal": 3000,
+    "ledger": 300,
+}
 
 
 @pytest.mark.parametrize("name", sorted(targets()))
