@@ -268,6 +268,20 @@ def test_a_round_with_too_few_is_aborted_and_the_run_goes_on(tmp_path: Path, cap
     assert "aggregate_train: Received 0 results and 4 failures" in caplog.text
 
 
+def test_a_model_that_was_evaluated_is_not_evaluated_again(tmp_path: Path) -> None:
+    """The second training is aborted, so the strategy evaluates the same model once more."""
+    federation = Federation(tmp_path, 4)
+    for k in (3, 4):
+        masked: list[str] = []
+        federation.grid.nodes[k].lost = lambda stage, masked=masked: (
+            stage == "mask" and not masked.append(stage) and len(masked) == 3
+        )
+    result = start(federation, flower.FedAvg(min_available_nodes=4), rounds=2)
+    assert [entry.outcome for entry in records(federation)] == [COMPLETE, COMPLETE, ABORTED]
+    metrics = result.evaluate_metrics_clientapp
+    assert metrics[1] == metrics[2]
+
+
 def test_a_stalled_round_is_finished_first_by_the_node_that_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
