@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from privcomp._core import pack
 from privcomp.integrations.home import ServerHome
 from privcomp.ledger import COMPLETE, Record
 from privcomp.rounds import RoundSpec, audit
@@ -42,8 +47,29 @@ def run(job: str, out: Path, *, seconds: float = 240.0, **plan: Any) -> str:
     return program([str(JOBS / job), str(out), str(out / "plan.json")], out, seconds, record=plan.get("record", False))
 
 
+#: The simulator chooses a port per site, frees it, and has the site's program bind it seconds later. Whoever took it in
+#: between (another simulator, any connection of this machine) costs a site before the job has begun.
+_PORT_TAKEN = re.compile(r"(run_client_thread error|Communication error with client).*Errno 1(04|11)\b")
+
+
 def program(arguments: list[str], out: Path, seconds: float = 240.0, *, record: bool = False) -> str:
-    """A Python program with all its children, none of which outlives it; what it prints."""
+    """A Python program with all its children, none of which outlives it; what it prints. It is run once more where
+    NVFlare has lost the race for its own ports."""
+    for attempt in range(3):
+        code, text = _program(arguments, out, seconds, record)
+        if attempt == 2 or not _PORT_TAKEN.search(text):
+            break
+        for entry in out.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "plan.json":
+                entry.unlink()
+    assert code == 0, f"the run {'hung' if code is None else f'ended with {code}'}:\n{text[-6000:]}"
+    return text
+
+
+def _program(arguments: list[str], out: Path, seconds: float, record: bool) -> tuple[int | None, str]:
+    """(exit code, or None if it was stopped; output)."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PRIVCOMP_HOME")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(JOBS), *([str(JOBS / "hook")] if record else [])])
     environment["PRIVCOMP_TEST_RECORD"] = str(out)
@@ -58,13 +84,12 @@ def program(arguments: list[str], out: Path, seconds: float = 240.0, *, record: 
             code = None
         finally:
             for pid in reversed(_children(process.pid)):
-                os.kill(pid, signal.SIGKILL)
-            process.poll()
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.kill()
+            process.wait()
         log.seek(0)
-        text = log.read().decode("utf-8", "replace")
-    assert code == 0, f"the run {'hung' if code is None else f'ended with {code}'}:\n{text[-6000:]}"
-    return text
+        return code, log.read().decode("utf-8", "replace")
 
 
 def _children(pid: int) -> list[int]:
@@ -127,10 +152,6 @@ def check_mean(record: Record, out: Path, number: int, names: tuple[str, ...]) -
 
 def needles(out: Path, number: int, received: Mapping[str, Any]) -> dict[str, bytes]:
     """What must not be found: weights, metrics and arrays of every site, raw, as changes, quantised and packed."""
-    import struct
-
-    from privcomp._core import pack
-
     found: dict[str, bytes] = {}
     for file in sorted(out.glob(f"{number}.site-*.npz")):
         update, site = dict(np.load(file)), file.name.split(".")[1]
@@ -157,8 +178,14 @@ def needles(out: Path, number: int, received: Mapping[str, Any]) -> dict[str, by
     return found
 
 
-def found(out: Path, wanted: Mapping[str, bytes]) -> set[str]:
-    """Which of them the server's process received."""
-    haystack = (out / "frames").read_bytes() + (out / "records").read_bytes()
+def found(out: Path, wanted: Mapping[str, bytes], *, before: bool | None = None) -> set[str]:
+    """Which of them the server's process received; before or after the mark that the job left, if asked for."""
+    haystack = b""
+    for name in ("frames", "records"):
+        data = (out / name).read_bytes()
+        if before is not None:
+            mark = json.loads((out / "mark").read_text())[name]
+            data = data[:mark] if before else data[mark:]
+        haystack += data
     assert len(haystack) > 10_000
     return {label for label, needle in wanted.items() if needle in haystack}

@@ -22,10 +22,10 @@ def test_rounds_with_losses(tmp_path: Path) -> None:
     faults = {
         "1": {"site-2": "raise"},
         "2": {"site-1": "raise", "site-2": "nan", "site-3": "shape"},
-        "3": {"site-4": "sleep 9"},
+        "3": {"site-4": "sleep 15"},
         "5": {"site-5": "kill"},
     }
-    proposal = {**harness.PROPOSAL, "kept": ["round"], "deadlines": {"mask": 5.0, "share": 20.0, "advertise": 20.0}}
+    proposal = {**harness.PROPOSAL, "kept": ["round"], "deadlines": {"mask": 10.0, "share": 30.0, "advertise": 30.0}}
     log = harness.run("collab_job.py", tmp_path, rounds=6, faults=faults, proposal=proposal)
     records = harness.ledger(tmp_path)
     assert [record.outcome for record in records[:6]] == [COMPLETE] * 2 + [ABORTED] + [COMPLETE] * 3
@@ -58,26 +58,23 @@ def test_rounds_with_losses(tmp_path: Path) -> None:
 
 
 def test_what_the_server_receives(tmp_path: Path) -> None:
-    """Canaries are found in a run without privcomp, and not in ours; every record has a type of the protocol."""
+    """Canaries are found in a round without privcomp, and not in ours; every record has a type of the protocol."""
     received = {"w": np.zeros(40, np.float32), "b": np.ones((3, 2))}
-    plain, ours = tmp_path / "plain", tmp_path / "ours"
-    harness.run("collab_job.py", plain, plain=True, record=True)
-    wanted = harness.needles(plain, 0, received)
-    found = harness.found(plain, wanted)
+    harness.run("collab_job.py", tmp_path, plain=True, record=True, proposal={**harness.PROPOSAL, "kept": ["round"]})
+    wanted = harness.needles(tmp_path, 0, received)
+    found = harness.found(tmp_path, wanted, before=True)
     for site in harness.SITES:
         assert {f"{site} w new <f4", f"{site} b new <f8", f"{site} weight >I", f"{site} loss >d"} <= found
-    harness.run("collab_job.py", ours, record=True, proposal={**harness.PROPOSAL, "kept": ["round"]})
-    wanted = harness.needles(ours, 0, received)
-    assert harness.found(ours, wanted) == set()
+    assert harness.found(tmp_path, wanted, before=False) == set()
     sys.path.append(str(harness.JOBS))
     import recorder
 
-    records = recorder.records(ours)
-    calls = [content for _, _, content in records if isinstance(content, list)]
+    records = recorder.records(tmp_path)
+    calls = [content for _, name, content in records if name in ("train", "evaluate")]
     assert len(calls) == 5 * 5 * 2  # five sites, five stages, a training and an evaluation
-    assert all(is_answer(message) for content in calls for message in content)
-    others = [(name, sorted(content)) for _, name, content in records if not isinstance(content, list)]
-    assert {name for name, _ in others} <= {"sync", "setup", "_sync", "_setup", "collab_sync", "collab_setup"}, others
+    assert all(isinstance(content, list) and all(map(is_answer, content)) for content in calls)
+    others = {name for _, name, _ in records} - {"train", "evaluate", "in_the_clear"}
+    assert all(name.startswith(("_", "collab", "sync", "setup")) for name in others), others
 
 
 def test_the_example(tmp_path: Path) -> None:

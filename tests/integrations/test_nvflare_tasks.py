@@ -25,10 +25,10 @@ def final_model(out: Path) -> np.ndarray:
 def test_rounds_with_losses(tmp_path: Path, kind: str) -> None:
     """A site that is silent, then too many that fail: the run goes on. The script knows nothing of it."""
     if kind == "full":
-        faults = {"1": {"site-2": "sleep 14"}, "3": {"site-3": "nan", "site-4": "shape"}}
+        faults = {"1": {"site-2": "sleep 20"}, "3": {"site-3": "nan", "site-4": "shape"}}
     else:
         faults = {"2": {"site-5": "kill"}}
-    proposal = {**harness.PROPOSAL, "deadlines": {"mask": 8.0, "share": 20.0, "advertise": 40.0}}
+    proposal = {**harness.PROPOSAL, "deadlines": {"mask": 14.0, "share": 30.0, "advertise": 60.0}}
     rounds = 5 if kind == "full" else 4
     harness.run("tasks_job.py", tmp_path, rounds=rounds, faults=faults, proposal=proposal, kind=kind)
     records = harness.ledger(tmp_path)
@@ -54,8 +54,8 @@ def test_rounds_with_losses(tmp_path: Path, kind: str) -> None:
 
 
 def test_sites_take_turns_in_fewer_processes(tmp_path: Path) -> None:
-    """Two processes play four sites: what a site must remember between two tasks stands in its home."""
-    names = harness.SITES[:4]
+    """Two processes play three sites: what a site must remember between two tasks stands in its home."""
+    names = harness.SITES[:3]
     proposal = {**harness.PROPOSAL, "deadlines": {"advertise": 100.0, "share": 100.0, "mask": 100.0}}
     harness.run("tasks_job.py", tmp_path, sites=names, proposal=proposal, threads=2, seconds=400.0)
     (record,) = harness.ledger(tmp_path)
