@@ -125,7 +125,7 @@ def _trust(arguments: argparse.Namespace) -> int:
 def _simulation(arguments: argparse.Namespace) -> int:
     from privcomp.integrations.home import make_simulation
 
-    roster = make_simulation(arguments.folder, arguments.nodes)
+    roster = make_simulation(arguments.folder, map(str, range(arguments.nodes)))
     print(f"{arguments.folder}: a server and {len(roster)} simulated nodes, whose policies protect nobody")
     return 0
 

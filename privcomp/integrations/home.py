@@ -357,38 +357,37 @@ def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
     return roster, b"".join(pems[party] for party in roster.ids)
 
 
-def make_simulation(folder: _Path, nodes: int) -> Roster:
-    """Homes for a simulation on one machine: `FOLDER/server`, and one per node in `FOLDER/0`, `FOLDER/1`, ...
-
-    Their policies allow what a simulation needs and a real node must not: a server that is trusted, and any number of
-    rounds on one model, so that an experiment can be repeated.
+def make_simulation(folder: _Path, nodes: Iterable[str], *, policy: str | None = None) -> Roster:
+    """Homes for a simulation on one machine: `FOLDER/server`, and `FOLDER/NAME` for each node.
 
     Args:
         folder: must not exist, or be empty.
-        nodes: at least 3.
+        nodes: at least 3 names; the ids are these behind `SIMULATED`.
+        policy: text of their policy.toml. Left out, it allows what a simulation needs and a real node must not: a
+            server that is trusted, and any number of rounds on one model, so that an experiment can be repeated.
 
     Raises:
         ParameterError: fewer nodes.
         LocalError: something is there already.
     """
-    if nodes < 3:
-        raise ParameterError(f"{nodes} nodes: secure aggregation needs at least 3")
-    root = Path(folder)
+    names = list(dict.fromkeys(nodes))
+    if len(names) < 3:
+        raise ParameterError(f"{len(names)} nodes: secure aggregation needs at least 3")
+    root, text = Path(folder), (_SIMULATED_POLICY.format(again=1 << 30) if policy is None else policy).encode()
 
     def fill(new: Path) -> None:
         ServerHome.create(new / "server")
         certificates = {}
-        for k in range(nodes):
-            party = SIMULATED + str(k).encode()
-            NodeHome.create(new / str(k), party)
-            certificates[str(k)] = (new / str(k) / certificate_name(party)).read_bytes()
+        for name in names:
+            party = SIMULATED + name.encode()
+            NodeHome.create(new / name, party)
+            certificates[name] = (new / name / certificate_name(party)).read_bytes()
         roster, clients = make_roster(certificates)
         ServerHome.install(new / "server", roster, clients)
         server = (new / "server" / "server.pem").read_bytes()
-        for k in range(nodes):
-            policy = _SIMULATED_POLICY.format(again=1 << 30)
-            _replace(new / str(k) / "policy.toml", policy.encode())
-            NodeHome.trust(new / str(k), roster.to_bytes(), server)
+        for name in names:
+            _replace(new / name / "policy.toml", text)
+            NodeHome.trust(new / name, roster.to_bytes(), server)
 
     _build(root, fill)
     made = _read_roster(root / "server" / "roster")

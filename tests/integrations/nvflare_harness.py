@@ -117,8 +117,8 @@ def ledger(out: Path) -> list[Record]:
 
 def survivors(record: Record) -> list[str]:
     """Names of the survivors; simulated sites are called so in every record."""
-    assert all(party.startswith(b"simulation:") for party in record.survivors)
-    return [party.decode().partition(":")[2] for party in record.survivors]
+    assert all(party.startswith(b"simulation-") for party in record.survivors)
+    return [party.decode().removeprefix("simulation-") for party in record.survivors]
 
 
 def check_mean(record: Record, out: Path, number: int, names: tuple[str, ...]) -> tuple[dict[str, Any], float]:

@@ -85,7 +85,7 @@ def check_round(out: Path, entry: Record, asked: int, applied: int) -> float:
 
 
 def test_simulation(tmp_path: Path) -> None:
-    make_simulation(tmp_path / "homes", 4)
+    make_simulation(tmp_path / "homes", map(str, range(4)))
     app = app_with(
         tmp_path,
         {

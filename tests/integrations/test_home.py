@@ -325,7 +325,7 @@ def test_other_hosts_keep_the_identity(server: Path) -> None:
 
 
 def test_homes_of_a_simulation(tmp_path: Path) -> None:
-    roster = make_simulation(tmp_path / "homes", 3)
+    roster = make_simulation(tmp_path / "homes", map(str, range(3)))
     assert roster.ids == tuple(SIMULATED + str(k).encode() for k in range(3))
     with ServerHome.open(tmp_path / "homes" / "server") as server:
         assert server.roster == roster
@@ -337,6 +337,6 @@ def test_homes_of_a_simulation(tmp_path: Path) -> None:
                 assert home.policy.reentries("training") > 1000
                 home.client()
     with pytest.raises(LocalError, match="exists already"):
-        make_simulation(tmp_path / "homes", 3)
+        make_simulation(tmp_path / "homes", map(str, range(3)))
     with pytest.raises(ParameterError, match="at least 3"):
-        make_simulation(tmp_path / "two", 2)
+        make_simulation(tmp_path / "two", map(str, range(2)))

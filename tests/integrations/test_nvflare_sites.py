@@ -116,7 +116,7 @@ class Federation:
 
     def lost(self, outcome: adapter.Outcome) -> list[str]:
         assert outcome.result is not None, outcome.error
-        names = [party.decode().partition(":")[2] for party in outcome.result.aggregate.survivors]
+        names = [party.decode().removeprefix("simulation-") for party in outcome.result.aggregate.survivors]
         return [site for site in SITES if site not in names]
 
 
@@ -138,7 +138,7 @@ def test_an_honest_round(federation: Federation) -> None:
     assert set(outcome.sent) == set(outcome.received) == set(SITES)
     federation.server.close()
     record = next(federation.server.home.ledger.records())
-    assert all(party.startswith(b"simulation:") for party in record.u1)
+    assert all(party.startswith(b"simulation-") for party in record.u1)
 
 
 def test_the_pair_in_the_sites_own_configuration_and_in_the_job(federation: Federation) -> None:

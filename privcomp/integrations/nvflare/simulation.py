@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from privcomp.errors import LocalError, ParameterError
-from privcomp.integrations.home import NodeHome, ServerHome, make_roster
-from privcomp.integrations.nvflare.site import SIMULATED
+from privcomp.errors import LocalError
+from privcomp.integrations.home import make_simulation
+from privcomp.policy import Policy
 
 __all__ = ["simulation_homes"]
 
@@ -17,7 +17,7 @@ def simulation_homes(folder: str | os.PathLike[str], sites: Iterable[str], *, po
     """Make the homes of a server and of simulated sites, each with the roster and the server's key pinned.
 
     What is there already is kept. The ids in the roster, and so in every record of the ledger, begin with
-    "simulation:".
+    "simulation-".
 
     Args:
         folder: made if need be; contains `server` and one folder per site afterwards.
@@ -29,34 +29,13 @@ def simulation_homes(folder: str | os.PathLike[str], sites: Iterable[str], *, po
 
     Raises:
         LocalError: the folder holds homes of other sites.
-        ParameterError: no sites.
+        ParameterError: fewer than 3 sites.
     """
     path, names = Path(folder).resolve(), list(dict.fromkeys(sites))
-    if not names:
-        raise ParameterError("a simulation needs sites")
     if (path / "server").is_dir():
         missing = [name for name in names if not (path / name / "policy.toml").is_file()]
         if missing:
             raise LocalError(f"{path} holds a simulation without {', '.join(missing)}; use another folder")
         return str(path)
-    for name in names:
-        NodeHome.create(path / name, (SIMULATED + name).encode())
-    ServerHome.create(path / "server")
-    certificates = _certificates({name: path / name for name in names})
-    roster, members = make_roster(certificates)
-    ServerHome.install(path / "server", roster, members)
-    server = (path / "server" / "server.pem").read_bytes()
-    for name in names:
-        if policy:
-            file = path / name / "policy.toml"
-            file.write_text(policy.rstrip("\n") + "\n" + file.read_text())
-        NodeHome.trust(path / name, roster.to_bytes(), server)
+    make_simulation(path, names, policy=policy.rstrip("\n") + "\n" + Policy.default_toml())
     return str(path)
-
-
-def _certificates(folders: Mapping[str, Path]) -> dict[str, bytes]:
-    found = {}
-    for name, folder in folders.items():
-        with NodeHome.open(folder) as home:
-            found[name] = home.certificate.read_bytes()
-    return found

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from privcomp.codec import Message, decode_any
 from privcomp.errors import CodecError, JournalError, LocalError, PolicyError, RemoteError
+from privcomp.integrations.home import SIMULATED as SIMULATED_BYTES
 from privcomp.integrations.home import NodeHome
 from privcomp.rounds import RoundClient, RoundSpec
 from privcomp.secagg.messages import (
@@ -37,7 +38,7 @@ __all__ = ["HOME", "SIMULATED", "Site", "SiteRefused", "Update", "is_answer", "s
 #: NVFlare gives it (for several on one machine). The job cannot set it.
 HOME: Final = "PRIVCOMP_HOME"
 #: Ids of simulated sites begin with this, so that every record of the ledger says what it is worth.
-SIMULATED: Final = "simulation:"
+SIMULATED: Final = SIMULATED_BYTES.decode()
 
 _log = logging.getLogger("privcomp.nvflare")
 _ANSWERS: Final[Mapping[int, type[Message]]] = {
