@@ -6,6 +6,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,27 @@ def test_a_round_that_stalls_is_finished_on_the_same_model(federation: Federatio
     assert np.abs(outcome.arrays["w"] - 1).max() < 1e-3
     assert {stage for _, stage, _ in federation.replies[before:]} == {"unmask"}
     assert [record.outcome for record in federation.server.home.ledger.records()] == [COMPLETE]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"clip": 1.0}, {"metrics": {"loss": (0.0, 8.0)}}, {"metrics": {}}, {"metrics": {"loss": (0.0, 4.0), "age": (0, 9)}}],
+)
+def test_a_stalled_round_is_decoded_by_its_own_declaration(federation: Federation, changes: dict[str, Any]) -> None:
+    """Also if the job that finishes it proposes another clip or other metrics."""
+
+    def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
+        for site, answers in federation.call(stage, messages, seconds):
+            if stage != "unmask" or site == "site-1":
+                yield site, answers
+
+    assert federation.server.round("update", MODEL, SITES, call).result is None
+    federation.server.close()
+    federation.server = SecureServer(replace(PROPOSAL, **changes), simulation=federation.simulation)
+    outcome = federation.round()
+    assert federation.lost(outcome) == []
+    assert np.abs(outcome.arrays["w"] - 1).max() < 1e-3
+    assert outcome.metrics == {"loss": pytest.approx(1.0, abs=1e-3)}
 
 
 def test_strangers_are_not_asked(federation: Federation, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -201,13 +202,18 @@ class SecureServer:
                 yield self.party(name), answers
 
         start = time.perf_counter()
+        model, stalled = task.request(arrays), self.rounds.stalled
+        if stalled is not None and stalled.spec.task is not None:
+            announce = stalled.secagg.context.announce
+            if (announce.model_hash, announce.purpose) == (sha256(model).digest(), task.purpose):
+                # It is finished now, and by its own declaration: the proposal may have changed since.
+                spec, task = stalled.spec, stalled.spec.task
         try:
-            result = self.rounds.run(spec, task.purpose, task.request(arrays), asked, exchange)
+            result = self.rounds.run(spec, task.purpose, model, asked, exchange)
         except RemoteError as error:
             _log.error("round %d has no result, the model stays as it is: %s", self.rounds.number, error)
             old = {name: np.array(array) for name, array in arrays.items()}
             return Outcome(old, {}, None, str(error), time.perf_counter() - start, sent, received)
-        # A stalled round that was finished now had its own number of sites; what `result` uses does not depend on it.
         new, metrics = task.result(arrays, result.decoded, spec.encoding)
         return Outcome(new, metrics, result, None, time.perf_counter() - start, sent, received)
 
