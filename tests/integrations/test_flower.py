@@ -430,6 +430,19 @@ def test_a_second_node_with_an_identity_that_is_here_already(tmp_path: Path, cap
     assert [entry.u1 for entry in records(federation)] == [sites((1, 2, 3, 4)), sites((1, 2, 3))]
 
 
+def test_an_old_address_that_answers_as_somebody_else(tmp_path: Path) -> None:
+    """Two members that work together, or an operator who moves homes: the run goes on, and nobody loses their place."""
+    federation = Federation(tmp_path, 5)
+    strategy = flower.FedAvg(min_available_nodes=5, fraction_evaluate=0)
+    with federation.secure(strategy) as grid:
+        result = strategy.start(grid=grid, initial_arrays=record(MODEL), num_rounds=1)
+        federation.add(5, number=9)
+        federation.grid.nodes[5].context.node_config["privcomp-home"] = str(tmp_path / "4")
+        strategy.start(grid=grid, initial_arrays=result.arrays, num_rounds=1)
+    assert [entry.outcome for entry in records(federation)] == [COMPLETE, COMPLETE]
+    assert records(federation)[1].u1 == sites((1, 2, 3, 4, 5))
+
+
 def test_a_claim_that_is_not_signed_by_its_member(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     federation = Federation(tmp_path, 4)
     stranger = Federation(tmp_path / "other", 3)

@@ -268,7 +268,8 @@ class SecAggGrid(Grid):
         # A member at a new address: it was restarted, unless it still answers at the old one.
         old = {self._nodes[party] for party in found if party in self._nodes}
         for node, claim in self._ask(sorted(old), post, seconds=10.0):
-            found[claim.id].append(node)
+            if self._nodes.get(claim.id) == node and claim.id in found:  # else somebody else lives there now
+                found[claim.id].append(node)
         for party, places in found.items():
             if len(places) > 1:
                 self._tell(
