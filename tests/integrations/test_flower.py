@@ -583,6 +583,22 @@ def test_a_node_with_another_run_config(tmp_path: Path) -> None:
     assert 1 not in {node for node, _, _ in federation.recorder.updates}
 
 
+def test_a_node_that_is_told_another_round_number(tmp_path: Path) -> None:
+    """Flower's group id, by which an app may choose its learning rate."""
+    federation = Federation(tmp_path, 4)
+
+    def tamper(message: Message) -> Message:
+        data = message.metadata
+        if data.dst_node_id == 1:
+            return Message(message.content, 1, data.message_type, ttl=data.ttl, group_id="999")
+        return message
+
+    federation.grid.tamper = tamper
+    start(federation)
+    assert "this node was given another configuration than the rest" in refusals(federation)
+    assert records(federation)[0].survivors == sites((2, 3, 4))
+
+
 def test_an_update_cannot_be_asked_for_by_evaluate(tmp_path: Path) -> None:
     federation = Federation(tmp_path, 3)
 

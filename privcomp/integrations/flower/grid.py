@@ -181,7 +181,9 @@ class SecAggGrid(Grid):
         record, extras = extras_of(first.content, self._weight)
         arrays = {name: array.numpy() for name, array in record.items()}
         extra_bytes = extras.to_bytes()
-        task = self._settings.task(kind, binding(first.metadata.message_type, self._config, extra_bytes))
+        metadata = first.metadata
+        bound = binding(metadata.message_type, metadata.group_id, self._config, extra_bytes)
+        task = self._settings.task(kind, bound)
         spec = self._settings.spec(task, arrays, len(self._roster))
         model = task.request(arrays)
         digest = sha256(model).digest()

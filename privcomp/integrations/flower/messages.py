@@ -93,7 +93,7 @@ class Extras(Message):
     records: tuple[tuple[str, str, bytes], ...]
 
 
-def binding(message_type: str, run_config: bytes, extras: bytes) -> bytes:
+def binding(message_type: str, group: str, run_config: bytes, extras: bytes) -> bytes:
     """The digest that the round binds (`Task.binding`).
 
     Whoever could give one node another learning rate than the rest could make the rest's updates vanish, and the sum
@@ -101,10 +101,11 @@ def binding(message_type: str, run_config: bytes, extras: bytes) -> bytes:
 
     Args:
         message_type: Flower's, such as "train" or "train.finetune".
+        group: Flower's group id: the app sees it, and strategies put the number of the round there.
         run_config: canonical bytes of the run config as this party knows it.
         extras: bytes of `Extras`.
 
     Returns:
         32 bytes.
     """
-    return digest("privcomp-flower-request", message_type.encode(), run_config, extras)
+    return digest("privcomp-flower-request", message_type.encode(), group.encode(), run_config, extras)

@@ -110,21 +110,22 @@ def _update(
     message: Message, context: Context, call_next: ClientAppCallable, extras_bytes: bytes, model: bytes, spec: RoundSpec
 ) -> tuple[Any, int]:
     """Call the app once, on the verified model, and encode what it returns."""
-    task, kind = spec.task, message.metadata.message_type
+    task, metadata = spec.task, message.metadata
     if task is None:
         raise PolicyError("the round has no task; this node answers training and evaluation rounds only")
-    if binding(kind, config_bytes(context.run_config), extras_bytes) != task.binding:
+    config = config_bytes(context.run_config)
+    if binding(metadata.message_type, metadata.group_id, config, extras_bytes) != task.binding:
         raise RemoteError(
             b"server",
             "mask",
-            "message type, run config or config record are not those that the round binds: this node was given another "
+            "message type, group, run config or config record are not those that the round binds: this node was given another "
             "configuration than the rest (or the server's app changed its run config after the start)",
         )
     extras = Extras.from_bytes(extras_bytes, max_bytes=len(extras_bytes))
     arrays = task.parse(model)
     content = restored(extras, ArrayRecord({name: Array(array) for name, array in arrays.items()}))
     try:
-        reply = call_next(make_message(metadata=message.metadata, content=content), context)
+        reply = call_next(make_message(metadata=metadata, content=content), context)
     except Exception as error:  # noqa: BLE001 (any: it must not travel)
         log(WARNING, "privcomp: the app failed", exc_info=error)
         raise LocalError(f"the app raised {type(error).__name__}; its text stays in this node's log") from None
