@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import uuid
@@ -31,11 +32,12 @@ from nvflare.collab import collab  # noqa: E402
 from nvflare.collab.api.decorators import get_object_publish_interface  # noqa: E402
 from nvflare.collab.api.module_wrapper import ModuleWrapper  # noqa: E402
 from nvflare.private.fed.app.fl_conf import create_privacy_manager  # noqa: E402
+from nvflare.private.fed.client.client_runner import TaskRouter  # noqa: E402
 
 from privcomp.integrations import nvflare as adapter  # noqa: E402
 from privcomp.integrations.nvflare import site as sites  # noqa: E402
 from privcomp.integrations.nvflare.server import Proposal, SecureServer, load_executor  # noqa: E402
-from privcomp.integrations.nvflare.tasks import NAME  # noqa: E402
+from privcomp.integrations.nvflare.tasks import NAME, QuietExecutor  # noqa: E402
 
 SITES = harness.SITES
 MODEL = {"w": np.zeros(6, np.float32), "b": np.ones((2, 2)), "n": np.array([3, 4])}
@@ -452,6 +454,28 @@ def test_secure_takes_over_the_controllers_settings(tmp_path: Path, caplog: pyte
     assert "ConvertToFedEvent" not in "".join(path.read_text() for path in tmp_path.rglob("config_fed_client.json"))
     with pytest.raises(LocalError, match="FedAvg"):
         adapter.secure(made, clip=1.0, max_weight=10)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_training_code_answers_filtered_tasks_only_and_sends_no_events(tmp_path: Path, external: bool) -> None:
+    """Else a server has the update in the clear as task "train2", and what an external script logs as events."""
+    made = adapter.secure(recipe(launch_external_process=external), clip=1.0, max_weight=10)
+    made.export(str(tmp_path))
+    (file,) = tmp_path.rglob("config_fed_client.json")
+    config = json.loads(file.read_text())
+    router = TaskRouter()
+    for entry in config["executors"]:
+        router.add_executor(entry["tasks"], entry["executor"]["path"])
+    filtered = {task for entry in config["task_result_filters"] for task in entry["tasks"]}
+    assert filtered == {task for entry in config["task_data_filters"] for task in entry["tasks"]} == {"train"}
+    assert router.route("train").endswith("tasks.QuietExecutor")
+    assert router.route(NAME).endswith("tasks.SecureExecutor")
+    assert [router.route(task) for task in ("train2", "validate", "submit_model", "*")] == [None] * 4
+    (executor,) = [entry["executor"] for entry in config["executors"] if entry["tasks"] == ["train"]]
+    quiet = QuietExecutor(**executor["args"])
+    assert quiet.execution_mode == ("external_process" if external else "in_process")
+    quiet.set_analytics_fire_fed_event(True)  # what NVFlare does for scripts in a process of their own
+    assert not quiet._analytics_fire_fed_event
 
 
 @pytest.mark.parametrize("options", [{"aggregation_weights": {"site-1": 2.0}}, {"exclude_vars": "w.*"}])

@@ -17,6 +17,7 @@ import math
 import queue
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +33,9 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.executors.client_api_executor import ClientAPIExecutor
 from nvflare.app_common.widgets.convert_to_fed_event import ConvertToFedEvent
+from nvflare.app_common.widgets.metric_relay import MetricRelay
 from nvflare.app_common.workflows.fedavg import FedAvg
 from nvflare.fuel.utils.class_utils import get_component_init_parameters
 from nvflare.job_config.api import FedJob
@@ -386,10 +389,45 @@ def secure(recipe: Recipe, *, simulation: str | None = None, executor: str | Non
     recipe._add_to_client_apps(SecureExecutor(simulation), tasks=[NAME])
     recipe.add_client_input_filter(ModelFilter(simulation), tasks=[_TRAIN])
     recipe.add_client_output_filter(MaskFilter(simulation), tasks=[_TRAIN])
+    _train_only(recipe._job)
     _no_analytics(recipe._job)
     # Sites fetch tasks: at NVFlare's 2 seconds between two of them, a round's stages would cost ten.
     recipe._job.to_server({"server": {"task_request_interval": _FETCH_SECONDS}})
     return recipe
+
+
+class QuietExecutor(ClientAPIExecutor):  # type: ignore[misc]
+    """NVFlare's executor of a training script, without its way of sending what the script logs to the server.
+
+    A script in a process of its own would have its numbers sent as events of the federation, past ConvertToFedEvent.
+    """
+
+    def set_analytics_fire_fed_event(self, enabled: bool) -> None:
+        """Never: events of what a script logs stay at the site."""
+        super().set_analytics_fire_fed_event(False)
+
+
+def _train_only(job: FedJob) -> None:
+    """Let training code answer the task "train" only, which is the one that is filtered.
+
+    Recipes give a script every task ("*"). A server could ask for the update as "train2", and have it in the clear.
+    """
+    for target, app in job._deploy_map.items():
+        if target == "server":
+            continue
+        for entry in list(app.app_config.executors):
+            executor = entry.executor
+            if isinstance(executor, SecureExecutor):
+                continue
+            if not any(fnmatch(_TRAIN, pattern) for pattern in entry.tasks):
+                app.app_config.executors.remove(entry)
+                _log.warning("%s: taken out, nothing would protect its answers: tasks %s", target, entry.tasks)
+                continue
+            entry.tasks = [_TRAIN]
+            if type(executor) is ClientAPIExecutor:
+                executor.__class__ = QuietExecutor
+            elif isinstance(executor, ClientAPIExecutor) and executor.execution_mode != "in_process":
+                raise LocalError(f"{type(executor).__name__} may send what scripts log; derive it from QuietExecutor")
 
 
 def _no_analytics(job: FedJob) -> None:
@@ -398,7 +436,7 @@ def _no_analytics(job: FedJob) -> None:
         if target == "server":
             continue
         config = app.app_config
-        for name in [name for name, part in config.components.items() if isinstance(part, ConvertToFedEvent)]:
+        for name in [name for name, part in config.components.items() if isinstance(part, (ConvertToFedEvent, MetricRelay))]:
             part = config.components.pop(name)
             if part in config.handlers:
                 config.handlers.remove(part)
