@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.flower_deployment import free_port
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "flower.md").read_text("utf-8")
 PLAIN, SECURE = (ROOT / "docs" / "examples" / name for name in ("flower-plain", "flower"))
@@ -58,8 +56,6 @@ def test_the_commands_of_the_page_in_a_fresh_environment(tmp_path: Path) -> None
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(free_port()),
-        "FLWR_LOCAL_CONTROL_API_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
@@ -75,7 +71,8 @@ def test_the_commands_of_the_page_in_a_fresh_environment(tmp_path: Path) -> None
     try:
         code = shell.wait(900)
     finally:
-        stop(shell.pid, environment["FLWR_LOCAL_SUPERLINK_HTTP_API_PORT"])
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)  # what the commands left running in the background
     text = log.read_text("utf-8", "replace")
     assert code == 0, text[-5000:]
     assert text.count("evaluation of every round:") >= 2
@@ -90,15 +87,3 @@ def pip_cache() -> str:
     """Where pip keeps what it has fetched already."""
     found = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or os.devnull
-
-
-def stop(group: int, port: str) -> None:
-    """End what the commands left running: their group, and the SuperLink that `flwr run` detaches, by its port."""
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if any(b"flower-superlink" in part for part in command) and port.encode() in command:
-                with suppress(ProcessLookupError):
-                    os.killpg(int(process.name), signal.SIGKILL)
