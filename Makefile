@@ -122,7 +122,7 @@ check-pytest:
 	$(PYTEST) --nbmake $(PYTEST_ARGS)
 
 # Only what needs a framework; everything else there has run in $(VENV).
-EMBED_TESTS := $(foreach name,flower nvflare dask,$(wildcard tests/integrations/test_$(name)*.py))
+EMBED_TESTS := $(foreach name,flower nvflare dask,$(wildcard tests/integrations/test_$(name)*.py)) tests/bench/test_frameworks.py
 check-embed: $(EMBED)/.built
 	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -n $(JOBS) --dist worksteal $(EMBED_TESTS) $(PYTEST_ARGS)
 

@@ -14,8 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "Peer",
     "Row",
     "Target",
+    "Unavailable",
     "environment",
     "expect",
     "measure",
@@ -65,6 +67,10 @@ NETWORKS = {"lan": (1e-3, 10e9 / 8), "wan": (40e-3, 100e6 / 8)}
 
 class Mismatch(Exception):
     """The two sides of a row did not compute the same thing."""
+
+
+class Unavailable(Exception):
+    """A row cannot run here: not only its peer is missing, but what our side runs in."""
 
 
 def expect(condition: object, what: str) -> None:
@@ -141,6 +147,8 @@ class Case:
         report: further fields, from the result of our median run and its seconds; "params" among them is merged.
         repeats: timed runs of each side; 1: the run that is checked is the one that counts.
         level: dispatch level forced for our side.
+        rounds: the seconds of the rounds in one run, from its result (of either side): they count instead of the
+            run's own seconds, which include starting what the rounds run in.
     """
 
     ours: Callable[[], Any]
@@ -151,6 +159,7 @@ class Case:
     report: Callable[[Any, float], dict[str, Any]] | None = None
     repeats: int = 9
     level: str | None = None
+    rounds: Callable[[Any], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -228,34 +237,35 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
 
     Raises:
         Mismatch: the two sides did not compute the same thing.
+        Unavailable: our side cannot run here.
     """
     case = row.build(quick, True)
     times = repeats or (min(case.repeats, 3) if quick else case.repeats)
     extra: dict[str, Any] = {}
     # The first run of each side is checked; it counts only where it is the only one, as it may have warmed things up.
     first = _ours(case)
-    peer_first = _timed(case.peer.run) if case.peer.run else (None, None)
-    case.check(first[1], peer_first[1])
-    if case.peer.report is not None and case.peer.run is not None:
+    peer_first = _timed(case.peer.run) if case.peer.run else None
+    case.check(first[1], peer_first[1] if peer_first is not None else None)
+    if case.peer.report is not None and peer_first is not None:
         extra.update(case.peer.report(peer_first[1]))
-    runs = [first] if times == 1 else []
+    runs = [(_seconds(case, first), first[1])] if times == 1 else []
     peer_times = min(times if case.repeats > 1 else case.peer.repeats, case.peer.repeats)
-    peer_runs = [peer_first[0]] if peer_times == 1 and peer_first[0] is not None else []
+    peer_runs = [_seconds(case, peer_first)] if peer_times == 1 and peer_first is not None else []
     del first, peer_first
     for _ in range(max(times, peer_times)):
         if len(runs) < times:
-            seconds, result = _ours(case)
+            timed = _ours(case)
             # What is large must not pile up where nobody asks for it.
-            runs.append((seconds, result if case.report is not None else None))
-            del result
+            runs.append((_seconds(case, timed), timed[1] if case.report is not None else None))
+            del timed
         if case.peer.run is not None and len(peer_runs) < peer_times:
-            peer_runs.append(_timed(case.peer.run)[0])
-    ours_runs = sorted(s for s, _ in runs)
+            peer_runs.append(_seconds(case, _timed(case.peer.run)))
+    ours_runs = sorted(chain.from_iterable(seconds for seconds, _ in runs))
     ours_s = statistics.median(ours_runs)
-    peer_s = statistics.median(peer_runs) * case.peer.scale if peer_runs else None
+    peer_s = statistics.median(chain.from_iterable(peer_runs)) * case.peer.scale if peer_runs else None
     params = dict(case.params)
     if case.report is not None:
-        middle = min(runs, key=lambda run: abs(run[0] - ours_s))
+        middle = min(runs, key=lambda run: abs(statistics.median(run[0]) - ours_s))
         reported = case.report(middle[1], ours_s)
         params.update(reported.pop("params", {}))
         extra.update(reported)
@@ -297,6 +307,11 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
+
+
+def _seconds(case: Case, timed: tuple[float, Any]) -> list[float]:
+    """The seconds of a run that count."""
+    return [timed[0]] if case.rounds is None else list(case.rounds(timed[1]))
 
 
 def _peak_mb(row: Row, *, quick: bool, peer: bool) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bench.harness import Row
 from bench.rows_core import CORE_ROWS
 from bench.rows_embed import EMBED_ROWS
+from bench.rows_frameworks import FRAMEWORK_ROWS
 from bench.rows_secagg import SECAGG_ROWS
 
 __all__ = ["ROWS"]
 
-ROWS: dict[str, Row] = {row.id: row for row in (*SECAGG_ROWS, *EMBED_ROWS, *CORE_ROWS)}
+ROWS: dict[str, Row] = {row.id: row for row in (*SECAGG_ROWS, *CORE_ROWS, *EMBED_ROWS, *FRAMEWORK_ROWS)}

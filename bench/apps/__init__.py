@@ -1,0 +1,1 @@
+"""What the rows `embed.*` run in processes of their own."""

@@ -1,0 +1,1 @@
+"""The app of the rows embed.flower; the bench adds training.py."""
