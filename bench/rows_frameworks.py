@@ -33,7 +33,9 @@ __all__ = ["FRAMEWORK_ROWS"]
 
 APPS = Path(__file__).resolve().parent / "apps"
 STAGES = 5  # against a malicious server
-PATIENCE = 600.0
+PATIENCE = 1800.0
+#: Nothing is lost here, so no deadline of a stage is ever waited for; on a busy machine none may pass either.
+DEADLINE = 600.0
 
 
 @dataclass
@@ -150,6 +152,7 @@ def _flower(folder: Path, n: int, entries: int, rounds: int, *, simulation: bool
         config.update(changes)
         if secure:
             config |= {"privcomp-clip": training.CLIP, "privcomp-max-examples": training.MAX_WEIGHT}
+            config |= {"privcomp-deadline": DEADLINE, "privcomp-mask-deadline": DEADLINE}
             config |= {"privcomp-sim-home" if simulation else "privcomp-home": homes}
         text = "".join(f"{key} = {toml(value)}\n" for key, value in config.items())
         made = copy_app(APPS / "flower", folder / f"app-{name}", {"pyproject.toml": text})
@@ -221,7 +224,8 @@ def _nvflare(folder: Path, n: int, entries: int, rounds: int, *, secure: bool) -
     """NVFlare's simulator, a process per site."""
     from tests.integrations.nvflare_harness import program
 
-    proposal = {"clip": training.CLIP, "max_weight": training.MAX_WEIGHT, "corrupt": 0}
+    deadlines = dict.fromkeys(("advertise", "share", "mask", "consistency", "unmask"), DEADLINE)
+    proposal = {"clip": training.CLIP, "max_weight": training.MAX_WEIGHT, "corrupt": 0, "deadlines": deadlines}
     plan = {
         "sites": [f"site-{k}" for k in range(1, n + 1)], "dimension": entries, "rounds": rounds, "secure": secure,
         "proposal": proposal, "policy": "corrupt = 0",
@@ -291,6 +295,7 @@ def _tcp(folder: Path, n: int, entries: int, rounds: int, *, secure: bool) -> Ru
     options: list[str | Path]
     if secure:
         options = ["--model", folder / "first.npz", "--clip", str(training.CLIP), "--rounds", str(rounds)]
+        options += ["--deadline", str(DEADLINE), "--training-deadline", str(DEADLINE)]
         options += ["--max-weight", str(training.MAX_WEIGHT), "--min-clients", str(n), "--port", "0", "--json"]
     else:
         options = [folder / "first.npz", str(rounds), str(n)]
