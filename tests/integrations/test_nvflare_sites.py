@@ -356,7 +356,12 @@ def test_a_round_that_stalls_is_finished_on_the_same_model(federation: Federatio
 
 @pytest.mark.parametrize(
     "changes",
-    [{"clip": 1.0}, {"metrics": {"loss": (0.0, 8.0)}}, {"metrics": {}}, {"metrics": {"loss": (0.0, 4.0), "age": (0, 9)}}],
+    [
+        {"clip": 1.0},
+        {"metrics": {"loss": (0.0, 8.0)}},
+        {"metrics": {}},
+        {"metrics": {"loss": (0.0, 4.0), "age": (0, 9)}},
+    ],
 )
 def test_a_stalled_round_is_decoded_by_its_own_declaration(federation: Federation, changes: dict[str, Any]) -> None:
     """Also if the job that finishes it proposes another clip or other metrics."""

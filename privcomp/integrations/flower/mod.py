@@ -118,8 +118,8 @@ def _update(
         raise RemoteError(
             b"server",
             "mask",
-            "message type, group, run config or config record are not those that the round binds: this node was given another "
-            "configuration than the rest (or the server's app changed its run config after the start)",
+            "message type, group, run config or config record are not those that the round binds: this node was given "
+            "another configuration than the rest (or the server's app changed its run config after the start)",
         )
     extras = Extras.from_bytes(extras_bytes, max_bytes=len(extras_bytes))
     arrays = task.parse(model)

@@ -396,7 +396,7 @@ def secure(recipe: Recipe, *, simulation: str | None = None, executor: str | Non
     return recipe
 
 
-class QuietExecutor(ClientAPIExecutor):  # type: ignore[misc]
+class QuietExecutor(ClientAPIExecutor):
     """NVFlare's executor of a training script, without its way of sending what the script logs to the server.
 
     A script in a process of its own would have its numbers sent as events of the federation, past ConvertToFedEvent.
@@ -436,7 +436,9 @@ def _no_analytics(job: FedJob) -> None:
         if target == "server":
             continue
         config = app.app_config
-        for name in [name for name, part in config.components.items() if isinstance(part, (ConvertToFedEvent, MetricRelay))]:
+        for name in [
+            name for name, part in config.components.items() if isinstance(part, (ConvertToFedEvent, MetricRelay))
+        ]:
             part = config.components.pop(name)
             if part in config.handlers:
                 config.handlers.remove(part)
