@@ -314,7 +314,7 @@ def _local_update(update: Update) -> Callable[[bytes, RoundSpec], tuple[NDArray[
                 f"the update function returned a {type(new).__name__} and metrics in a {type(metrics).__name__}; both "
                 "must be mappings: name -> array, name -> number"
             )
-        return spec.task.values(arrays, new, metrics, spec.encoding), weight
+        return spec.task.values(arrays, new, metrics, spec.encoding), spec.task.weight(weight, spec.encoding)
 
     return compute
 

@@ -10,11 +10,18 @@ The vector of an update is
     metrics             each mapped from its public range [lo, hi] to the encoding's range [-clip, clip]
 
 and its weighted mean gives the next model and the weighted means of the metrics.
+
+**No refusal depends on a bound that the server chose.** A node that refused a metric above `hi`, or a weight above
+`max_weight`, would answer a question about itself by its silence, and a server that lets rounds end before their sum
+could bisect the value. So a metric beyond its range and a change beyond the clip count as the range's end (and in the
+masked clip count), a weight above `max_weight` counts as `max_weight`, and the node's own log says so.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +35,8 @@ from privcomp.encoding import Decoded, FixedPoint, Layout, Way, model_bytes, par
 from privcomp.errors import CodecError, EncodingError, ParameterError
 
 __all__ = ["Task"]
+
+_log = logging.getLogger("privcomp.rounds")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -44,7 +53,7 @@ class Task(Message):
 
     Args:
         kind: "update" (purpose "training") or "metrics" (purpose "evaluation").
-        metrics: (name, lo, hi) each: summed inside the vector; a value outside of its range is an error at the node.
+        metrics: (name, lo, hi) each: summed inside the vector; a value beyond its range is clipped and counted.
         kept: names of arrays that stay as the server sent them, with wildcards as in "*.num_batches_tracked": integer
             counters, or what a node must not share.
         binding: at most 32 bytes: a digest of what else the node is given (a framework's configuration, say). As part
@@ -194,8 +203,8 @@ class Task(Message):
             encoding: the round's.
 
         Raises:
-            EncodingError: names, dtypes or shapes that differ from the model's, NaN or infinity, a metric that is
-                missing or outside of its range, an encoding of another length.
+            EncodingError: names, dtypes or shapes that differ from the model's, a metric that is missing or no finite
+                number, an encoding of another length. (NaN in an array is refused by the encoding.)
         """
         layout = self.layout(arrays)
         out = np.empty(self.entries(arrays), dtype=np.float64)
@@ -219,11 +228,35 @@ class Task(Message):
             if name not in metrics:
                 raise EncodingError(f"the round sums the metric {name!r}, which this node did not return")
             value = _number(name, metrics[name])
-            if not low <= value <= high:  # false for NaN, too
-                raise EncodingError(f"metric {name!r} is outside of its announced range [{low}, {high}]")
-            out[at] = ((value - low) / (high - low) * 2 - 1) * encoding.clip_limit
+            if low <= value <= high:
+                out[at] = ((value - low) / (high - low) * 2 - 1) * encoding.clip_limit
+            else:
+                _log.warning("metric %r is beyond its announced range [%g, %g]: it is clipped", name, low, high)
+                out[at] = math.copysign(2 * encoding.clip_limit, value - low)  # which the encoding clips and counts
             at += 1
         return out
+
+    def weight(self, weight: Any, encoding: FixedPoint) -> int:
+        """One node's weight as the round takes it: at most the encoding's `max_weight`.
+
+        Args:
+            weight: the number of examples, a whole number of at least 1.
+            encoding: the round's.
+
+        Raises:
+            EncodingError: not a whole number, or below 1.
+        """
+        if isinstance(weight, (float, np.floating)) and float(weight).is_integer():
+            weight = int(weight)
+        try:
+            number = operator.index(weight) if not isinstance(weight, (bool, np.bool_)) else 0
+        except TypeError:
+            raise EncodingError(f"the weight is a {type(weight).__name__}; it must be a whole number") from None
+        if number < 1:
+            raise EncodingError("the weight must be a whole number of at least 1")
+        if number > encoding.max_weight:
+            _log.warning("the weight is above the round's max_weight = %d and counts as that", encoding.max_weight)
+        return min(number, encoding.max_weight)
 
     def result(
         self, arrays: Arrays, decoded: Decoded, encoding: FixedPoint
@@ -258,4 +291,10 @@ class Task(Message):
 def _number(name: str, value: Any) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise EncodingError(f"metric {name!r} is a {type(value).__name__}; it must be a number")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise EncodingError(f"metric {name!r} is not finite")
+    return number

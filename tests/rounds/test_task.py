@@ -116,16 +116,44 @@ def test_not_a_number_in_an_update(bad: float) -> None:
     ("metrics", "match"),
     [
         ({"loss": 1.0}, "'accuracy', which this node did not return"),
-        ({"loss": 8.5, "accuracy": 0.5}, "outside of its announced range"),
-        ({"loss": float("nan"), "accuracy": 0.5}, "outside of its announced range"),
+        ({"loss": float("nan"), "accuracy": 0.5}, "is not finite"),
+        ({"loss": 10**400, "accuracy": 0.5}, "is not finite"),
+        ({"loss": float("-inf"), "accuracy": 0.5}, "is not finite"),
         ({"loss": "1", "accuracy": 0.5}, "must be a number"),
         ({"loss": True, "accuracy": 0.5}, "must be a number"),
     ],
 )
 def test_bad_metrics(metrics: dict[str, Any], match: str) -> None:
-    with pytest.raises(EncodingError, match=match) as error:
+    with pytest.raises(EncodingError, match=match):
         TASK.values(MODEL, trained(0.1), metrics, encoding())
-    assert "8.5" not in str(error.value)  # a value may be private
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        (Task("update", (("loss", 0.0, high),), TASK.kept), {"max_weight": limit, "clip": clip})
+        for high in (1e-300, 1.0, 3.19, 3.2, 1e300)
+        for limit in (1, 210, 211, 212)
+        for clip in (2.0**-200, 0.01, 1.0)
+    ],
+)
+def test_no_refusal_tells_which_side_of_a_servers_bound_a_value_is_on(task: Task, options: dict[str, Any]) -> None:
+    """A server that moves the range of a metric, the largest weight or the clip gets an upload whatever it chooses."""
+    code = encoding(task, **options)
+    values = task.values(MODEL, trained(0.5), {"loss": 3.193}, code)
+    vector = code.encode(values, task.weight(211, code))
+    assert vector[-2] == min(211, code.max_weight)
+    decoded = code.decode(vector, 1)
+    beyond_range, beyond_clip = task.metrics[0][2] < 3.193, code.clip_limit < 0.5
+    assert (decoded.clipped == 0) == (not beyond_range and not beyond_clip)
+    assert task.result(MODEL, decoded, code)[1]["loss"] <= task.metrics[0][2] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1.5, "7", None, True, float("nan")])
+def test_bad_weights(weight: Any) -> None:
+    with pytest.raises(EncodingError, match="whole number"):
+        TASK.weight(weight, encoding())
+    assert TASK.weight(7.0, encoding()) == TASK.weight(np.int64(7), encoding()) == 7
 
 
 def test_integer_arrays_must_be_kept() -> None:

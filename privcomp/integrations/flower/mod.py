@@ -7,7 +7,6 @@ process of its own: identity, journal and the secrets of running rounds are in t
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable
 from logging import WARNING
@@ -148,18 +147,10 @@ def _update(
             which,
             ", ".join(stripped),
         )
-    return task.values(arrays, new, metrics, spec.encoding), _whole(extras.weight, weight)
+    return task.values(arrays, new, metrics, spec.encoding), task.weight(weight, spec.encoding)
 
 
 def _only(records: Any, kind: str) -> Any:
     if len(records) != 1:
         raise EncodingError(f"the app returned {len(records)} {kind}s; Flower's averages need exactly one")
     return next(iter(records.values()))
-
-
-def _whole(name: str, weight: Any) -> int:
-    """The weight as an integer; its value is in no error."""
-    try:
-        return operator.index(int(weight) if isinstance(weight, float) and weight.is_integer() else weight)
-    except TypeError:
-        raise EncodingError(f"the weight {name!r} is no whole number") from None

@@ -142,7 +142,7 @@ def _bind(update: Update) -> Callable[[bytes, RoundSpec], tuple[NDArray[np.float
         arrays = spec.task.parse(model)
         # Training code changes arrays in place; what it is given is its own.
         new, weight, metrics = update({name: array.copy() for name, array in arrays.items()})
-        return spec.task.values(arrays, new, metrics, spec.encoding), weight
+        return spec.task.values(arrays, new, metrics, spec.encoding), spec.task.weight(weight, spec.encoding)
 
     return compute
 
