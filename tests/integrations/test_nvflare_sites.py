@@ -37,11 +37,14 @@ from nvflare.private.fed.client.client_runner import TaskRouter  # noqa: E402
 from privcomp.integrations import nvflare as adapter  # noqa: E402
 from privcomp.integrations.nvflare import site as sites  # noqa: E402
 from privcomp.integrations.nvflare.server import Proposal, SecureServer, load_executor  # noqa: E402
-from privcomp.integrations.nvflare.tasks import NAME, QuietExecutor  # noqa: E402
+from privcomp.integrations.nvflare.tasks import NAME, QuietExecutor, _told  # noqa: E402
 
 SITES = harness.SITES
 MODEL = {"w": np.zeros(6, np.float32), "b": np.ones((2, 2)), "n": np.array([3, 4])}
 PROPOSAL = Proposal(clip=2.0, max_weight=1000, metrics={"loss": (0.0, 4.0)}, kept=("n",), corrupt=0)
+
+META = {"current_round": 1}
+TOLD = _told(DXO(DataKind.WEIGHTS, data={NAME: b""}, meta=dict(META)).to_shareable())
 
 Reply = Callable[[dict[str, Any]], Shareable]
 
@@ -82,6 +85,7 @@ class Federation:
         self.scripts: dict[str, Reply] = {}
         self.replies: list[tuple[str, str, Shareable]] = []
         self.change: Callable[[str, str, bytes], bytes] = lambda stage, site, message: message
+        self.meddle: Callable[[str, Shareable], None] = lambda site, task: None
         self.pairs = 1
         self.server = SecureServer(PROPOSAL, simulation=self.simulation)
 
@@ -92,7 +96,8 @@ class Federation:
 
     def at(self, site: str, stage: str, message: bytes) -> Shareable:
         """One task at one site."""
-        task = DXO(DataKind.WEIGHTS, data={NAME: message}, meta={"current_round": 1}).to_shareable()
+        task = DXO(DataKind.WEIGHTS, data={NAME: message}, meta=dict(META)).to_shareable()
+        self.meddle(site, task)
         if stage != "mask":
             executor = adapter.SecureExecutor(self.simulation)
             return executor.execute(NAME, task, context(site, NAME), Signal())
@@ -115,7 +120,7 @@ class Federation:
                 yield site, from_shareable(answer).data[NAME]
 
     def round(self, model: Mapping[str, Any] = MODEL) -> adapter.Outcome:
-        return self.server.round("update", model, SITES, self.call)
+        return self.server.round("update", model, SITES, self.call, TOLD)
 
     def lost(self, outcome: adapter.Outcome) -> list[str]:
         assert outcome.result is not None, outcome.error
@@ -258,7 +263,7 @@ def test_the_training_stage_is_not_answered_without_training(federation: Federat
             return
         yield from federation.call(stage, messages, seconds)
 
-    outcome = federation.server.round("update", MODEL, SITES, call)
+    outcome = federation.server.round("update", MODEL, SITES, call, TOLD)
     assert "uploads" in (outcome.error or "")
     assert {answer.get_return_code() for answer in taken} == {ReturnCode.EXECUTION_EXCEPTION}
     assert outcome.arrays["w"].tolist() == MODEL["w"].tolist()
@@ -276,6 +281,46 @@ def test_a_model_that_is_not_the_announced_one(federation: Federation) -> None:
 
     federation.change = change
     assert federation.lost(federation.round()) == ["site-2"]
+
+
+@pytest.mark.parametrize("where", ["meta", "header"])
+def test_a_site_that_is_told_something_else(federation: Federation, where: str) -> None:
+    """A learning rate or a number of the round, for one site only, would make the sum that site's update."""
+
+    def meddle(site: str, task: Shareable) -> None:
+        if site == "site-2" and where == "meta":
+            task["DXO"]["meta"]["rate"] = 1.0
+        elif site == "site-2":
+            task.set_header("current_round", 99)
+
+    federation.meddle = meddle
+    assert federation.lost(federation.round()) == ["site-2"]
+
+
+def test_a_task_that_comes_twice_with_another_model(federation: Federation) -> None:
+    """Once the request, which the script fails on, then under the same id a model that nobody announced."""
+    model, mask = adapter.ModelFilter(federation.simulation), adapter.MaskFilter(federation.simulation)
+    served: list[str] = []
+
+    def at(site: str, stage: str, message: bytes) -> Shareable:
+        if stage != "mask":
+            return Federation.at(federation, site, stage, message)
+        fl_ctx = context(site, "train")
+        task = DXO(DataKind.WEIGHTS, data={NAME: message}, meta=dict(META)).to_shareable()
+        model.process(task, fl_ctx)
+        if site != "site-1":
+            mask.process(make_reply(ReturnCode.TASK_ABORTED), fl_ctx)
+        other = DXO(DataKind.WEIGHTS, data={"w": np.full(6, 9.0, np.float32)}, meta=dict(META)).to_shareable()
+        with pytest.raises(RemoteError, match="without a masking request"):
+            model.process(other, fl_ctx)
+        with pytest.raises(sites.SiteRefused):
+            mask.process(honest(MODEL), fl_ctx)
+        served.append(site)
+        return make_reply(ReturnCode.TASK_RESULT_FILTER_ERROR)
+
+    federation.at = at  # type: ignore[method-assign]
+    assert federation.round().result is None
+    assert served == SITES
 
 
 @pytest.mark.parametrize("stage", ["advertise", "share", "mask", "consistency", "unmask"])
@@ -328,7 +373,7 @@ def test_a_site_that_answers_in_anothers_name(federation: Federation) -> None:
         for site, answers in federation.call(stage, messages, seconds):
             yield ("site-2" if site == "site-1" and stage == "advertise" else site), answers
 
-    outcome = federation.server.round("update", MODEL, SITES, call)
+    outcome = federation.server.round("update", MODEL, SITES, call, TOLD)
     assert set(federation.lost(outcome)) >= {"site-1"}
 
 
@@ -340,7 +385,7 @@ def test_a_round_that_stalls_is_finished_on_the_same_model(federation: Federatio
             if stage != "unmask" or site == "site-1":
                 yield site, answers
 
-    stalled = federation.server.round("update", MODEL, SITES, call)
+    stalled = federation.server.round("update", MODEL, SITES, call, TOLD)
     assert stalled.result is None
     assert stalled.arrays["w"].tolist() == MODEL["w"].tolist()
     federation.server.close()
@@ -370,7 +415,7 @@ def test_a_stalled_round_is_decoded_by_its_own_declaration(federation: Federatio
             if stage != "unmask" or site == "site-1":
                 yield site, answers
 
-    assert federation.server.round("update", MODEL, SITES, call).result is None
+    assert federation.server.round("update", MODEL, SITES, call, TOLD).result is None
     federation.server.close()
     federation.server = SecureServer(replace(PROPOSAL, **changes), simulation=federation.simulation)
     outcome = federation.round()
@@ -380,7 +425,7 @@ def test_a_stalled_round_is_decoded_by_its_own_declaration(federation: Federatio
 
 
 def test_strangers_are_not_asked(federation: Federation, caplog: pytest.LogCaptureFixture) -> None:
-    outcome = federation.server.round("update", MODEL, [*SITES, "site-9"], federation.call)
+    outcome = federation.server.round("update", MODEL, [*SITES, "site-9"], federation.call, TOLD)
     assert federation.lost(outcome) == []
     assert "not in the roster, not asked: site-9" in caplog.text
     assert "site-9" not in outcome.sent

@@ -71,15 +71,14 @@ class Proposal:
                 f"{', '.join(Deadlines.__dataclass_fields__)}"
             )
 
-    def spec(self, kind: str, arrays: Arrays, clients: int, roster: int) -> RoundSpec:
+    def spec(self, kind: str, arrays: Arrays, clients: int, roster: int, told: bytes = b"") -> RoundSpec:
         """The declaration of a round of `clients` sites, out of `roster`, on these arrays.
 
         Raises:
             LocalError: arrays that cannot be averaged, parameters that do not add up.
         """
-        task = Task(
-            kind, tuple((name, float(low), float(high)) for name, (low, high) in self.metrics.items()), tuple(self.kept)
-        )
+        metrics = tuple((name, float(low), float(high)) for name, (low, high) in self.metrics.items())
+        task = Task(kind, metrics, tuple(self.kept), told)
         encoding = task.encoding(
             arrays,
             clients=clients,
@@ -167,7 +166,7 @@ class SecureServer:
     def _name(self, party: bytes) -> str:
         return party.decode()[len(SIMULATED) if self.simulated else 0 :]
 
-    def round(self, kind: str, arrays: Arrays, sites: Iterable[str], call: Call) -> Outcome:
+    def round(self, kind: str, arrays: Arrays, sites: Iterable[str], call: Call, told: bytes = b"") -> Outcome:
         """One round; a round that aborts leaves the model as it is, and the run goes on.
 
         Args:
@@ -175,6 +174,7 @@ class SecureServer:
             arrays: the model.
             sites: names as NVFlare authenticates them; those that the roster does not name are not asked.
             call: carries the messages.
+            told: digest of what the sites are told beside the arrays; the same for all.
 
         Raises:
             LocalError: the arrays cannot be averaged, or the proposal does not add up: no round will do better.
@@ -184,7 +184,7 @@ class SecureServer:
         if strangers:
             _log.warning("not in the roster, not asked: %s", ", ".join(strangers))
         asked = [self.party(name) for name in names if name not in strangers]
-        spec = self.proposal.spec(kind, arrays, max(3, len(asked)), len(self.roster))
+        spec = self.proposal.spec(kind, arrays, max(3, len(asked)), len(self.roster), told)
         task = spec.task
         if task is None:
             raise LocalError("a round over named arrays needs a task")

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from privcomp.errors import CodecError, JournalError, LocalError, PolicyError, R
 from privcomp.integrations.home import SIMULATED as SIMULATED_BYTES
 from privcomp.integrations.home import NodeHome
 from privcomp.rounds import RoundClient, RoundSpec
+from privcomp.secagg.context import SERVER
 from privcomp.secagg.messages import (
     Advertise,
     BundleMessage,
@@ -58,6 +60,23 @@ class SiteRefused(Exception):
         super().__init__("this site did not answer; the reason stands in its own log")
 
 
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A training task that was handed to the script.
+
+    Attributes:
+        id: the task's.
+        message: the masking request.
+        told: digest of what the script is told beside the arrays.
+        task: the very object that the script gets.
+    """
+
+    id: str
+    message: bytes
+    told: bytes
+    task: object
+
+
 class Site:
     """One site in this process: its home, its role in rounds, and a lock, because a framework calls from many threads.
 
@@ -85,20 +104,21 @@ class Site:
         except BaseException:
             self._home.close()
             raise
-        #: (task id, masking request) of the training that runs: set on the way in, taken on the way out.
-        self.pending: tuple[str, bytes] | None = None
+        #: The training that runs: set on the way in, taken on the way out.
+        self.pending: Pending | None = None
 
-    def answer(self, message: bytes, updates: Mapping[str, Update]) -> list[bytes]:
+    def answer(self, message: bytes, updates: Mapping[str, Update], told: bytes = b"") -> list[bytes]:
         """The answers to one message of the server.
 
         Args:
             message: the server's bytes.
             updates: purpose -> what computes the update; another purpose is refused.
+            told: digest of what the training was told beside the arrays; another than the round binds is refused.
 
         Raises:
             SiteRefused: refused or failed; the log of this process says why.
         """
-        bound = {purpose: _bind(update) for purpose, update in updates.items()}
+        bound = {purpose: _bind(update, told) for purpose, update in updates.items()}
         with self._lock:
             try:
                 return [bytes(part) for part in self._client.receive(message, bound)]
@@ -135,10 +155,14 @@ def is_answer(data: object) -> bool:
     return True
 
 
-def _bind(update: Update) -> Callable[[bytes, RoundSpec], tuple[NDArray[np.float64], int]]:
+def _bind(update: Update, told: bytes) -> Callable[[bytes, RoundSpec], tuple[NDArray[np.float64], int]]:
     def compute(model: bytes, spec: RoundSpec) -> tuple[NDArray[np.float64], int]:
         if spec.task is None:
             raise PolicyError("the round does not say what it asks of named arrays (no task); this site refuses")
+        if spec.task.binding != told:
+            raise RemoteError(
+                SERVER, "mask", "the metadata that came with the model are not those that the round binds for all sites"
+            )
         arrays = spec.task.parse(model)
         # Training code changes arrays in place; what it is given is its own.
         new, weight, metrics = update({name: array.copy() for name, array in arrays.items()})

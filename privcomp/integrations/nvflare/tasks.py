@@ -12,12 +12,14 @@ nothing into it, so weight, metrics and whatever else a script adds to its metad
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import queue
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -116,17 +118,17 @@ class ModelFilter(_AtSite, Filter):
             return shareable
         site, task = self._site(fl_ctx), fl_ctx.get_prop(FLContextKey.TASK_ID)
         message = _message(shareable)
-        if message is None and site.pending is not None and site.pending[0] == task:
+        if message is None and site.pending is not None and site.pending.task is shareable:
             return shareable  # the site's own pair, in privacy.json, was before the job's
         site.pending = None
         if message is None:
             raise RemoteError(b"server", "mask", "a task without a masking request; this site answers no such task")
         arrays = RoundTask("update").parse(sites.requested_model(message))
-        site.pending = (task, message)
-        dxo = from_shareable(shareable)
+        dxo, told = from_shareable(shareable), _told(shareable)
         # The arrays are read-only views of the request; scripts train in place.
         data = {name: array.copy() for name, array in arrays.items()}
         out: Shareable = DXO(DataKind.WEIGHTS, data=data, meta=dxo.meta).update_shareable(shareable)
+        site.pending = sites.Pending(task, message, told, out)
         return out
 
 
@@ -145,13 +147,14 @@ class MaskFilter(_AtSite, Filter):
         """
         code = shareable.get_return_code()
         if code != ReturnCode.OK:
+            self._site(fl_ctx).pending = None
             return make_reply(code)
         answers = _answers(shareable)
         if answers is not None:
             return _reply(answers)
         site = self._site(fl_ctx)
         pending, site.pending = site.pending, None
-        if pending is None or pending[0] != fl_ctx.get_prop(FLContextKey.TASK_ID):
+        if pending is None or pending.id != fl_ctx.get_prop(FLContextKey.TASK_ID):
             self.log_error(fl_ctx, "a result that belongs to no round does not leave this site")
             raise SiteRefused
 
@@ -159,7 +162,41 @@ class MaskFilter(_AtSite, Filter):
             return _trained(shareable, arrays)
 
         purposes: dict[str, Update] = {"training": update}
-        return _reply(site.answer(pending[1], purposes))
+        return _reply(site.answer(pending.message, purposes, pending.told))
+
+
+#: Headers that a script sees in the model that it receives.
+_TOLD: Final = (
+    AppConstants.START_ROUND,
+    AppConstants.CURRENT_ROUND,
+    AppConstants.NUM_ROUNDS,
+    AppConstants.VALIDATE_TYPE,
+    AppConstants.SUBMIT_MODEL_NAME,
+    MetaKey.JOB_ID,
+    MetaKey.SITE_NAME,
+)
+
+
+def _told(task: Shareable) -> bytes:
+    """The digest of what a script is told beside the arrays, for `Task.binding`.
+
+    Whoever could give one site another learning rate, or another number of the round, than the rest could make the
+    rest's updates vanish, and the sum would be that site's.
+
+    Raises:
+        LocalError: metadata that are no JSON.
+    """
+    told = [from_shareable(task).meta, [task.get_header(name) for name in _TOLD]]
+    try:
+        return sha256(json.dumps(told, sort_keys=True, default=_plain).encode()).digest()
+    except (TypeError, ValueError) as error:
+        raise LocalError(f"the model's metadata cannot be bound to the round: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} is no JSON")
 
 
 def _trained(shareable: Shareable, received: Arrays) -> tuple[Arrays, int, Mapping[str, float]]:
@@ -280,7 +317,15 @@ class SecureRounds:
         def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
             return self._call(task_name if stage == "mask" else NAME, meta, data, messages, seconds)
 
-        self.outcome = self._secure.round("update", _arrays(data.params), names, call)
+        told = _told(self._task(b"", meta, data))
+        self.outcome = self._secure.round("update", _arrays(data.params), names, call, told)
+
+    @staticmethod
+    def _task(message: bytes, meta: Mapping[str, Any], model: FLModel) -> Shareable:
+        shareable: Shareable = DXO(DataKind.WEIGHTS, data={NAME: message}, meta=dict(meta)).to_shareable()
+        shareable.set_header(AppConstants.CURRENT_ROUND, model.current_round)
+        shareable.set_header(AppConstants.NUM_ROUNDS, model.total_rounds)
+        return shareable
 
     def _call(
         self, name: str, meta: Mapping[str, Any], model: FLModel, messages: Mapping[str, bytes], seconds: float
@@ -295,9 +340,7 @@ class SecureRounds:
         # Every site gets another message, which a broadcast cannot: one task per site, with a timeout each.
         open_tasks: dict[str, Task] = {}
         for site, message in messages.items():
-            shareable = DXO(DataKind.WEIGHTS, data={NAME: message}, meta=dict(meta)).to_shareable()
-            shareable.set_header(AppConstants.CURRENT_ROUND, model.current_round)
-            shareable.set_header(AppConstants.NUM_ROUNDS, model.total_rounds)
+            shareable = self._task(message, meta, model)
             shareable.add_cookie(AppConstants.CONTRIBUTION_ROUND, model.current_round)
             task = Task(name=name, data=shareable, timeout=max(1, math.ceil(seconds)), result_received_cb=received)
             open_tasks[site] = task
