@@ -109,7 +109,7 @@ class Deployment:
             time.sleep(0.2)
         return self.log(name)
 
-    def finish(self, name: str = "run", seconds: float = 300) -> str:
+    def finish(self, name: str = "run", seconds: float = 600) -> str:
         """Wait for the end of a process; its log."""
         try:
             self.processes[name].wait(seconds)

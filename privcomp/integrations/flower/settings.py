@@ -41,6 +41,7 @@ class Settings:
             "NAME LO HI, NAME LO HI".
         kept: arrays that stay as the server sent them, with wildcards; in the run config separated by spaces.
         deadline, mask_deadline: seconds that a node has for a stage, and for the stage that trains or evaluates.
+        unmask_deadline: seconds of the last stage, after which the round stalls until nodes come back; 0: as `deadline`.
 
     Raises:
         ParameterError: an unknown key, a wrong type, or a value that makes no sense.
@@ -66,6 +67,7 @@ class Settings:
     kept: tuple[str, ...] = ()
     deadline: float = 60.0
     mask_deadline: float = 600.0
+    unmask_deadline: float = 0.0
 
     @classmethod
     def of(cls, run_config: Mapping[str, Any]) -> Settings:
@@ -92,7 +94,8 @@ class Settings:
     @property
     def deadlines(self) -> Deadlines:
         """Seconds per stage."""
-        return Deadlines(self.deadline, self.deadline, self.mask_deadline, self.deadline, self.deadline)
+        last = self.unmask_deadline or self.deadline
+        return Deadlines(self.deadline, self.deadline, self.mask_deadline, self.deadline, last)
 
     def task(self, kind: str, binding: bytes) -> Task:
         """What one round asks; `kind` as for `Task`."""
@@ -136,6 +139,7 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
     "delta": float,
     "deadline": float,
     "mask_deadline": float,
+    "unmask_deadline": float,
     "max_examples": int,
     "corrupt": int,
     "threshold": int,
@@ -152,7 +156,7 @@ def _value(key: str, name: str, value: Any) -> Any:
         value = float(value)
     if type(value) is not kind:  # and not isinstance: True is no number here
         raise ParameterError(f"run config: {key} must be a {kind.__name__}, not {value!r}")
-    if name in ("deadline", "mask_deadline") and not 0 < value < float("inf"):
+    if name.endswith("deadline") and not 0 < value < float("inf"):
         raise ParameterError(f"run config: {key} must be a positive number of seconds, not {value!r}")
     if name.endswith("_metrics"):
         return _metrics(key, value)
