@@ -57,6 +57,8 @@ class FileJournal(Journal):
         self.identity = identity
         self._folder = Path(folder)
         self._thread_lock = threading.RLock()
+        #: Held while something is written: `close` waits for a write, not for a training that holds the other lock.
+        self._write_lock = threading.RLock()
         if not (self._folder / "journal").is_file():
             raise JournalError(
                 f"there is no journal in {self._folder}: an identity is used only with the journal that was created "
@@ -101,10 +103,11 @@ class FileJournal(Journal):
         return cls(path, identity)
 
     def close(self) -> None:
-        """Release the journal for other processes."""
-        if self._lock_file >= 0:
-            os.close(self._lock_file)
-            self._lock_file = -1
+        """Release the journal for other processes. A step that is still being computed in another thread fails."""
+        with self._write_lock:
+            if self._lock_file >= 0:
+                os.close(self._lock_file)
+                self._lock_file = -1
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +125,14 @@ class FileJournal(Journal):
                 raise JournalError("the journal is closed; open it again")
             if os.getpid() != self._pid:
                 raise JournalError("the journal was opened before a fork; a child process must not answer with it")
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """While this process still holds the journal: a thread may have begun its step before `close`."""
+        with self._write_lock:
+            if self._lock_file < 0:
+                raise JournalError("the journal was closed while this step was computed; nothing is sent")
             yield
 
     def entries(self) -> tuple[Entry, ...]:
@@ -196,6 +207,10 @@ class FileJournal(Journal):
         return response
 
     def _write(self, entry: Entry, secrets: bytes | None) -> None:
+        with self._writing():
+            self._write_entry(entry, secrets)
+
+    def _write_entry(self, entry: Entry, secrets: bytes | None) -> None:
         kept = self._folder / "secrets" / f"{entry.round_digest.hex()}.{entry.sequence}"
         try:
             with _typed():
@@ -267,7 +282,7 @@ class FileJournal(Journal):
         return data[:32], data[32:]
 
     def erase(self, round_digest: bytes) -> None:
-        with _typed():
+        with self._writing(), _typed():
             # Nobody needs the upload once its round was answered; a later repeat of that request is refused.
             for entry in self._entries:
                 path = self._folder / "answers" / entry.response.hex()
@@ -283,7 +298,7 @@ class FileJournal(Journal):
 
     def remember(self, name: str, data: bytes) -> None:
         folder = self._folder / "memory"
-        with _typed():
+        with self._writing(), _typed():
             _write_file(folder / name, data)
             _sync_folder(folder)
 

@@ -481,3 +481,28 @@ def test_a_whole_round_on_disk(tmp_path: Path) -> None:
         assert not list((tmp_path / node.id.decode() / "secrets").iterdir())
     with refused(world[0], JournalError, "answered for another request"):
         world[0].receive(round.unmask_request(range(4)))
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_step_that_outlives_its_journal_writes_nothing(journal: FileJournal, folder: Path, taken: bool) -> None:
+    """A training whose node was stopped goes on in its thread; meanwhile the journal may belong to somebody else."""
+    append(journal, 0)
+    before = list(journal.entries())
+
+    def late() -> Iterator[bytes]:
+        journal.close()
+        if taken:
+            with FileJournal(folder, PUBLIC) as other:
+                append(other, 1)
+                before[:] = other.entries()
+        yield b"masked by the old one"
+
+    with pytest.raises(JournalError, match="cannot be written" if taken else "closed while"):
+        append(journal, 1, messages=late())
+    with pytest.raises(JournalError, match="closed while"):
+        journal.remember("ledger-chain", b"old")
+    with pytest.raises(JournalError, match="closed while"):
+        journal.erase(ROUND)
+    with FileJournal(folder, PUBLIC) as again:
+        assert list(again.entries()) == before
+        assert again.recall("ledger-chain") is None
