@@ -123,10 +123,15 @@ class Task(Message):
         """The named arrays of a request, read-only.
 
         Raises:
-            CodecError: no model, or one that was asked for under the other kind.
+            CodecError: no model, one that was asked for under the other kind, or one whose mark is not the one of
+                `request`: a second spelling would be a second request on the same model.
         """
         arrays = parse_model(model)
-        if (arrays.pop(_MARKER, None) is not None) != (self.kind == "metrics"):
+        last = next(reversed(arrays), None)
+        mark = arrays.pop(_MARKER, None)
+        if mark is not None and (last != _MARKER or mark.shape != (0,) or mark.dtype != np.uint8):
+            raise CodecError(f"the request's {_MARKER!r} is not the empty array at its end: not answered")
+        if (mark is not None) != (self.kind == "metrics"):
             raise CodecError("the request mixes training and evaluation; this node does not answer it")
         return arrays
 

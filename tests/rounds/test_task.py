@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privcomp.encoding import FixedPoint, parse_model
+from privcomp.encoding import FixedPoint, model_bytes, parse_model
 from privcomp.errors import CodecError, EncodingError, ParameterError
 from privcomp.rounds import RoundSpec, Task
 
@@ -216,3 +216,18 @@ def test_the_task_is_bound() -> None:
     for a, b in itertools.permutations(specs, 2):
         with pytest.raises(ParameterError, match="does not bind"):
             RoundSpec(code, a.aggregation, b.task)
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        {**MODEL, "privcomp:evaluation": np.ones(1, np.uint8)},
+        {**MODEL, "privcomp:evaluation": np.empty(0, np.float32)},
+        {**MODEL, "privcomp:evaluation": np.empty((0, 2), np.uint8)},
+        {"privcomp:evaluation": np.empty(0, np.uint8), **MODEL},
+    ],
+)
+def test_one_spelling_of_the_mark(marked: dict[str, Any]) -> None:
+    """Otherwise a server has as many evaluation requests on one and the same model as it likes (rule 6)."""
+    with pytest.raises(CodecError, match="not the empty array at its end"):
+        Task("metrics", metrics=(("loss", 0.0, 8.0),)).parse(model_bytes(marked))
