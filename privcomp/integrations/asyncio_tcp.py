@@ -64,6 +64,7 @@ from privcomp.ledger.record import genesis
 from privcomp.rounds import RoundSpec
 from privcomp.rounds.task import Task
 from privcomp.secagg.params import Params
+from privcomp.secagg.server import Outbox
 
 __all__ = ["Limits", "RoundReport", "Server", "Update", "join", "replay"]
 
@@ -351,7 +352,8 @@ class Server:
                 self.stop()  # the thread needs this loop to come to its end
                 await asyncio.wait([running])
                 raise
-            following, metrics = task.result(model, result.decoded, spec.encoding)
+            # A round that stalled before a restart has its own task: what was summed is read as what was asked.
+            following, metrics = (spec.task or task).result(model, result.decoded, spec.encoding)
         except RoundStalled as error:
             outcome, reason = "stalled", error.message
         except RemoteError as error:
@@ -454,11 +456,13 @@ class Server:
     def _ask(self, connection: _Connection, stage: _Stage) -> None:
         """Send the stage's request to a node, in the background."""
         connection.open[stage.number] = list(stage.limit)
-        number, message = NUMBER.pack(stage.number), stage.messages[connection.party]
+        number, messages = NUMBER.pack(stage.number), stage.messages
+        # In parts: whole messages would be one copy of the model per node, for as long as the slowest one reads.
+        parts = messages.parts(connection.party) if isinstance(messages, Outbox) else (messages[connection.party],)
 
         async def send() -> None:
             try:
-                await connection.channel.write(REQUEST, number, message)
+                await connection.channel.write(REQUEST, number, *parts)
             except OSError as error:
                 _log.info("%s: the connection is lost: %s", shown(connection.party), error)
                 connection.channel.abort()

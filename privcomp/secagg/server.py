@@ -8,6 +8,7 @@ clock: when to stop waiting is the caller's decision, `pending` says for whom.
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -106,14 +107,19 @@ class Aggregate:
 class Outbox(Mapping[bytes, bytes]):
     """What the server sends next: id -> message, each built when it is asked for.
 
-    All of them at once would be n times the model, or n times the key list. Send one and let go of it.
+    All of them at once would be n times the model, or n times the key list. Send one and let go of it, or send its
+    `parts`, of which the large one is the same object for all.
     """
 
-    def __init__(self, ids: Iterable[bytes], build: Callable[[bytes], bytes]) -> None:
+    def __init__(self, ids: Iterable[bytes], build: Callable[[bytes], tuple[bytes, ...]]) -> None:
         self._ids = dict.fromkeys(ids)
         self._build = build
 
     def __getitem__(self, party: bytes) -> bytes:
+        return b"".join(self.parts(party))
+
+    def parts(self, party: bytes) -> tuple[bytes, ...]:
+        """The message in pieces, without a copy of what all messages share: model, key list."""
         if party not in self._ids:
             raise KeyError(party)
         return self._build(party)
@@ -603,13 +609,16 @@ class Server:
         whole = tuple(self._advertised[party][1] for party in ids)
         if directory.thresholds.complete:
             data = KeyList(self.context.digest, b"", whole).to_bytes()
-            return Outbox(ids, lambda _: data)
+            return Outbox(ids, lambda _: (data,))
         leaves = pack_leaves((party, sha256(data).digest()) for party, data in zip(ids, whole, strict=True))
 
-        def key_list(party: bytes) -> bytes:
+        empty = KeyList(self.context.digest, b"", ()).to_bytes()  # ends with the length of leaves and that of entries
+        head = empty[:-8] + struct.pack("<I", len(leaves))
+
+        def key_list(party: bytes) -> tuple[bytes, ...]:
             p = directory.place[party]
             near = tuple(whole[j] for j in sorted(directory.neighbours(p) | {p}))
-            return KeyList(self.context.digest, leaves, near).to_bytes()
+            return head, leaves, KeyList(self.context.digest, b"", near).to_bytes()[len(empty) - 4 :]
 
         return Outbox(ids, key_list)
 
@@ -635,14 +644,15 @@ class Server:
         self.stage = MASK
         return Outbox((directory.ids[p] for p in sorted(u2)), self._mask_request)
 
-    def _mask_request(self, party: bytes) -> bytes:
+    def _mask_request(self, party: bytes) -> tuple[bytes, ...]:
         p = self.directory.place[party]
         bundles = tuple(
             Bundle(j, b.sealed, b.ciphertext, b.pair)
             for j in sorted(self.directory.neighbours(p) & self._u2)
             for b in (self._bundles[j][p],)
         )
-        return MaskRequest(self.context.digest, self._u2_bits, bundles, self._model).to_bytes()
+        empty = MaskRequest(self.context.digest, self._u2_bits, bundles, b"").to_bytes()  # ends with the model's length
+        return empty[:-4] + struct.pack("<I", len(self._model)), self._model
 
     def _close_mask(self) -> Outbox:
         directory, u = self.directory, self._survivors
@@ -660,7 +670,7 @@ class Server:
         if self.params.adversary == MALICIOUS:
             self.stage = CONSISTENCY
             data = ConsistencyRequest(self.context.digest, self._u_bits).to_bytes()
-            return Outbox((directory.ids[p] for p in sorted(u)), lambda _: data)
+            return Outbox((directory.ids[p] for p in sorted(u)), lambda _: (data,))
         self.stage = UNMASK
         return self.unmask_requests()
 
@@ -677,7 +687,7 @@ class Server:
         quorum = tuple(QuorumSignature(p, signature) for p, signature in sorted(self._quorum.items()))
         data = UnmaskRequest(self.context.digest, self._u_bits, quorum).to_bytes()
         ids = self.directory.ids
-        return Outbox((ids[p] for p in sorted(self._u - set(self._answers))), lambda _: data)
+        return Outbox((ids[p] for p in sorted(self._u - set(self._answers))), lambda _: (data,))
 
     def _need(self, condition: bool, stage: str, text: str) -> None:
         if not condition:

@@ -140,15 +140,36 @@ def test_the_entries_of_a_sparse_list_come_in_order() -> None:
 def test_messages_are_built_when_they_are_asked_for() -> None:
     built: list[bytes] = []
 
-    def build(party: bytes) -> bytes:
+    def build(party: bytes) -> tuple[bytes, ...]:
         built.append(party)
-        return b"for " + party
+        return b"for ", party
 
     outbox = Outbox([b"b", b"a"], build)
     assert (len(outbox), list(outbox), b"a" in outbox, b"c" in outbox) == (2, [b"b", b"a"], True, False)
     assert not built
     assert dict(outbox) == {b"a": b"for a", b"b": b"for b"}
     assert "2 messages" in repr(outbox)
+    assert outbox.parts(b"a") == (b"for ", b"a")
     with pytest.raises(KeyError):
         outbox[b"c"]
-    assert built == [b"b", b"a"]
+    assert built == [b"b", b"a", b"a"]
+
+
+@pytest.mark.parametrize(("stage", "shared"), [("share", 1), ("mask", 1)])
+def test_requests_share_what_is_large(stage: str, shared: int) -> None:
+    """A transport that has the requests of all clients under way holds key list and model once."""
+    world = World(60, protocol=SECAGGPLUS, adversary=SEMI_HONEST, segments=(Segment.ring(16, 3),))
+    round = world.round()
+    outboxes: list[Outbox] = []
+    advance = round.server.advance
+
+    def kept() -> Outbox:
+        outboxes.append(advance())
+        return outboxes[-1]
+
+    round.server.advance = kept  # type: ignore[method-assign]
+    round.run_to(stage)
+    outbox, (a, b) = outboxes[-1], [world[k].id for k in (0, 1)]
+    assert outbox.parts(a)[shared] is outbox.parts(b)[shared]
+    assert outbox[a] == decode(outbox[a]).to_bytes() != outbox[b]
+    round.finish()
