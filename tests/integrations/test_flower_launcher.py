@@ -66,6 +66,7 @@ def test_a_policy_without_hashes_runs_nothing(home: Path, capsys: pytest.Capture
     [
         (["--allow-runtime-dependency-installation"], "installation of dependencies"),
         (["--allow-run"], "installation of dependencies"),  # argparse takes abbreviations
+        (["--host", "0.0.0.0"], "--host must be the loopback"),
         (["--isolation", "process"], "--isolation must be subprocess"),
         (["--iso=process"], "--isolation must be subprocess"),
         (["--node-config", 'privcomp-home="/elsewhere"'], "the home is the first argument"),

@@ -81,6 +81,8 @@ class SecAggGrid(Grid):
         self._settings = Settings.of(context.run_config)
         self._config = config_bytes(context.run_config)
         self._weight = str(getattr(strategy, "weighted_by_key", "num-examples"))
+        if any(name == self._weight for name, _, _ in self._settings.train_metrics + self._settings.evaluate_metrics):
+            raise ParameterError(f"{self._weight!r} is the weight, which is summed anyway; it is not a metric as well")
         folder = _folder(self._settings, simulated=isinstance(grid, InMemoryGrid))
         self._home = ServerHome.open(folder)
         if self._home.roster is None:

@@ -95,6 +95,8 @@ def run_supernode(folder: str | os.PathLike[str], arguments: Sequence[str]) -> N
 
     if parse_config_args([parsed.node_config]).get("privcomp-home") != real:
         raise ParameterError("give --node-config once, and in full: it has to carry the home as well")
+    if getattr(parsed, "host", "127.0.0.1") not in ("127.0.0.1", "localhost", "::1"):
+        raise PolicyError("--host must be the loopback device: what the app's process asks there is not authenticated")
     _guard(allowed)
 
     log(INFO, "privcomp: Flower %s runs %d app bundle(s) of %s", version, len(allowed), path / "policy.toml")

@@ -41,14 +41,18 @@ def secagg_mod(message: Message, context: Context, call_next: ClientAppCallable)
     """Answer the stages of secure aggregation inside TRAIN and EVALUATE messages, and nothing else.
 
     Put it first in `mods`, so that no other mod sees more than it does. A refusal is an error reply that says why; the
-    text of an exception of the app stays in this node's log, because it may quote data.
+    text of an exception of the app's functions stays in this node's log, because it may quote data. (What mods before
+    this one raise, and `@app.lifespan()`, Flower sends to the server.)
     """
     try:
         return Message(to_content(_answer(message, context, call_next)), reply_to=message)
     except PrivcompError as error:
         log(WARNING, "privcomp: this node does not answer: %s", error)
         reason = f"privcomp: {type(error).__name__}: {error}"
-        return Message(Error(ErrorCode.MOD_FAILED_PRECONDITION, reason), reply_to=message)
+    except Exception as error:  # noqa: BLE001 (Flower would send its text to the server)
+        log(WARNING, "privcomp: this node does not answer", exc_info=error)
+        reason = f"privcomp: {type(error).__name__}; its text stays in this node's log"
+    return Message(Error(ErrorCode.MOD_FAILED_PRECONDITION, reason), reply_to=message)
 
 
 def _answer(message: Message, context: Context, call_next: ClientAppCallable) -> Parcel:

@@ -41,7 +41,7 @@ class Settings:
             "NAME LO HI, NAME LO HI".
         kept: arrays that stay as the server sent them, with wildcards; in the run config separated by spaces.
         deadline, mask_deadline: seconds that a node has for a stage, and for the stage that trains or evaluates.
-        unmask_deadline: seconds of the last stage, after which the round stalls until nodes come back; 0: as `deadline`.
+        unmask_deadline: seconds of the last stage, after which the round stalls until nodes return; 0: as `deadline`.
 
     Raises:
         ParameterError: an unknown key, a wrong type, or a value that makes no sense.

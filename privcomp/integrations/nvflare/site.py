@@ -193,6 +193,8 @@ def site(name: str, simulation: str | None) -> Site:
                 _sites[folder] = Site(name, folder, simulation=simulation is not None)
                 if simulation is not None:
                     _log.warning("%s is simulated: its keys lie beside everybody else's, in %s", name, simulation)
+            if _sites[folder].name != name:
+                raise LocalError(f"{folder} is the home of {_sites[folder].name}: one identity, one site")
             return _sites[folder]
     except Exception:  # noqa: BLE001 (as in Site.answer)
         _log.exception("%s has no usable home", name)
