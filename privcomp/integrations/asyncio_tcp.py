@@ -178,6 +178,7 @@ class Server:
         self._stage: _Stage | None = None
         self._number = 0
         self._spec: RoundSpec | None = None
+        self._driver: Rounds | None = None
         self._traffic = [0, 0]
         self._farewell = (STOPPING, "the server was stopped; it may come back")
 
@@ -298,6 +299,7 @@ class Server:
         driver = Rounds(
             home.ledger, home.session, self._roster, deadlines=deadlines, executor=executor, folder=home.folder
         )
+        self._driver = driver
         with ThreadPoolExecutor(1, "privcomp-round") as worker:
             for attempt in range(rounds):
                 await self._gathered(least, most, wait, gather if attempt == 0 else 0.0)
@@ -431,14 +433,19 @@ class Server:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _begin(self, name: str, messages: Mapping[bytes, bytes], seconds: float) -> _Stage:
-        if self._spec is None:
+        if self._spec is None or self._driver is None:
             raise LocalError("no round is running")
+        params, stalled, neighbours = self._spec.aggregation, self._driver.stalled, 0
+        if stalled is not None:
+            neighbours = stalled.secagg.directory.thresholds.neighbours
+        elif name == "share":  # everybody who is in the key list is asked
+            neighbours = params.thresholds(len(messages)).neighbours
         self._number += 1
         stage = _Stage(
             name,
             self._number,
             messages,
-            _answer_limits(self._spec.aggregation, name),
+            _answer_limits(params, name, neighbours),
             time.monotonic() + seconds,
             set(messages),
         )
@@ -695,16 +702,15 @@ def _fewest(params: Params) -> int:
     return params.clients
 
 
-def _answer_limits(params: Params, stage: str) -> tuple[int, int]:
+def _answer_limits(params: Params, stage: str, neighbours: int) -> tuple[int, int]:
     """(most bytes of one message of a node in a stage, most bytes of all of them)."""
-    n = params.clients
     if stage == "share":  # per neighbour: sealed shares, at most two KEM ciphertexts and a signed hash
-        return (4096 + 4096 * n,) * 2
+        return (4096 + 4096 * neighbours,) * 2
     if stage == "unmask":  # per neighbour: one share with its signature
-        return (4096 + 256 * n,) * 2
+        return (4096 + 256 * neighbours,) * 2
     if stage != "mask":
         return (1 << 13,) * 2
     blocks = [s.packed_bytes(min(s.length, params.block_entries)) for s in params.segments]
     count = sum(-(-s.length // params.block_entries) for s in params.segments)
-    end = 4096 + params.attachment_bytes + n // 8
+    end = 4096 + params.attachment_bytes + params.clients // 8
     return max(4096 + max(blocks), end), sum(s.packed_bytes(s.length) for s in params.segments) + 1024 * count + end

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
 from privcomp.secagg.messages import STAGES
+from privcomp.secagg.server import Outbox
 
 __all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
 
@@ -147,7 +149,9 @@ class Rounds:
         )
         self._save(server)  # before anybody hears the number
         try:
-            messages: Mapping[bytes, bytes] = {p: server.announcement(self._heads.get(p)) for p in parties}
+            # After a restart all get the whole chain of headers: built once per head, and not before it is sent.
+            heads, announcement = dict(self._heads), cache(server.announcement)
+            messages: Mapping[bytes, bytes] = Outbox(parties, lambda party: (announcement(heads.get(party)),))
             for name in STAGES[:-1]:
                 if name == "consistency" and spec.aggregation.adversary != "malicious":
                     continue

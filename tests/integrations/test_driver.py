@@ -17,6 +17,7 @@ from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE, Ledger
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, Task, audit
+from privcomp.secagg.server import Outbox
 
 IDS = [f"node-{i}".encode() for i in range(6)]
 SERVER = Identity.from_seed(bytes(range(32)))
@@ -272,3 +273,19 @@ def test_only_two_moments_are_kept(federation: Federation) -> None:
     server.advance()
     with pytest.raises(StateError, match="survivors are fixed"):
         server.freeze()
+
+
+def test_announcements_are_built_when_they_are_sent_and_once(federation: Federation) -> None:
+    """After a restart each has the whole chain of headers: n of them would be n times the ledger."""
+    federation.run()
+    federation.restart()
+
+    def exchange(stage: str, messages: Mapping[bytes, bytes], seconds: float) -> Iterator[Any]:
+        if stage == "advertise":
+            assert isinstance(messages, Outbox)
+            messages = {party: messages[party] for party in messages}
+            assert len({id(message) for message in messages.values()}) == 1
+        yield from federation.exchange(stage, messages, seconds)
+
+    moved = {"w": np.ones(5, dtype=np.float32)}
+    federation.check(federation.run(moved, exchange), IDS)

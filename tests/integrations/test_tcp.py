@@ -25,16 +25,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from privcomp.errors import LocalError, ParameterError, RemoteError
-from privcomp.integrations import NodeHome, ServerHome, tcp_frames, tls
-from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server, Update, join, replay
+from privcomp.integrations import NodeHome, ServerHome, asyncio_tcp, tcp_frames, tls
+from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server, Update, _answer_limits, join, replay
 from privcomp.integrations.driver import Deadlines
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.journal import Entry
 from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE
-from privcomp.rounds import RoundServer
+from privcomp.rounds import RoundServer, RoundSpec
 from privcomp.rounds.task import Task
 from privcomp.secagg.messages import UploadBlock
+from privcomp.secagg.params import Params
 from tests.integrations.federation import METRICS, Arrays, Federation, compute, first_model
 
 TASK = Task("update", metrics=METRICS)
@@ -809,6 +810,33 @@ def test_a_message_that_is_too_large_for_a_node(federation: Federation) -> None:
             assert started.reports[0].survivors == 5
 
     asyncio.run(scenario())
+
+
+def test_answers_are_bounded_by_the_neighbours(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the clients: on a sparse graph a node has few neighbours. In a complete one it has all others."""
+    seen: dict[str, int] = {}
+
+    def limits(params: Params, stage: str, neighbours: int) -> tuple[int, int]:
+        seen[stage] = neighbours
+        return _answer_limits(params, stage, neighbours)
+
+    monkeypatch.setattr(asyncio_tcp, "_answer_limits", limits)
+
+    async def scenario() -> None:
+        async with running(federation) as started:
+            for k in range(5):
+                started.join(k)
+            await started.run(gather=2.0)
+            assert started.reports[0].survivors == 5
+
+    asyncio.run(scenario())
+    assert (seen["share"], seen["unmask"]) == (4, 4)
+    encoding = TASK.encoding(first_model(), clients=1000, clip=1.0, max_weight=10)
+    sparse = RoundSpec.secure_sum(encoding, TASK, protocol="secaggplus", adversary="semi_honest").aggregation
+    k = sparse.thresholds(1000).neighbours
+    assert k < 100
+    assert _answer_limits(sparse, "share", k) == (4096 + 4096 * k,) * 2
+    assert _answer_limits(sparse, "unmask", k) == (4096 + 256 * k,) * 2
 
 
 async def impostor(started: Running, k: int, answer: Callable[[asyncio.StreamWriter, bytes], None]) -> bytes:
