@@ -42,7 +42,7 @@ def plot_scale(rows: Iterable[Mapping[str, Any]], file: str) -> None:
         left.plot(n, [1e3 * params[name] for params in found], style, label=label)
     left.set(xscale="log", yscale="log", xlabel="clients n", ylabel="CPU milliseconds per client")
     left.set_title(f"One client of a round (d = {found[0]['d']:,})", fontsize=10)
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.0, 0.4))
     # The complete graph of a small round is another protocol: growth is told from the first sparse one on.
     sparse = [params for params in found if params["neighbours"] < params["n"] - 1] or found
     first = sparse[0]
@@ -52,9 +52,15 @@ def plot_scale(rows: Iterable[Mapping[str, Any]], file: str) -> None:
     for params in sparse:
         place = (params["n"], params["neighbours"] / first["neighbours"])
         right.annotate(f"k = {params['neighbours']}", place, fontsize=7, xytext=(0, 6), textcoords="offset points")
-    right.set(xscale="log", xlabel="clients n", ylabel=f"relative to n = {first['n']:,}", ylim=(0, None))
+    right.set(
+        xscale="log",
+        xlabel="clients n",
+        ylabel=f"relative to n = {first['n']:,}",
+        ylim=(0, 1.2 * sparse[-1]["neighbours"] / first["neighbours"]),
+    )
     right.set_title("Vector work per client beside k", fontsize=10)
-    right.legend(fontsize=7)
+    right.margins(x=0.1)
+    right.legend(fontsize=7, loc="lower right")
     figure.savefig(file, format="png", dpi=100)
 
 
