@@ -137,6 +137,12 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.kill(name, signal.SIGTERM if name == "superlink" else signal.SIGKILL)
+        # The SuperLink starts some of its processes in groups of their own; they are known by our folder.
+        ours = f"HOME={self.folder}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if ours in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def toml(value: Any) -> str:
