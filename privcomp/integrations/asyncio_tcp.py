@@ -111,14 +111,15 @@ class _Connection:
 
     Attributes:
         open: request number -> [most bytes of an answer, bytes that are left for all], until it is answered.
-        slot: whether it holds one of the places for uploads, and since when nothing came.
+        slot: whether it holds one of the places for uploads.
+        behind: seconds that it has been waited for while it held it, less what its bytes may take.
     """
 
     party: bytes
     channel: Channel
     open: dict[int, list[int]] = field(default_factory=dict)
     slot: bool = False
-    progress: float = 0.0
+    behind: float = 0.0
 
 
 @dataclass
@@ -426,6 +427,8 @@ class Server:
             while batch := self._on_loop(self._next(stage)):
                 for party, data in batch:
                     yield party, (data,)
+                    if self._driver is not None and party in self._driver.wrong:
+                        self._on_loop(self._dismiss(stage, party))
         finally:
             self._on_loop(self._end(stage))
 
@@ -494,6 +497,14 @@ class Server:
                 return []
             gone = [self._lost[p] + grace for p in stage.pending - given_up if p not in self._connections]
             await self._wait(min([stage.until, *gone]) - now)
+
+    async def _dismiss(self, stage: _Stage, party: bytes) -> None:
+        """Wait no longer for a node that sent something wrong, nor read what else it sends; it may connect again."""
+        stage.pending.discard(party)
+        connection = self._connections.get(party)
+        if connection is not None and stage.number in connection.open:
+            self._release(connection)
+            connection.channel.abort()
 
     async def _end(self, stage: _Stage) -> None:
         self._stage = None
@@ -606,12 +617,16 @@ class Server:
             answer = {ANSWER: 4 + max(most for most, _ in connection.open.values())} if connection.open else {}
             return {PONG: 0, DONE: 4, REFUSED: 4 + MAX_NOTE, **answer}
 
-        kind, size = await channel.header(allowed, limits.stall if connection.slot else limits.idle)
+        held, start = connection.slot, time.monotonic()
+        kind, size = await channel.header(allowed, limits.stall if held else limits.idle)
         if kind == ANSWER:
             await self._reserve(connection)
-        elif connection.slot and time.monotonic() > connection.progress + limits.stall:
-            raise TimeoutError(f"the upload did not get on for {limits.stall:.0f} s")
         body = await channel.body(size)
+        if held and connection.slot:  # bytes count, not frames: small ones would hold the place for ever
+            earned = size / limits.rate if kind == ANSWER else 0.0
+            connection.behind = max(0.0, connection.behind + time.monotonic() - start - earned)
+            if connection.behind > limits.stall:
+                raise TimeoutError(f"the upload was {limits.stall:.0f} s slower than {limits.rate} bytes per second")
         if self._connections.get(party) is not connection:
             raise ConnectionResetError("a newer connection took its place")
         if kind == PONG:
@@ -622,7 +637,6 @@ class Server:
         if number not in connection.open:
             raise RemoteError(party, "tcp", "an answer to nothing that was asked")
         if kind == ANSWER:
-            connection.progress = time.monotonic()
             budget = connection.open[number]
             budget[1] -= size
             if budget[1] < 0:
@@ -647,8 +661,10 @@ class Server:
         stage = self._stage
         if connection.slot or stage is None or stage.name != "mask" or stage.number not in connection.open:
             return
+        if connection.party not in stage.pending:
+            return
         await self._slots.acquire()
-        connection.slot, connection.progress = True, time.monotonic()
+        connection.slot, connection.behind = True, 0.0
         if self._stage is not stage:  # over while it waited
             self._release(connection)
 

@@ -95,6 +95,8 @@ class Rounds:
         self.deadlines = deadlines if deadlines is not None else Deadlines()
         #: The round whose survivors are fixed and whose sum is not open yet.
         self.stalled: RoundServer | None = None
+        #: Who sent something wrong in the running stage: the exchange need not wait for them.
+        self.wrong: set[bytes] = set()
         self._executor = executor
         self._budget = memory_budget
         self._file = None if folder is None else Path(folder) / "round"
@@ -182,18 +184,18 @@ class Rounds:
             self.stalled = None
 
     def _stage(self, server: RoundServer, name: str, messages: Mapping[bytes, bytes], exchange: Exchange) -> None:
-        silent, wrong = set(messages), set()
+        silent, self.wrong = set(messages), set()
         for party, answers in exchange(name, messages, getattr(self.deadlines, name)):
             for answer in answers:
-                if party in wrong:
+                if party in self.wrong:
                     continue  # taken from the exchange, so that it can go on
                 try:
                     server.receive(answer, party)
                 except RemoteError as error:
                     _log.warning("round %d: %s", self._number, error)
-                    wrong.add(party)
+                    self.wrong.add(party)
             silent.discard(party)
-            if name == STAGES[0] and party not in wrong:
+            if name == STAGES[0] and party not in self.wrong:
                 self._heads[party] = server.secagg.context.announce.ledger_head
         if silent:
             _log.info("round %d, %s: no answer from %d of %d", self._number, name, len(silent), len(messages))

@@ -923,6 +923,41 @@ def test_an_upload_that_does_not_get_on_gives_its_place_away(
     federation.check_means(first_model())
 
 
+@pytest.mark.parametrize("way", ["garbage", "trickle"])
+def test_a_member_cannot_keep_the_place_of_an_upload(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """Neither with something wrong and then silence, nor with small blocks, each just in time."""
+    write = tcp_frames.Channel.write
+    masking: list[bytes] = []
+
+    async def slow(channel: tcp_frames.Channel, kind: int, *parts: bytes) -> None:
+        if kind == tcp_frames.ANSWER and parts[1][3] == UploadBlock.TAG:
+            if not masking:
+                masking.append(channel._party)
+                if way == "garbage":
+                    await write(channel, kind, parts[0], b"x")
+                    await asyncio.sleep(3600)
+            if channel._party == masking[0]:
+                await asyncio.sleep(0.5)
+        await write(channel, kind, *parts)
+
+    monkeypatch.setattr(tcp_frames.Channel, "write", slow)
+
+    async def scenario() -> None:
+        stall = 60 if way == "garbage" else 2
+        async with running(federation, Limits(uploads=1, stall=stall, rate=1 << 20, grace=0)) as started:
+            for k in range(6):
+                started.join(k)
+            await started.run(block_entries=64, deadlines=Deadlines(20, 20, 60, 20, 20))
+            assert started.reports[0].survivors == 5
+            assert started.reports[0].seconds < 20
+
+    asyncio.run(scenario())
+    assert ("the message has 1 bytes" if way == "garbage" else "2 s slower than 1048576 bytes") in caplog.text
+    federation.check_means(first_model())
+
+
 def test_a_server_that_is_behind_reads_no_more_than_it_can_take(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
