@@ -655,7 +655,7 @@ def test_different_contents_for_different_nodes(tmp_path: Path) -> None:
         ({"privcomp-bits": True}, "privcomp-bits must be a int"),
         ({"privcomp-train-metrics": "loss 0"}, 'is not "NAME LO HI"'),
         ({"privcomp-train-metrics": "loss 1 1"}, "finite range"),
-        ({"privcomp-deadline": 0}, "positive number of seconds"),
+        ({"privcomp-mask-deadline": -1}, "positive number of seconds"),
         ({"privcomp-cipher": "rot13"}, "is one of aes128, chacha20"),
         ({"privcomp-protocol": "trust-me"}, "protocol 'trust-me'"),
         ({"privcomp-home": ""}, "the server has no folder"),
