@@ -119,8 +119,9 @@ async def join(
 ) -> str:
     """Take part in a server's rounds until it says that the training is over.
 
-    A connection that is lost is made again, after 0.5 to 30 seconds. What this node refuses is logged here; the server
-    learns the kind of the error only.
+    A connection that is lost is made again, after 0.5 to 30 seconds. So is one to a wrong server, or that is cut before
+    its welcome, once this call was welcome: anybody on the network can cause these. What this node refuses is logged
+    here; the server learns the kind of the error only.
 
     Args:
         home: the node's folder, after `NodeHome.trust`.
@@ -135,7 +136,8 @@ async def join(
 
     Raises:
         LocalError: the folder has no roster or server, or patience is at its end.
-        RemoteError: another server, another version, or the server turns this node away.
+        RemoteError: another server or no welcome at the first time, another version, or the server turns this node
+            away.
     """
     return await _Node(home, host, port, update, limits if limits is not None else Limits(), patience, tap).run()
 
@@ -166,7 +168,7 @@ class _Node:
         self._secured = self._welcomed = False
 
     async def run(self) -> str:
-        failures, unwelcome, since = 0, 0, time.monotonic()
+        failures, unwelcome, since, before = 0, 0, time.monotonic(), False
         self._arrived = asyncio.Event()
         self._worker = _Worker()
         try:
@@ -181,20 +183,25 @@ class _Node:
                         raise RemoteError(tls.SERVER, "tcp", f"the server turned this node away: {closed}") from None
                     problem = str(closed)
                 except ssl.SSLCertVerificationError as error:
-                    raise RemoteError(tls.SERVER, "tls", _untrusted(self._host, error)) from None
+                    problem = _untrusted(self._host, error)
+                    if not before:
+                        raise RemoteError(tls.SERVER, "tls", problem) from None
+                    _log.error("%s; this node was connected to it before and tries again", problem)
                 except OSError as error:
                     problem = explained(error)
                     # With TLS 1.3 a node whose certificate is refused learns it when it reads for the first time.
                     unwelcome = unwelcome + 1 if self._secured else 0
                 if self._welcomed:
-                    failures, unwelcome, since = 0, 0, time.monotonic()
+                    failures, unwelcome, since, before = 0, 0, time.monotonic(), True
                 if unwelcome >= 4:
-                    raise RemoteError(
-                        tls.SERVER,
-                        "tls",
+                    ended = (
                         f"{self._host}:{self._port} ends every connection before its welcome ({problem}): is this "
-                        "node's certificate in its roster? Its log says more",
+                        "node's certificate in its roster? Its log says more"
                     )
+                    # Anybody on the way can cut connections: no reason to end a node whose set-up is known to work.
+                    if not before:
+                        raise RemoteError(tls.SERVER, "tls", ended)
+                    _log.error("%s; this node tries again", ended)
                 if self._patience is not None and time.monotonic() - since > self._patience:
                     raise LocalError(f"no server at {self._host}:{self._port} for {self._patience:.0f} s: {problem}")
                 delay = min(30.0, 0.5 * 2**failures) * (0.5 + secrets.randbelow(1 << 16) / (1 << 17))

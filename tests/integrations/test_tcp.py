@@ -677,6 +677,45 @@ def test_a_server_that_is_not_the_pinned_one(federation: Federation, tmp_path: P
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("way", ["spoofed", "cut"])
+def test_a_node_that_was_welcome_outlasts_what_the_network_does(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """Another server at the address, or connections that end before their welcome: it says so, and comes back."""
+    ServerHome.create(tmp_path / "other")
+    folder = tmp_path / "other" if way == "spoofed" else federation.server
+    context = tls.server_context(folder / "tls.pem", folder / "tls.key", federation.server / "clients.pem")
+    monkeypatch.setattr("privcomp.integrations.tcp_node.secrets.randbelow", lambda most: 0)
+    said = "not the one that this node pins" if way == "spoofed" else "ends every connection before its welcome"
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async def scenario() -> None:
+        with ServerHome.open(federation.server) as home, NodeHome.open(federation.node(0)) as own:
+            async with Server(home, port=0) as server:
+                port = server.port
+                task = asyncio.create_task(
+                    join(own, "127.0.0.1", port, lambda arrays: (arrays, 1, {}), limits=QUICK, patience=60)
+                )
+                while not server.connected:
+                    await asyncio.sleep(0.02)
+            listener = await asyncio.start_server(cut, "127.0.0.1", port, ssl=context)
+            while said not in caplog.text:
+                assert not task.done()
+                await asyncio.sleep(0.02)
+            listener.close()
+            await listener.wait_closed()
+            async with Server(home, port=port) as server:
+                while not server.connected:
+                    assert not task.done()
+                    await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
 def test_a_member_cannot_pass_for_the_server(federation: Federation) -> None:
     """Even where a node takes its peer's certificate for the server's."""
     certificate, key = forged(federation, 1, None)
