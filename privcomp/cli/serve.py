@@ -76,7 +76,9 @@ def add_parser(commands: Any) -> None:
     network = serve.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="address to listen at")
     network.add_argument("--port", type=int, default=7443, help="0: any free one")
-    network.add_argument("--max-connections", type=int, metavar="N", help="at a time (default: 2 per node, and 16)")
+    network.add_argument(
+        "--max-connections", type=int, metavar="N", help="before they greet (default: 2 per node, and 256)"
+    )
     network.add_argument("--grace", type=float, default=60.0, metavar="SECONDS", help="to come back, for a lost node")
     serve.add_argument("--json", action="store_true", help="print one JSON object per round on standard output")
     serve.set_defaults(run=_serve)

@@ -117,6 +117,7 @@ class _Connection:
 
     party: bytes
     channel: Channel
+    task: asyncio.Task[None]
     open: dict[int, list[int]] = field(default_factory=dict)
     slot: bool = False
     behind: float = 0.0
@@ -190,7 +191,9 @@ class Server:
         self._queue: asyncio.Queue[tuple[int, bytes, bytes]] = asyncio.Queue(self.limits.queue)
         self._slots = asyncio.Semaphore(self.limits.uploads)
         most = self.limits.connections
-        self._places = asyncio.Semaphore(most if most is not None else 2 * len(self._roster) + 16)
+        self._most = most if most is not None else 2 * len(self._roster) + 256
+        # task -> address of connections that are no node's yet, or no more; the oldest first.
+        self._others: dict[asyncio.Task[None], str] = {}
         try:
             infos = await self._loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
             family, _, _, _, address = infos[0]
@@ -521,20 +524,35 @@ class Server:
         return task
 
     async def _accept(self) -> None:
+        """Always, so that a flood keeps nobody out who greets before it has used up the places."""
         while True:
-            await self._places.acquire()
             try:
                 accepted, address = await self._loop.sock_accept(self._socket)
             except OSError as error:  # no file descriptors are left, say
                 _log.error("no connection can be accepted: %s", error)
-                self._places.release()
                 await asyncio.sleep(1)
                 continue
-            task = self._spawn(self._connection(accepted, f"{address[0]}:{address[1]}"))
-            task.add_done_callback(lambda _: self._places.release())
+            self._make_room(address[0])
+            task = self._spawn(self._connection(accepted, address))
+            self._others[task] = address[0]
+            task.add_done_callback(lambda task: self._others.pop(task, None))
+            await asyncio.sleep(0)  # sock_accept need not wait: the others have their turn
 
-    async def _connection(self, accepted: socket.socket, address: str) -> None:
+    def _make_room(self, source: str) -> None:
+        """Drop the oldest connection that is no node's: of this address if it has its share, else of all."""
+        same = [task for task, address in self._others.items() if address == source]
+        if len(same) >= max(self._most // 2, len(self._roster)):
+            oldest = same[0]
+        elif len(self._others) >= self._most:
+            oldest = next(iter(self._others))
+        else:
+            return
+        _log.debug("too many connections without a greeting: the oldest of %s is dropped", self._others.pop(oldest))
+        oldest.cancel()
+
+    async def _connection(self, accepted: socket.socket, source: tuple[Any, ...]) -> None:
         """One connection, from the handshake to its end."""
+        address = f"{source[0]}:{source[1]}"
         reader = asyncio.StreamReader(CHUNK, self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         try:
@@ -584,13 +602,18 @@ class Server:
             )
 
     async def _serve(self, party: bytes, channel: Channel, address: str) -> None:
-        connection, older = _Connection(party, channel), self._connections.get(party)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a connection is served by a task of its own")
+        connection, older = _Connection(party, channel, task), self._connections.get(party)
         self._connections[party] = connection
+        self._others.pop(task, None)
         if older is not None:
             _log.warning(
                 "%s connected again from %s, with the same identity: this connection counts", shown(party), address
             )
             self._release(older)
+            self._others[older.task] = address.rpartition(":")[0]  # one place per node; who replaces it answers for it
             self._spawn(older.channel.bye(REPLACED, "another process connected with this node's identity"))
         else:
             _log.info("%s connected from %s", shown(party), address)

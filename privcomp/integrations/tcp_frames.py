@@ -40,7 +40,8 @@ class Limits:
     """What one side grants the other.
 
     Args:
-        connections: most connections at a time, handshakes included (server); None: twice the roster and 16.
+        connections: most connections at a time that are not, or not yet, a node's (server); one address has half of
+            them, or as many as the roster; beyond that the oldest is dropped. None: twice the roster and 256.
         uploads: most masked vectors that are read at the same time (server).
         queue: most messages that wait for the server's round.
         message: most bytes of one message of the server (node); a model travels in one.

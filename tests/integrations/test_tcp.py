@@ -1043,17 +1043,32 @@ def test_a_server_that_is_behind_reads_no_more_than_it_can_take(
     assert max(behind) < (2 + 2 + 2) * block + 6 * 10_000  # queue, readers, one in hand; small messages of all
 
 
-def test_connections_that_say_nothing_do_not_lock_others_out(federation: Federation) -> None:
-    """Strangers who do not even begin a handshake take all places; after `hello` seconds these are free again."""
+@pytest.mark.parametrize("connections", [8, None])
+def test_connections_that_say_nothing_do_not_lock_others_out(federation: Federation, connections: int | None) -> None:
+    """Strangers who do not even begin a handshake take all places, again and again: the oldest lose theirs, and no
+    node does, although all have the same address."""
+    silent: list[asyncio.StreamWriter] = []
+
+    async def connect(started: Running) -> None:
+        silent.append((await asyncio.open_connection("127.0.0.1", started.server.port))[1])
+
+    async def flood(started: Running) -> None:
+        while True:
+            await connect(started)
+            await asyncio.sleep(0.5)
 
     async def scenario() -> None:
-        async with running(federation, Limits(connections=8, hello=1, grace=1)) as started:
-            silent = [await asyncio.open_connection("127.0.0.1", started.server.port) for _ in range(8)]
+        async with running(federation, Limits(connections=connections, hello=60, grace=1)) as started:
+            for _ in range(8 if connections else 300):
+                await connect(started)
             for k in range(6):
                 started.join(k, limits=Limits(hello=10))
-            await started.run()
+            flooding = asyncio.create_task(flood(started))
+            await started.run(wait=30, gather=30)
+            flooding.cancel()
             assert started.reports[0].survivors == 6
-            for _, writer in silent:
+            assert len(started.server._others) <= (6 if connections else 134)
+            for writer in silent:
                 writer.close()
 
     asyncio.run(scenario())
