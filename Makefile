@@ -30,7 +30,7 @@ export OMP_NUM_THREADS ?= 1
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format embed notebooks bench bench-env assurance sanitize wheel pins clean
 .PHONY: $(addprefix check-,format lint types imports c c-asan c-asan-clang c-ctime c-ctime-all c-ctime-msan c-fuzz c-cross \
-	pytest embed assurance simulation fuzz python-asan)
+	pytest embed embed-page assurance simulation fuzz python-asan)
 
 help: ## list the commands (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer 
 	@$(BIN)/python -c 'import flwr, mpyc, privcomp; print("privcomp", privcomp.__version__, "beside flwr and mpyc in $(VENV)")'
 
 assurance: $(VENV)/.built $(VENV)/.test ## what takes long: sanitizers, constant time, fuzzing, 100,000 simulated rounds
-	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan c-cross c-fuzz python-asan assurance simulation fuzz
+	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan c-cross c-fuzz python-asan assurance embed-page simulation fuzz
 
 sanitize: $(VENV)/.built $(VENV)/.test ## the C tests and the binding's tests under ASan and UBSan; constant time under valgrind
 	@.ci/steps c c-asan c-asan-clang c-ctime-all c-ctime-msan python-asan
@@ -125,6 +125,10 @@ check-pytest:
 EMBED_TESTS := $(foreach name,flower nvflare dask,$(wildcard tests/integrations/test_$(name)*.py)) tests/bench/test_frameworks.py
 check-embed: $(EMBED)/.built
 	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -n $(JOBS) --dist worksteal $(EMBED_TESTS) $(PYTEST_ARGS)
+
+# Flower's page from its first command to its last, in an environment that it makes itself.
+check-embed-page: $(EMBED)/.built
+	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -m assurance tests/integrations/test_flower_docs.py $(PYTEST_ARGS)
 
 check-assurance:
 	HYPOTHESIS_PROFILE=assurance $(PYTEST) -m assurance $(PYTEST_ARGS)

@@ -164,7 +164,7 @@ def _flower(folder: Path, n: int, entries: int, rounds: int, *, simulation: bool
     if secure and simulation:
         from privcomp.integrations.home import make_simulation
 
-        make_simulation(homes, n)
+        make_simulation(homes, map(str, range(n)))
     elif secure:
         federation = Federation.create(folder / "federation", n, policy=f"corrupt = {_corrupt(n)}")
         homes = federation.server

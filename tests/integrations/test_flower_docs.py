@@ -37,6 +37,7 @@ def test_the_example_differs_from_plain_flower_in_at_most_ten_lines() -> None:
     assert sorted(line for line in block.splitlines() if line.startswith(("+", "-"))) == sorted(lines)
 
 
+@pytest.mark.assurance
 def test_the_commands_of_the_page_in_a_fresh_environment(tmp_path: Path) -> None:
     pytest.importorskip("flwr", reason="flwr is not installed here; `make check-embed` runs this test")
     ignored = shutil.ignore_patterns(
