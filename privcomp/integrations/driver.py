@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -22,6 +20,7 @@ from typing import Any, ClassVar
 
 from privcomp.codec import U64, Blob, Codec, Message
 from privcomp.errors import CodecError, LedgerError, LocalError, RemoteError, RoundAborted
+from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
@@ -236,22 +235,11 @@ class Rounds:
             return
         state = server.freeze() if server is not None else b""
         data = _Saved(self._number, state).to_bytes()
-        descriptor, name = tempfile.mkstemp(dir=self._file.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self._file)
+            replace_file(self._file, data)
+            sync_folder(self._file.parent)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(name)
             raise LedgerError(f"{self._file} cannot be written: {error.strerror}") from None
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _load(self, file: Path) -> None:
         data = file.read_bytes()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from privcomp.errors import CodecError, JournalError
+from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.journal import Entry, Journal, response_hash
 
 __all__ = ["FileJournal"]
@@ -99,7 +100,7 @@ class FileJournal(Journal):
         os.write(descriptor, _MAGIC + identity)
         os.fsync(descriptor)
         os.close(descriptor)
-        _sync_folder(path)
+        sync_folder(path)
         return cls(path, identity)
 
     def close(self) -> None:
@@ -203,7 +204,7 @@ class FileJournal(Journal):
             raise
         response = whole.digest()
         os.replace(name, folder / response.hex())
-        _sync_folder(folder)
+        sync_folder(folder)
         return response
 
     def _write(self, entry: Entry, secrets: bytes | None) -> None:
@@ -215,8 +216,8 @@ class FileJournal(Journal):
         try:
             with _typed():
                 if secrets is not None:
-                    _write_file(kept, entry.hash + secrets)
-                    _sync_folder(kept.parent)
+                    replace_file(kept, entry.hash + secrets)
+                    sync_folder(kept.parent)
                 self._append(entry)
         except JournalError:
             with suppress(OSError):
@@ -290,7 +291,7 @@ class FileJournal(Journal):
                     path.unlink()
             for path in (self._folder / "secrets").glob(f"{round_digest.hex()}.*"):
                 _erase_file(path)
-            _sync_folder(self._folder / "secrets")
+            sync_folder(self._folder / "secrets")
 
     def _open_rounds(self) -> Iterable[bytes]:
         names = {path.name.partition(".")[0] for path in (self._folder / "secrets").iterdir()}
@@ -299,8 +300,8 @@ class FileJournal(Journal):
     def remember(self, name: str, data: bytes) -> None:
         folder = self._folder / "memory"
         with self._writing(), _typed():
-            _write_file(folder / name, data)
-            _sync_folder(folder)
+            replace_file(folder / name, data)
+            sync_folder(folder)
 
     def recall(self, name: str) -> bytes | None:
         try:
@@ -355,21 +356,6 @@ def _typed() -> Iterator[None]:
         raise JournalError(f"the journal cannot be written ({error}); nothing is sent") from None
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically, synced, mode 0600."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
 def _erase_file(path: Path) -> None:
     """Overwrite, then delete. What a file system or a drive keeps besides is beyond a program's reach: documented."""
     with suppress(FileNotFoundError):
@@ -381,11 +367,3 @@ def _erase_file(path: Path) -> None:
                 os.fsync(file.fileno())
         finally:
             path.unlink()  # also where the disk takes no more writes
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

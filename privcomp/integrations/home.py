@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 from privcomp.errors import CodecError, JournalError, LedgerError, LocalError, ParameterError, PolicyError
 from privcomp.integrations import tls
 from privcomp.integrations.file_journal import FileJournal
+from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Identity, Roster, check_id
 from privcomp.ledger import Ledger
 from privcomp.policy import Policy
@@ -49,16 +51,16 @@ _OUR_NAMES: Final = ("tls", "server", "clients")
 _Path = str | os.PathLike[str]
 
 
-class _Home:
+class _Home(ABC):
     """What both folders have: an identity, transport keys, and a memory that is locked while they are open."""
 
     folder: Path
     identity: Identity
     roster: Roster | None
 
+    @abstractmethod
     def close(self) -> None:
         """Release the folder for other processes."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -447,9 +449,9 @@ def _build(folder: Path, fill: Callable[[Path], None]) -> None:
         raise LocalError(f"{folder} cannot be written: {error.strerror}") from None
     try:
         fill(new)
-        _sync(new)
+        sync_folder(new)
         os.rename(new, folder)  # over an empty folder; refused where somebody was faster
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise LocalError(f"{folder} cannot be written: {error.strerror}") from None
     finally:
@@ -550,22 +552,11 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 def _replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file atomically, over an older one."""
-    new = path.with_name(f".{path.name}.new")
     try:
-        new.unlink(missing_ok=True)
-        _write(new, data, mode)
-        os.replace(new, path)
-        _sync(path.parent)
+        replace_file(path, data, mode)
+        sync_folder(path.parent)
     except OSError as error:
         raise LocalError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pinned(text: str, name: str, value: str) -> str:
