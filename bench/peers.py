@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from bench.harness import Peer
 
-__all__ = ["absent", "flower", "mpyc", "versioned"]
+__all__ = ["absent", "arkworks", "flower", "mpyc", "versioned"]
 
 _noted: set[str] = set()
 
@@ -61,3 +61,8 @@ def flower() -> SimpleNamespace | None:
 def mpyc() -> SimpleNamespace | None:
     """MPyC's fields and its threshold secret sharing, or None."""
     return _load("MPyC", "mpyc", {"finfields": "mpyc.finfields", "thresha": "mpyc.thresha"})
+
+
+def arkworks() -> SimpleNamespace | None:
+    """arkworks' BLS12-381 for Python, or None."""
+    return _load("py-arkworks-bls12381", "py-arkworks-bls12381", {"module": "py_arkworks_bls12381"})

@@ -7,7 +7,9 @@ from bench.rows_core import CORE_ROWS
 from bench.rows_embed import EMBED_ROWS
 from bench.rows_frameworks import FRAMEWORK_ROWS
 from bench.rows_secagg import SECAGG_ROWS
+from bench.rows_zk import ZK_ROWS
 
 __all__ = ["ROWS"]
 
-ROWS: dict[str, Row] = {row.id: row for row in (*SECAGG_ROWS, *CORE_ROWS, *EMBED_ROWS, *FRAMEWORK_ROWS)}
+_ALL = (*SECAGG_ROWS, *CORE_ROWS, *ZK_ROWS, *EMBED_ROWS, *FRAMEWORK_ROWS)
+ROWS: dict[str, Row] = {row.id: row for row in _ALL}

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "Buffer", "F64Array", "I64Array", "RingArray", "U8Array", "U32Array", "U64Array"]
+__all__ = ["BoolArray", "Buffer", "F64Array", "I32Array", "I64Array", "RingArray", "U8Array", "U32Array", "U64Array"]
 
 U8Array: TypeAlias = npt.NDArray[np.uint8]
 """Bytes; seeds are (k, seed bytes), lanes (n, 32)."""
@@ -20,6 +20,9 @@ U64Array: TypeAlias = npt.NDArray[np.uint64]
 
 RingArray: TypeAlias = U32Array | U64Array
 """Numbers modulo 2^32 or 2^64, as the dtype says."""
+
+I32Array: TypeAlias = npt.NDArray[np.int32]
+"""Signed integers of 32 bits, such as the entries of an encoded update."""
 
 I64Array: TypeAlias = npt.NDArray[np.int64]
 """Signed integers."""

@@ -223,4 +223,130 @@ int privcomp_shamir_interpolate(uint64_t *out, const uint64_t *at, size_t rows, 
 
 /* ---- end of word-size fields and Shamir ---- */
 
+/* ---- groups of prime order ----
+ * A point is 64 bytes: the affine coordinates x || y of a point of the curve, each below p, in 32 little-endian bytes.
+ *   ristretto255 (RFC 9496): a representative on edwards25519, so that equal elements can have different points: compare them with
+ *                privcomp_group_equal or by their encodings; the identity is (0, 1). Encoding: the 32 bytes of the RFC.
+ *   BN254 G1 (EIP-196, "alt_bn128"): the identity is (0, 0). Encoding: x || y in 32 big-endian bytes each, the identity zeros.
+ * A scalar is 32 little-endian bytes below the group's order. Points come from the functions here, which trust them to be on
+ * the curve (privcomp_group_on_curve asks); wrong ones give wrong results, and touch no memory outside the arrays (a PRIVCOMP_VERIFY
+ * build may abort). For ristretto255 the curve has eight times as many points, of which half represent elements: what comes from
+ * elsewhere is decoded, not asked about.
+ * Everything whose name does not end in _var is constant time in points and scalars (whether a check failed is public).
+ * Every function refuses a group that is none of the two, or an n above 2^40 (tables: 2^35), with PRIVCOMP_E_ARGUMENT.
+ */
+
+#define PRIVCOMP_RISTRETTO255 1
+#define PRIVCOMP_BN254_G1 2
+#define PRIVCOMP_POINT_BYTES 64  /* check: 2 * 32 */
+#define PRIVCOMP_SCALAR_BYTES 32
+
+/* Bytes of an encoding (32 or 64), and of what privcomp_group_from_uniform takes for a point (64 or 96); -1: no such group. */
+int64_t privcomp_group_encoding_bytes(int group);
+int64_t privcomp_group_uniform_bytes(int group);
+
+/* The usual generator: edwards25519's base point (RFC 8032, section 5.1), or (1, 2). */
+int privcomp_group_generator(uint8_t *point, int group);
+
+/* Decodes n encodings. PRIVCOMP_E_CANONICAL, and zeros in points, unless all are encodings of elements.
+ * Source: RFC 9496, section 4.3.1; EIP-196. */
+int privcomp_group_decode(uint8_t *points, const uint8_t *encodings, size_t n, int group);
+
+/* Source: RFC 9496, section 4.3.2; EIP-196. */
+int privcomp_group_encode(uint8_t *encodings, const uint8_t *points, size_t n, int group);
+
+/* Elements from uniform bytes, 64 (ristretto255) or 96 (BN254) each, such as the output of expand_message: nobody knows their logarithms.
+ * Source: RFC 9496, section 4.3.4; RFC 9380, sections 3, 5.2 (L = 48) and 6.6.1. */
+int privcomp_group_from_uniform(uint8_t *points, const uint8_t *uniform, size_t n, int group);
+
+/* PRIVCOMP_OK if all are on the curve with coordinates below p, else PRIVCOMP_E_CANONICAL. */
+int privcomp_group_on_curve(const uint8_t *points, size_t n, int group);
+
+/* out[i] = 1 if a[i] and b[i] are the same element, else 0. */
+int privcomp_group_equal(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+
+/* out[i] = a[i] + b[i], a[i] - b[i]. out may be an input. Source: Hisil et al. (2008); Renes, Costello, Batina (2016). */
+int privcomp_group_add(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+int privcomp_group_sub(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+
+/* out[j] = sum over i < rows of points[i n + j]. */
+int privcomp_group_sum(uint8_t *out, const uint8_t *points, size_t rows, size_t n, int group);
+
+/* out[i] = scalars[i] points[i]. out may be points. A scalar that is not canonical: PRIVCOMP_E_CANONICAL, here and below. */
+int privcomp_group_mul(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n, int group);
+
+/* out[0] = sum of scalars[i] points[i]. */
+int privcomp_group_msm(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n, int group);
+
+/* Words of scratch for the two functions below, or -1. */
+int64_t privcomp_group_msm_scratch(size_t n, int group);
+
+/* out[0] = sum of scalars[i] points[i], or of values[i] points[i]. Time and addresses depend on everything.
+ * requires: scratch_words at least the above, else PRIVCOMP_E_LENGTH.
+ * For what is public.
+ * Source: Straus (1964); Pippenger, as in Bernstein, Doumen, Lange, Oosterwijk, "Faster batch forgery identification" (2012), section 4. */
+int privcomp_group_msm_var(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n, int group, uint64_t *scratch,
+                           size_t scratch_words);
+int privcomp_group_msm_i64_var(uint8_t *out, const uint8_t *points, const int64_t *values, size_t n, int group, uint64_t *scratch,
+                               size_t scratch_words);
+
+/* Multiples of n fixed bases for numbers of `windows` bytes: 128 per window and base.
+ * requires: 1 <= windows <= 32; length = privcomp_group_table_bytes(..), else PRIVCOMP_E_LENGTH. */
+int64_t privcomp_group_table_bytes(size_t n, unsigned windows, int group);
+int privcomp_group_table(uint8_t *table, size_t length, const uint8_t *points, size_t n, unsigned windows, int group);
+
+#define PRIVCOMP_GROUP_ROW_BLOCK 1024 /* rows whose sums are kept at once */
+
+/* Words of scratch for the function below, or -1. */
+int64_t privcomp_group_rows_scratch(size_t rows, int group);
+
+/* out[a] = sum over b < n of values[a n + b] base[b]: `rows` commitments without blinding over one table.
+ * requires: windows <= 4; |values[..]| <= 2^(8 windows - 1), else PRIVCOMP_E_CANONICAL; length and scratch_words as above.
+ * The table is read at places that depend on the values, and zeros are skipped. Scratch is wiped. */
+int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, const int32_t *values, size_t rows, size_t n,
+                            unsigned windows, int group, uint64_t *scratch, size_t scratch_words);
+
+/* out[i] = scalars[i] base, from a table of one base and 32 windows (of other bases and windows with the same product, which are not told
+ * apart, it gives nonsense). Reads the table at places that depend on the scalars. */
+int privcomp_group_fixed_var(uint8_t *out, const uint8_t *table, size_t length, const uint8_t *scalars, size_t n, int group);
+
+/* Residues modulo the order of a group:
+ *   check  PRIVCOMP_OK or PRIVCOMP_E_CANONICAL   add  a + b   sub  a - b   mul  a b   axpy  alpha x + y   dot  out[0] = sum of a b
+ *   inv  1 / a; a zero: PRIVCOMP_E_ZERO   from_wide  the 64-byte little-endian number modulo the order   from_i64  values[i] modulo the order
+ * requires: inputs are canonical, else PRIVCOMP_E_CANONICAL. out may be an input, except for inv and from_i64. order: out has 32 bytes.
+ * constant time in every value. Source: Montgomery, Math. Comp. 44 (1985); for inv, Math. Comp. 48 (1987), section 10.3.1. */
+int privcomp_scalar_order(uint8_t *out, int group);
+int privcomp_scalar_check(const uint8_t *a, size_t n, int group);
+int privcomp_scalar_add(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+int privcomp_scalar_sub(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+int privcomp_scalar_mul(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+int privcomp_scalar_axpy(uint8_t *out, const uint8_t *alpha, const uint8_t *x, const uint8_t *y, size_t n, int group);
+int privcomp_scalar_dot(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n, int group);
+int privcomp_scalar_inv(uint8_t *out, const uint8_t *a, size_t n, int group);
+int privcomp_scalar_from_wide(uint8_t *out, const uint8_t *wide, size_t n, int group);
+int privcomp_scalar_from_i64(uint8_t *out, const int64_t *values, size_t n, int group);
+
+/* out[b] = sum over a < rows of weights[a] values[a n + b] modulo the order: a combination of the rows of a matrix of integers.
+ * requires: weights canonical, else PRIVCOMP_E_CANONICAL; rows < 2^32. constant time in weights and values. */
+int privcomp_scalar_combine_i64(uint8_t *out, const uint8_t *weights, const int64_t *values, size_t rows, size_t n, int group);
+
+/* ---- end of groups ---- */
+
+/* ---- Fiat-Shamir transcripts: Merlin v1.0 over STROBE-128 ----
+ * Every message and every challenge is framed by its label and its length, so that different sequences never absorb the same bytes.
+ * Constant time in what is appended. Source: de Valence, "Merlin" (merlin.cool); Hamburg, "The STROBE protocol framework" (2017).
+ */
+
+/* Owned by the caller, one thread at a time; a copy goes on by itself. The fields are private. */
+typedef struct {
+    uint64_t state[25];
+    uint8_t position;
+    uint8_t begin;
+} privcomp_transcript;
+
+/* requires: lengths below 2^32, else PRIVCOMP_E_ARGUMENT. */
+int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_t label_length);
+int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
+int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length);
+
 #endif

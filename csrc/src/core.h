@@ -38,6 +38,14 @@
 #define VERIFY(cond) ((void)0)
 #endif
 
+/* In the constant-time run secrets are marked; what a contract calls public (whether a check failed) is unmarked here. */
+#ifdef PRIVCOMP_CTIME
+#include "secret.h"
+#define PC_DECLASSIFY(x) ((void)PUBLIC(&(x), sizeof(x)))
+#else
+#define PC_DECLASSIFY(x) ((void)0)
+#endif
+
 #if defined(__x86_64__) && !defined(PRIVCOMP_PORTABLE_ONLY)
 #define PC_X86 1
 #else

@@ -116,7 +116,7 @@ int privcomp_field_inv(uint64_t *out, const uint64_t *a, size_t n, int field)
     SELECT(f, field);
     CANONICAL(a, n);
     for (size_t i = 0; i < n; i++) zero |= (uint64_t)(a[i] == 0);
-    FIELD_DECLASSIFY(zero);
+    PC_DECLASSIFY(zero);
     if (zero) return PRIVCOMP_E_ZERO;
     pc_field_invert(&f, out, a, n);
     return PRIVCOMP_OK;

@@ -8,14 +8,6 @@
 
 #include "core.h"
 
-/* In the constant-time run secrets are marked; what a contract calls public (whether a check failed) is unmarked here. */
-#ifdef PRIVCOMP_CTIME
-#include "secret.h"
-#define FIELD_DECLASSIFY(x) ((void)PUBLIC(&(x), sizeof(x)))
-#else
-#define FIELD_DECLASSIFY(x) ((void)0)
-#endif
-
 __extension__ typedef unsigned __int128 u128;
 
 #define FIELD_ROWS 4        /* rows of one dot_rows call */

@@ -184,7 +184,7 @@ IFMA static int any_lane(__m512i count)
     store8(lane, count);
     for (int j = 0; j < LANES; j++) any |= lane[j];
     int found = any != 0;
-    FIELD_DECLASSIFY(found);
+    PC_DECLASSIFY(found);
     return found;
 }
 

@@ -169,7 +169,7 @@ AVX2 static int canonical_avx2(const uint64_t *a, size_t n)
         bits = _mm256_or_si256(bits, _mm256_or_si256(x, _mm256_add_epi64(x, all4(1))));
     }
     int bad = !_mm256_testz_si256(bits, all4(~M61_P));
-    FIELD_DECLASSIFY(bad);
+    PC_DECLASSIFY(bad);
     return !bad && pc_m61_portable.canonical(a + i, n - i);
 }
 
@@ -183,7 +183,7 @@ AVX2 static int sample_avx2(uint64_t *v, size_t n)
         store4(v + i, x);
     }
     int any = !_mm256_testz_si256(bad, bad);
-    FIELD_DECLASSIFY(any);
+    PC_DECLASSIFY(any);
     return pc_m61_portable.sample(v + i, n - i) || any;
 }
 

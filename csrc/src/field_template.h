@@ -55,7 +55,7 @@ FE_FUNCTION int FE(canonical)(const uint64_t *a, size_t n)
 {
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) bad |= (uint64_t)(a[i] >= FE_P);
-    FIELD_DECLASSIFY(bad);
+    PC_DECLASSIFY(bad);
     return bad == 0;
 }
 
@@ -66,7 +66,7 @@ FE_FUNCTION int FE(sample)(uint64_t *v, size_t n)
         v[i] = PC_LE64(v[i]) >> (64 - FE_BITS);
         bad |= (uint64_t)(v[i] >= FE_P);
     }
-    FIELD_DECLASSIFY(bad); /* says only whether some candidate has to be drawn again */
+    PC_DECLASSIFY(bad); /* says only whether some candidate has to be drawn again */
     return bad != 0;
 }
 

@@ -225,7 +225,7 @@ static void draw(const struct field *f, uint64_t *tile, size_t stride, size_t ro
                 uint64_t *const v = tile + k * stride + i;
                 for (uint64_t attempt = 1;; attempt++) {
                     int rejected = *v >= f->p;
-                    FIELD_DECLASSIFY(rejected);
+                    PC_DECLASSIFY(rejected);
                     if (!rejected) break;
                     pc_stream_apply(PC_STORE, (uint8_t *)v, 8, stream, 8 * (e + i + attempt * total), PRIVCOMP_AES128_CTR, level);
                     (void)f->sample(v, 1);

@@ -1,0 +1,59 @@
+/* What the two groups share: the table of functions that group.c chooses from, and how scalars become digits. */
+#ifndef PC_GROUP_H
+#define PC_GROUP_H
+
+#include "wide.h"
+
+#define GROUP_WINDOW 8                     /* bits of a fixed-base window */
+#define GROUP_ENTRIES 128                  /* check: 2**(8 - 1) */
+#define GROUP_MSM_BLOCK ((size_t)1 << 16)  /* points whose buckets are filled at once */
+#define GROUP_STRAUS_MAX 96                /* fewer points than this have tables of their own instead of buckets */
+#define GROUP_BIASED_WORDS 5
+
+struct group {
+    const mont *order;
+    size_t encoding_bytes, uniform_bytes, entry_bytes; /* entry: one addend in a fixed-base table */
+    size_t affine_words, point_words, cached_words;
+    int (*decode)(uint8_t *points, const uint8_t *encodings, size_t n);
+    void (*encode)(uint8_t *encodings, const uint8_t *points, size_t n);
+    void (*from_uniform)(uint8_t *points, const uint8_t *uniform, size_t n);
+    int (*on_curve)(const uint8_t *points, size_t n);
+    void (*generator)(uint8_t *point);
+    void (*equal)(uint8_t *out, const uint8_t *a, const uint8_t *b, size_t n);
+    void (*add)(uint8_t *out, const uint8_t *a, const uint8_t *b, uint64_t negate, size_t n);
+    void (*sum)(uint8_t *out, const uint8_t *points, size_t rows, size_t n);
+    void (*mul)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n);
+    void (*msm)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n);
+    void (*msm_var)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, const int64_t *values, size_t n, uint64_t *scratch);
+    void (*table)(uint8_t *table, const uint8_t *points, size_t n, unsigned windows);
+    void (*rows_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows,
+                     uint64_t *scratch);
+    void (*fixed_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n);
+};
+
+extern const struct group pc_ristretto255, pc_bn254;
+
+/* Bits per window for n points and numbers below 2^bits: what costs least, an addition into a bucket counting 8 and each of the two
+ * additions per bucket 9. */
+unsigned pc_msm_window(size_t n, unsigned bits);
+
+/* Windows of w bits that hold every number |v| < 2^bits as digits in [-2^(w-1), 2^(w-1)): with B = sum of 2^(w-1) 2^(w i),
+ * 0 <= v + B < 2^(w windows) since 2^(bits+2) <= 2^(w windows) and B is between 1/2 and 2/3 of that. */
+PC_INLINE unsigned pc_msm_windows(unsigned w, unsigned bits) { return (bits + 2 + w - 1) / w; }
+
+/* out = v + B, B as above. The digit i is then (bits w i .. w i + w - 1 of out) - 2^(w-1). v is negative if `negative` is all ones (in
+ * two's complement of 256 bits). */
+void pc_msm_bias(uint64_t out[GROUP_BIASED_WORDS], const uint64_t v[4], uint64_t negative, unsigned w, unsigned windows);
+
+/* The least k with |values[i]| < 2^k for all i, at most 64. */
+unsigned pc_value_bits(const int64_t *values, size_t n);
+
+PC_INLINE int64_t pc_msm_digit(const uint64_t *biased, unsigned i, unsigned w)
+{
+    const unsigned bit = i * w, word = bit / 64, shift = bit % 64;
+    uint64_t x = biased[word] >> shift;
+    if (shift + w > 64 && word + 1 < GROUP_BIASED_WORDS) x |= biased[word + 1] << (64 - shift);
+    return (int64_t)(x & (((uint64_t)1 << w) - 1)) - ((int64_t)1 << (w - 1));
+}
+
+#endif

@@ -1,0 +1,236 @@
+/* Numbers of four 64-bit words, lowest first, and Montgomery arithmetic modulo a prime of at most 254 bits.
+ * Constant time in every value. Source: Montgomery, Math. Comp. 44 (1985); the loop is CIOS (Koc, Acar, Kaliski, IEEE Micro 16, 1996). */
+#ifndef PC_WIDE_H
+#define PC_WIDE_H
+
+#include "core.h"
+
+#if PC_X86
+#include <immintrin.h> /* carries stay in the flag: gcc does not see that by itself */
+#endif
+
+__extension__ typedef unsigned __int128 u128;
+
+PC_INLINE void wide_load(uint64_t w[4], const uint8_t *p)
+{
+    for (int i = 0; i < 4; i++) w[i] = load64_le(p + 8 * i);
+}
+
+PC_INLINE void wide_store(uint8_t *p, const uint64_t w[4])
+{
+    for (int i = 0; i < 4; i++) store64_le(p + 8 * i, w[i]);
+}
+
+/* out = a - b modulo 2^256; returns the borrow. */
+PC_INLINE uint64_t wide_subtract(uint64_t out[4], const uint64_t a[4], const uint64_t b[4])
+{
+#if PC_X86
+    unsigned long long t0, t1, t2, t3;
+    unsigned char borrow = _subborrow_u64(0, a[0], b[0], &t0);
+    borrow = _subborrow_u64(borrow, a[1], b[1], &t1);
+    borrow = _subborrow_u64(borrow, a[2], b[2], &t2);
+    borrow = _subborrow_u64(borrow, a[3], b[3], &t3);
+    out[0] = t0, out[1] = t1, out[2] = t2, out[3] = t3;
+    return borrow;
+#else
+    uint64_t borrow = 0;
+    for (int i = 0; i < 4; i++) {
+        const u128 t = (u128)a[i] - b[i] - borrow;
+        out[i] = (uint64_t)t;
+        borrow = (uint64_t)(t >> 64) & 1;
+    }
+    return borrow;
+#endif
+}
+
+/* out = a + b modulo 2^256; returns the carry. */
+PC_INLINE uint64_t wide_sum(uint64_t out[4], const uint64_t a[4], const uint64_t b[4])
+{
+#if PC_X86
+    unsigned long long t0, t1, t2, t3;
+    unsigned char carry = _addcarry_u64(0, a[0], b[0], &t0);
+    carry = _addcarry_u64(carry, a[1], b[1], &t1);
+    carry = _addcarry_u64(carry, a[2], b[2], &t2);
+    carry = _addcarry_u64(carry, a[3], b[3], &t3);
+    out[0] = t0, out[1] = t1, out[2] = t2, out[3] = t3;
+    return carry;
+#else
+    u128 t = 0;
+    for (int i = 0; i < 4; i++) {
+        t += (u128)a[i] + b[i];
+        out[i] = (uint64_t)t;
+        t >>= 64;
+    }
+    return (uint64_t)t;
+#endif
+}
+
+/* All ones where x = 0. */
+PC_INLINE uint64_t wide_zero_mask(const uint64_t x[4])
+{
+    const uint64_t any = x[0] | x[1] | x[2] | x[3];
+    return mask64(1 ^ ((any | (0 - any)) >> 63));
+}
+
+/* A prime m < 2^254, odd, with r2 = 2^512 mod m, one = 2^256 mod m and inverse = -1/m mod 2^64. */
+typedef struct {
+    uint64_t m[4], r2[4], one[4], inverse;
+} mont;
+
+/* x 2^256 mod m, with 0 <= value < m: an element in Montgomery form. */
+typedef struct {
+    uint64_t w[4];
+} mt;
+
+static const mt mt_zero = {{0, 0, 0, 0}};
+
+PC_INLINE mt mt_select(mt a, mt b, uint64_t mask)
+{
+    mt out;
+    for (int i = 0; i < 4; i++) out.w[i] = a.w[i] ^ (mask & (a.w[i] ^ b.w[i]));
+    return out;
+}
+
+PC_INLINE int mt_reduced(mt a, const mont *f)
+{
+    uint64_t t[4];
+    return (int)wide_subtract(t, a.w, f->m);
+}
+
+/* a b 2^-256. With a, b < m the running sum stays below 2m < 2^255, so that no carry leaves the four words. */
+PC_INLINE mt mt_mul(mt a, mt b, const mont *f)
+{
+    VERIFY(mt_reduced(a, f) && mt_reduced(b, f));
+    uint64_t t[4] = {0, 0, 0, 0};
+    /* One word of a: t = (t + a[i] b + q m) / 2^64, with q so that the lowest word vanishes. Written out: a loop here costs a third. */
+#define MT_STEP(word) \
+    do { \
+        u128 c = (u128)(word) * b.w[0] + t[0]; \
+        const uint64_t q = (uint64_t)c * f->inverse; \
+        u128 d = (u128)q * f->m[0] + (uint64_t)c; \
+        c = (u128)(word) * b.w[1] + t[1] + (uint64_t)(c >> 64); \
+        d = (u128)q * f->m[1] + (uint64_t)c + (uint64_t)(d >> 64); \
+        t[0] = (uint64_t)d; \
+        c = (u128)(word) * b.w[2] + t[2] + (uint64_t)(c >> 64); \
+        d = (u128)q * f->m[2] + (uint64_t)c + (uint64_t)(d >> 64); \
+        t[1] = (uint64_t)d; \
+        c = (u128)(word) * b.w[3] + t[3] + (uint64_t)(c >> 64); \
+        d = (u128)q * f->m[3] + (uint64_t)c + (uint64_t)(d >> 64); \
+        t[2] = (uint64_t)d; \
+        t[3] = (uint64_t)(c >> 64) + (uint64_t)(d >> 64); \
+    } while (0)
+    MT_STEP(a.w[0]);
+    MT_STEP(a.w[1]);
+    MT_STEP(a.w[2]);
+    MT_STEP(a.w[3]);
+#undef MT_STEP
+    mt out;
+    const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
+    return out;
+}
+
+PC_INLINE mt mt_square(mt a, const mont *f) { return mt_mul(a, a, f); }
+
+PC_INLINE mt mt_add(mt a, mt b, const mont *f)
+{
+    uint64_t t[4];
+    mt out;
+    wide_sum(t, a.w, b.w);
+    const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
+    return out;
+}
+
+PC_INLINE mt mt_sub(mt a, mt b, const mont *f)
+{
+    mt out;
+    uint64_t add[4];
+    const uint64_t borrow = mask64(wide_subtract(out.w, a.w, b.w));
+    for (int i = 0; i < 4; i++) add[i] = f->m[i] & borrow;
+    wide_sum(out.w, out.w, add);
+    return out;
+}
+
+PC_INLINE mt mt_neg(mt a, const mont *f) { return mt_sub(mt_zero, a, f); }
+
+PC_INLINE mt mt_one(const mont *f)
+{
+    mt out = {{f->one[0], f->one[1], f->one[2], f->one[3]}};
+    return out;
+}
+
+/* Into and out of Montgomery form. x < m. */
+PC_INLINE mt mt_from_words(const uint64_t x[4], const mont *f)
+{
+    const mt a = {{x[0], x[1], x[2], x[3]}}, r2 = {{f->r2[0], f->r2[1], f->r2[2], f->r2[3]}};
+    return mt_mul(a, r2, f);
+}
+
+PC_INLINE void mt_words(uint64_t x[4], mt a, const mont *f)
+{
+    const mt one = {{1, 0, 0, 0}}, out = mt_mul(a, one, f);
+    for (int i = 0; i < 4; i++) x[i] = out.w[i];
+}
+
+PC_INLINE mt mt_from_bytes(const uint8_t *p, const mont *f)
+{
+    uint64_t x[4];
+    wide_load(x, p);
+    return mt_from_words(x, f);
+}
+
+PC_INLINE void mt_to_bytes(uint8_t *p, mt a, const mont *f)
+{
+    uint64_t x[4];
+    mt_words(x, a, f);
+    wide_store(p, x);
+}
+
+/* A 512-bit number lo + 2^256 hi, each part below 2^256: hi r2 r2 2^-256 .. = hi 2^256 2^256. A part may be above m, so that
+ * it is brought below first: 2^256 < 16 m for every modulus here (m > 2^252). */
+PC_INLINE mt mt_from_wide(const uint8_t *p, const mont *f)
+{
+    uint64_t part[2][4], t[4];
+    for (int k = 0; k < 2; k++) {
+        wide_load(part[k], p + 32 * k);
+        for (int i = 0; i < 16; i++) {
+            const uint64_t keep = mask64(wide_subtract(t, part[k], f->m));
+            for (int j = 0; j < 4; j++) part[k][j] = (part[k][j] & keep) | (t[j] & ~keep);
+        }
+    }
+    const mt r2 = {{f->r2[0], f->r2[1], f->r2[2], f->r2[3]}}; /* 2^256 in Montgomery form */
+    return mt_add(mt_from_words(part[0], f), mt_mul(mt_from_words(part[1], f), r2, f), f);
+}
+
+PC_INLINE uint64_t mt_equal_mask(mt a, mt b)
+{
+    uint64_t t[4];
+    for (int i = 0; i < 4; i++) t[i] = a.w[i] ^ b.w[i];
+    return wide_zero_mask(t);
+}
+
+/* a^e for a public exponent, four bits at a time. */
+static inline mt mt_pow(mt a, const uint64_t e[4], const mont *f)
+{
+    mt power[16];
+    power[0] = mt_one(f);
+    for (int i = 1; i < 16; i++) power[i] = mt_mul(power[i - 1], a, f);
+    mt out = power[0];
+    for (int i = 63; i >= 0; i--) {
+        for (int k = 0; k < 4; k++) out = mt_square(out, f);
+        out = mt_mul(out, power[e[i / 16] >> 4 * (i % 16) & 15], f);
+    }
+    return out;
+}
+
+/* 1 / a, and 0 for 0: a^(m - 2). */
+static inline mt mt_inv(mt a, const mont *f)
+{
+    const uint64_t two[4] = {2, 0, 0, 0};
+    uint64_t e[4];
+    wide_subtract(e, f->m, two);
+    return mt_pow(a, e, f);
+}
+
+#endif

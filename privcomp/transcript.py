@@ -1,0 +1,110 @@
+"""Fiat-Shamir transcripts: what has been said so far, and challenges that depend on all of it.
+
+A proof's soundness needs that a challenge is fixed by everything before it: the statement, its context and every
+message. Whatever is not appended before a challenge can be changed after it. So prover and verifier append, under fixed
+labels and in one order, first what the statement is about, then each message, and draw each challenge from the state.
+
+Merlin v1.0 over STROBE-128: every message and challenge is framed by its label and length, so no two different
+sequences of appends absorb the same bytes. Source: https://merlin.cool; Hamburg, "The STROBE protocol framework", 2017.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Protocol
+
+from privcomp import _core
+from privcomp.algebra import Group, Points, Scalar, Scalars
+from privcomp.errors import ParameterError
+
+__all__ = ["State", "Transcript"]
+
+
+class State(Protocol):
+    """What a transcript needs of its hash."""
+
+    def append(self, label: bytes, message: bytes, /) -> None:
+        """Absorb a framed message."""
+
+    def challenge(self, label: bytes, length: int, /) -> bytes:
+        """Bytes that depend on all that was absorbed, and are absorbed themselves."""
+
+    def copy(self) -> State:
+        """A state that goes on by itself."""
+
+
+class Transcript:
+    """A labelled transcript; `append` and the challenges change it.
+
+    Labels are str, ASCII, at least one character. Two transcripts agree as long as labels, messages and their order do.
+
+    Args:
+        label: names the protocol and its version: the same messages in another protocol give other challenges.
+
+    >>> transcript = Transcript("test protocol")
+    >>> transcript.append("some label", b"some data")
+    >>> transcript.challenge_bytes("challenge", 32).hex()[:16]
+    'd5a21972d0d5fe32'
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, label: str) -> None:
+        self._state: State = _core.MerlinState(_ascii(label))
+
+    @classmethod
+    def over(cls, state: State) -> Transcript:
+        """A transcript over another hash than Merlin, for protocols whose bytes are fixed elsewhere.
+
+        Args:
+            state: it has absorbed already which protocol this is.
+        """
+        self = cls.__new__(cls)
+        self._state = state
+        return self
+
+    def append(self, label: str, message: bytes) -> None:
+        """Absorb bytes.
+
+        Raises:
+            BufferTypeError: message is not bytes.
+            ParameterError: the label is empty or not ASCII.
+        """
+        self._state.append(_ascii(label), message)
+
+    def append_int(self, label: str, value: int) -> None:
+        """Absorb an integer in [-2^63, 2^63), as eight little-endian bytes."""
+        value = operator.index(value)
+        if not -(1 << 63) <= value < 1 << 63:
+            raise ParameterError(f"{label} is {value}; a transcript takes integers of 64 bits")
+        self.append(label, value.to_bytes(8, "little", signed=True))
+
+    def append_points(self, label: str, points: Points) -> None:
+        """Absorb the canonical encodings of one or more elements, as one message."""
+        self.append(label, points.encode())
+
+    def append_scalars(self, label: str, scalars: Scalars) -> None:
+        """Absorb 32 bytes for each scalar, as one message."""
+        self.append(label, scalars.to_bytes())
+
+    def challenge_bytes(self, label: str, length: int) -> bytes:
+        """Bytes that depend on everything so far."""
+        return self._state.challenge(_ascii(label), length)
+
+    def challenge_scalar(self, label: str, group: Group) -> Scalar:
+        """A scalar within 2^-256 of uniform. It is 0 with probability 2^-252: who must not accept 0 has to check."""
+        return group.scalars_from_wide(self.challenge_bytes(label, 64))[0]
+
+    def challenge_scalars(self, label: str, group: Group, n: int) -> Scalars:
+        """n scalars of one challenge."""
+        return group.scalars_from_wide(self.challenge_bytes(label, 64 * n))
+
+    def copy(self) -> Transcript:
+        """A transcript with the same past that goes on by itself."""
+        return Transcript.over(self._state.copy())
+
+
+def _ascii(label: object) -> bytes:
+    if not isinstance(label, str) or not label or not label.isascii():
+        raise ParameterError(f"the label {label!r}; a label is a str of at least one ASCII character")
+    return label.encode("ascii")

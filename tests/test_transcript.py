@@ -1,0 +1,153 @@
+"""Transcripts: Merlin's vectors, and that every bit of the past changes every later challenge."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privcomp.algebra import BN254, RISTRETTO255
+from privcomp.errors import BufferTypeError, ParameterError, StateError
+from privcomp.transcript import Transcript
+from tests.reference.strobe import Merlin
+
+
+def test_merlin(vectors: Path) -> None:
+    simple, long = json.loads((vectors / "merlin" / "merlin_v1_kats.json").read_text())
+    transcript = Transcript(simple["label"])
+    transcript.append("some label", b"some data")
+    assert transcript.challenge_bytes("challenge", 32).hex() == simple["out"]
+    transcript = Transcript(long["label"])
+    transcript.append("step1", b"some data")
+    for _ in range(32):
+        challenge = transcript.challenge_bytes("challenge", 32)
+        transcript.append("bigdata", b"\x63" * 1024)
+        transcript.append("challengedata", challenge)
+    assert challenge.hex() == long["out"]
+
+
+label = st.text(st.characters(codec="ascii"), min_size=1, max_size=200)
+steps = st.lists(
+    st.one_of(st.tuples(label, st.binary(max_size=400)), st.tuples(label, st.integers(0, 400))), max_size=12
+)
+
+
+@given(name=label, steps=steps)
+@settings(max_examples=60, deadline=None)
+def test_the_twin_agrees(name: str, steps: list[tuple[str, bytes | int]]) -> None:
+    ours, theirs = Transcript(name), Merlin(name.encode())
+    for label, step in steps:
+        if isinstance(step, bytes):
+            ours.append(label, step)
+            theirs.append(label.encode(), step)
+        else:
+            assert ours.challenge_bytes(label, step) == theirs.challenge(label.encode(), step)
+    assert ours.challenge_bytes("end", 64) == theirs.challenge(b"end", 64)
+
+
+CHANGES: dict[str, Callable[[Transcript], None]] = {
+    "nothing": lambda t: (t.append("a", b"one"), t.append("b", b"two")),
+    "another message": lambda t: (t.append("a", b"onf"), t.append("b", b"two")),
+    "another label": lambda t: (t.append("c", b"one"), t.append("b", b"two")),
+    "another order": lambda t: (t.append("b", b"two"), t.append("a", b"one")),
+    "one message less": lambda t: t.append("a", b"one"),
+    "a border moved": lambda t: (t.append("a", b"on"), t.append("b", b"etwo")),
+    "a label that reaches into its message": lambda t: (t.append("ao", b"ne"), t.append("b", b"two")),
+    "an empty message more": lambda t: (t.append("a", b"one"), t.append("b", b"two"), t.append("x", b"")),
+    "a challenge more": lambda t: (t.append("a", b"one"), t.append("b", b"two"), t.challenge_bytes("c", 1)),
+    "an empty challenge more": lambda t: (t.append("a", b"one"), t.append("b", b"two"), t.challenge_bytes("c", 0)),
+    "a message in a challenge's place": lambda t: (t.append("a", b"one"), t.challenge_bytes("b", 3)),
+}
+
+
+def test_every_change_changes_the_challenge() -> None:
+    found = {}
+    for name, change in CHANGES.items():
+        transcript = Transcript("protocol")
+        change(transcript)
+        found[name] = transcript.challenge_bytes("end", 32)
+    found["another protocol"] = Transcript("protocol2").challenge_bytes("end", 32)
+    assert len(set(found.values())) == len(found)
+
+
+def test_every_bit_of_the_past_counts() -> None:
+    def end(data: bytes) -> bytes:
+        transcript = Transcript("protocol")
+        transcript.append("m", data)
+        transcript.append("n", bytes(300))
+        return transcript.challenge_bytes("end", 32)
+
+    data = bytes(170)
+    found = {end(data)}
+    for bit in range(0, 8 * len(data), 7):
+        found.add(end(bytes(b ^ (1 << bit % 8) * (k == bit // 8) for k, b in enumerate(data))))
+    assert len(found) == 1 + len(range(0, 8 * len(data), 7))
+
+
+def test_what_it_takes() -> None:
+    one, two = Transcript("protocol"), Transcript("protocol")
+    point, scalars = RISTRETTO255.generator, RISTRETTO255.scalars([1, 2])
+    one.append_points("p", point)
+    one.append_scalars("s", scalars)
+    one.append_int("i", -5)
+    two.append("p", point.encode())
+    two.append("s", scalars.to_bytes())
+    two.append("i", (-5).to_bytes(8, "little", signed=True))
+    fork = one.copy()
+    assert one.challenge_scalar("c", RISTRETTO255) == two.challenge_scalar("c", RISTRETTO255)
+    assert fork.challenge_scalar("c", BN254).group is BN254
+    assert one.challenge_scalars("c", RISTRETTO255, 3) == two.challenge_scalars("c", RISTRETTO255, 3)
+    assert fork.challenge_bytes("d", 32) != one.challenge_bytes("d", 32)
+
+
+def test_misuse() -> None:
+    transcript = Transcript("protocol")
+    for bad in ("", "naïve", b"bytes", None):
+        with pytest.raises(ParameterError, match="ASCII"):
+            Transcript(bad)
+        with pytest.raises(ParameterError, match="ASCII"):
+            transcript.append(bad, b"")
+        with pytest.raises(ParameterError, match="ASCII"):
+            transcript.challenge_bytes(bad, 1)
+    with pytest.raises(BufferTypeError):
+        transcript.append("a", "text")
+    with pytest.raises(BufferTypeError, match="gaps"):
+        transcript.append("a", memoryview(b"abcd")[::2])
+    with pytest.raises(ParameterError, match="64 bits"):
+        transcript.append_int("a", 1 << 63)
+    with pytest.raises(ParameterError, match="-1 bytes"):
+        transcript.challenge_bytes("a", -1)
+
+
+def test_another_hash() -> None:
+    """A protocol whose bytes are fixed elsewhere brings its own, which says what the protocol is."""
+    other = Transcript.over(Merlin(b"name"))
+    assert other.copy().challenge_bytes("c", 32) == Transcript("name").challenge_bytes("c", 32)
+
+
+def test_two_threads_in_one_transcript() -> None:
+    """One of them is refused, or they take turns, and what was absorbed is what they took turns to say."""
+    transcript, refused = Transcript("protocol"), []
+    message = bytes(1 << 16)
+
+    def work() -> None:
+        for _ in range(200):
+            try:
+                transcript.append("m", message)
+            except StateError:
+                refused.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = Transcript("protocol")
+    for _ in range(3 * 200 - len(refused)):
+        alone.append("m", message)
+    assert transcript.challenge_bytes("c", 32) == alone.challenge_bytes("c", 32)
