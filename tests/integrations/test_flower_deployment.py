@@ -16,14 +16,24 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed here; `make check-embed` runs these tests")
 pytest.importorskip("ray", reason="ray is not installed here; `make check-embed` runs these tests")
 
+from flwr.app import ArrayRecord, Message
 from flwr.cli.build import build_fab_from_disk
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_id,
+    get_object_type_from_object_content,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from privcomp.errors import LedgerError
 from privcomp.integrations import NodeHome, ServerHome
+from privcomp.integrations.flower.messages import HELLO
+from privcomp.integrations.flower.records import KEY, from_content
 from privcomp.integrations.home import certificate_name, make_roster, make_simulation
 from privcomp.ledger import COMPLETE, Record
 from privcomp.rounds import RoundSpec, audit
 from privcomp.secagg.params import Params
+from tests.fuzz.targets import decode_any, message_classes
 from tests.integrations.flower_deployment import Deployment, copy_app, toml
 
 APP = Path(__file__).parent / "flower_app"
@@ -84,6 +94,15 @@ def check_round(out: Path, entry: Record, asked: int, applied: int) -> float:
     return worst
 
 
+def check_plain(federation: Deployment, app: Path, out: Path, nodes: int = 0) -> None:
+    """The same app and nodes without privcomp, for one round: the search for canaries can fail."""
+    federation.run(app, {"secure": False, "num-server-rounds": 1}, name="plain", nodes=nodes)
+    federation.finish("plain")
+    assert len(canaries(out)) >= 4 * 3  # of each node: model, loss, its own metric
+    shutil.rmtree(out)
+    out.mkdir()
+
+
 def test_simulation(tmp_path: Path) -> None:
     make_simulation(tmp_path / "homes", map(str, range(4)))
     app = app_with(
@@ -97,15 +116,12 @@ def test_simulation(tmp_path: Path) -> None:
         },
     )
     with Deployment(tmp_path / "run", simulation=True) as federation:
-        federation.run(app, {"secure": False, "num-server-rounds": 1}, name="plain", nodes=4)
-        federation.finish("plain")
-        assert len(canaries(tmp_path / "out")) >= 4 * 3  # of each node: model, loss, its own metric
-        shutil.rmtree(tmp_path / "out")
-        (tmp_path / "out").mkdir()
+        check_plain(federation, app, tmp_path / "out", nodes=4)
         federation.run(app, nodes=4)
         log = federation.finish()
     assert "privcomp: simulation" in log
     assert not canaries(tmp_path / "out")
+    assert record_types(tmp_path / "out") == TYPES | CONSISTENCY
     found = records(tmp_path / "homes" / "server")
     assert [entry.purpose for entry in found] == ["training", "evaluation"] * 2
     for turn, entry in ((1, found[0]), (2, found[2])):
@@ -126,6 +142,37 @@ def objects(transcript: Path) -> Iterable[tuple[bytes, bytes]]:
         at += 9 + size
 
 
+def record_types(out: Path) -> set[str]:
+    """The types of our messages in a transcript, in which nothing else may be: no object that no message is made of."""
+    contents = {get_object_id(data): data for _, data in objects(out / "transcript")}
+    classes, kinds, used = message_classes(), set(), set()
+    for key, data in contents.items():
+        if get_object_type_from_object_content(data) != "Message":
+            continue
+        message = inflate_object_from_contents(key, dict(contents))
+        assert isinstance(message, Message)
+        used |= set(get_all_nested_objects(message))
+        if message.has_error():
+            continue
+        assert list(message.content) == [KEY]
+        assert isinstance(message.content[KEY], ArrayRecord)
+        parcel = from_content(message.content)
+        if parcel.stage == HELLO and not message.metadata.reply_to_message_id:
+            assert [len(item) for item in parcel.items] == [32]  # the server's nonce
+            continue
+        kinds |= {type(decode_any(item, classes, max_bytes=1 << 20)).__name__ for item in parcel.items}
+    assert used == set(contents)
+    return kinds
+
+
+#: Of a round with a semi-honest server, and what the consistency stage adds with a malicious one.
+TYPES = {
+    "Claim", "RoundAnnouncement", "Advertise", "KeyList", "BundleMessage", "MaskRequest", "Extras", "UploadBlock",
+    "UploadEnd", "UnmaskRequest", "UnmaskResponse",
+}  # fmt: skip
+CONSISTENCY = {"ConsistencyRequest", "ConsistencySignature"}
+
+
 def test_a_node_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     """Semi-honest, c = 0, and t = 3 of 4: the sum cannot be opened without the node that was killed after it masked."""
     make_homes(tmp_path, 4, 'adversary = "semi_honest"\n')
@@ -136,10 +183,10 @@ def test_a_node_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     with Deployment(tmp_path / "run") as federation:
         for k in range(4):
             federation.node(k, home=tmp_path / f"home-{k}")
+        check_plain(federation, app, tmp_path / "out")
         federation.run(app)
-        federation.wait_for(
-            "node-3", "Sent successfully", seconds=300, count=4
-        )  # greeting, keys, shares, masked update
+        # What it sent in the plain run; greeting, keys, shares, masked update.
+        federation.wait_for("node-3", "Sent successfully", seconds=300, count=1 + 4)
         federation.kill("node-3")
         federation.wait_for("run", "Received 0 results", seconds=300)
         federation.node(3, home=tmp_path / "home-3")
@@ -153,6 +200,7 @@ def test_a_node_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     check_round(tmp_path / "out", second, asked=3, applied=3)
     assert not (tmp_path / "out" / "train-2-0.npz").exists()  # the second request was answered by the first round's sum
     assert not canaries(tmp_path / "out")
+    assert record_types(tmp_path / "out") == TYPES
 
 
 def canaries(out: Path) -> list[str]:
@@ -210,3 +258,4 @@ def test_a_malicious_server_and_a_changed_bundle(tmp_path: Path) -> None:
     assert len(found[1].quorum) >= 4
     check_round(tmp_path / "out", found[1], 1, 1)
     assert not canaries(tmp_path / "out")
+    assert record_types(tmp_path / "out") == TYPES | CONSISTENCY

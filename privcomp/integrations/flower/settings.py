@@ -41,7 +41,7 @@ class Settings:
             "NAME LO HI, NAME LO HI".
         kept: arrays that stay as the server sent them, with wildcards; in the run config separated by spaces.
         deadline, mask_deadline: seconds that a node has for a stage, and for the stage that trains or evaluates.
-        unmask_deadline: seconds of the last stage, after which the round stalls until nodes return; 0: as `deadline`.
+        unmask_deadline: seconds of the last stage, then the round stalls until nodes return; None: as `deadline`.
 
     Raises:
         ParameterError: an unknown key, a wrong type, or a value that makes no sense.
@@ -67,7 +67,7 @@ class Settings:
     kept: tuple[str, ...] = ()
     deadline: float = 60.0
     mask_deadline: float = 600.0
-    unmask_deadline: float = 0.0
+    unmask_deadline: float | None = None
 
     @classmethod
     def of(cls, run_config: Mapping[str, Any]) -> Settings:
@@ -94,7 +94,7 @@ class Settings:
     @property
     def deadlines(self) -> Deadlines:
         """Seconds per stage."""
-        last = self.unmask_deadline or self.deadline
+        last = self.deadline if self.unmask_deadline is None else self.unmask_deadline
         return Deadlines(self.deadline, self.deadline, self.mask_deadline, self.deadline, last)
 
     def task(self, kind: str, binding: bytes) -> Task:
