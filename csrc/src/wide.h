@@ -5,7 +5,8 @@
 
 #include "core.h"
 
-#if PC_X86
+#if PC_X86 && !defined(PC_MSAN) /* which takes every operand of these instructions for a use */
+#define WIDE_CARRY_FLAG 1
 #include <immintrin.h> /* carries stay in the flag: gcc does not see that by itself */
 #endif
 
@@ -24,7 +25,7 @@ PC_INLINE void wide_store(uint8_t *p, const uint64_t w[4])
 /* out = a - b modulo 2^256; returns the borrow. */
 PC_INLINE uint64_t wide_subtract(uint64_t out[4], const uint64_t a[4], const uint64_t b[4])
 {
-#if PC_X86
+#ifdef WIDE_CARRY_FLAG
     unsigned long long t0, t1, t2, t3;
     unsigned char borrow = _subborrow_u64(0, a[0], b[0], &t0);
     borrow = _subborrow_u64(borrow, a[1], b[1], &t1);
@@ -46,7 +47,7 @@ PC_INLINE uint64_t wide_subtract(uint64_t out[4], const uint64_t a[4], const uin
 /* out = a + b modulo 2^256; returns the carry. */
 PC_INLINE uint64_t wide_sum(uint64_t out[4], const uint64_t a[4], const uint64_t b[4])
 {
-#if PC_X86
+#ifdef WIDE_CARRY_FLAG
     unsigned long long t0, t1, t2, t3;
     unsigned char carry = _addcarry_u64(0, a[0], b[0], &t0);
     carry = _addcarry_u64(carry, a[1], b[1], &t1);
