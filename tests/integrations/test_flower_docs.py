@@ -37,6 +37,13 @@ def test_the_example_differs_from_plain_flower_in_at_most_ten_lines() -> None:
     assert sorted(line for line in block.splitlines() if line.startswith(("+", "-"))) == sorted(lines)
 
 
+def test_the_commands_of_the_readme_are_those_of_the_page() -> None:
+    """And the page's commands are run below."""
+    readme = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), flags=re.S | re.M)
+    (flower,) = [block for block in readme if "flwr run" in block]
+    assert flower == re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.S | re.M)[0]
+
+
 @pytest.mark.assurance
 def test_the_commands_of_the_page_in_a_fresh_environment(tmp_path: Path) -> None:
     pytest.importorskip("flwr", reason="flwr is not installed here; `make check-embed` runs this test")
