@@ -149,6 +149,8 @@ class Case:
         level: dispatch level forced for our side.
         rounds: the seconds of the rounds in one run, from its result (of either side): they count instead of the
             run's own seconds, which include starting what the rounds run in.
+        loops: calls in one timed run of either side, whose mean counts: for work that a round does many times in a row
+            and that is shorter than what it takes to come back into the caches.
     """
 
     ours: Callable[[], Any]
@@ -160,6 +162,7 @@ class Case:
     repeats: int = 9
     level: str | None = None
     rounds: Callable[[Any], Sequence[float]] | None = None
+    loops: int = 1
 
 
 @dataclass(frozen=True)
@@ -254,12 +257,12 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
     del first, peer_first
     for _ in range(max(times, peer_times)):
         if len(runs) < times:
-            timed = _ours(case)
+            timed = _ours(case, case.loops)
             # What is large must not pile up where nobody asks for it.
             runs.append((_seconds(case, timed), timed[1] if case.report is not None else None))
             del timed
         if case.peer.run is not None and len(peer_runs) < peer_times:
-            peer_runs.append(_seconds(case, _timed(case.peer.run)))
+            peer_runs.append(_seconds(case, _timed(case.peer.run, loops=case.loops)))
     ours_runs = sorted(chain.from_iterable(seconds for seconds, _ in runs))
     ours_s = statistics.median(ours_runs)
     peer_s = statistics.median(chain.from_iterable(peer_runs)) * case.peer.scale if peer_runs else None
@@ -290,23 +293,25 @@ def measure(row: Row, *, quick: bool, repeats: int | None = None) -> dict[str, A
     return {name: values[name] for name in FIELDS if name in values}
 
 
-def _ours(case: Case) -> tuple[float, Any]:
+def _ours(case: Case, loops: int = 1) -> tuple[float, Any]:
     forced = _core.level()
     try:
         if case.level is not None:
             _core.force_level(case.level)
-        return _timed(case.ours, case.before)
+        return _timed(case.ours, case.before, loops)
     finally:
         _core.force_level(forced)
 
 
-def _timed(work: Callable[[], Any], before: Callable[[], None] | None = None) -> tuple[float, Any]:
+def _timed(work: Callable[[], Any], before: Callable[[], None] | None = None, loops: int = 1) -> tuple[float, Any]:
     gc.collect()  # walks through megabytes of objects: what `before` prepares comes after it
     if before is not None:
         before()
     began = time.perf_counter()
+    for _ in range(loops - 1):
+        work()
     result = work()
-    return time.perf_counter() - began, result
+    return (time.perf_counter() - began) / loops, result
 
 
 def _seconds(case: Case, timed: tuple[float, Any]) -> list[float]:

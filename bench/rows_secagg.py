@@ -87,6 +87,9 @@ def _keystream(quick: bool, peers: bool) -> Case:
 
 # ---- secagg.mask ----
 
+#: A client adds the masks of its neighbours one after another.
+_MASK_LOOPS = 10
+
 
 def _mask(quick: bool, peers: bool) -> Case:
     """One neighbour's mask, from the 32-byte secret shared with it: expanded and added modulo 2^32."""
@@ -121,9 +124,10 @@ def _mask(quick: bool, peers: bool) -> Case:
         ours,
         side,
         check,
-        {"d": d, "bits": 32, "security_bits": 128, "seed": SEED},
+        {"d": d, "bits": 32, "security_bits": 128, "loops": _MASK_LOOPS, "seed": SEED},
         before=lambda: np.copyto(acc, x),
-        repeats=31,
+        repeats=15,
+        loops=_MASK_LOOPS,
     )
 
 
