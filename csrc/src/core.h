@@ -60,6 +60,8 @@
 #define PC_LE64(x) (x)
 #endif
 
+__extension__ typedef unsigned __int128 u128;
+
 PC_INLINE uint32_t load32(const void *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 PC_INLINE uint64_t load64(const void *p) { uint64_t x; memcpy(&x, p, 8); return x; }
 PC_INLINE void store32(void *p, uint32_t x) { memcpy(p, &x, 4); }

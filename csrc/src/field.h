@@ -8,8 +8,6 @@
 
 #include "core.h"
 
-__extension__ typedef unsigned __int128 u128;
-
 #define FIELD_ROWS 4        /* rows of one dot_rows call */
 #define FIELD_PREPARED 16   /* words per term that dot_rows needs to lay out its weights; check: 4 * 4 */
 

@@ -6,9 +6,7 @@
  *   times 2^576 mod m, four steps  V = (U C + q m) / 2^256     V = T (mod m),        V < m (2^256 + m) / 2^256 + m < 3 m
  *   two conditional subtractions                               V < m
  */
-#include "core.h"
-
-__extension__ typedef unsigned __int128 u128;
+#include "wide.h"
 
 enum { LIMBS = 4, COLUMNS = 16, SUM_LIMBS = 9, TILE_LANES = 32 };
 
@@ -46,16 +44,6 @@ PC_INLINE void reduce_once(uint64_t x[LIMBS + 1], const uint64_t m[LIMBS])
     for (int i = 0; i <= LIMBS; i++) x[i] = (x[i] & keep) | (t[i] & ~keep);
 }
 
-PC_INLINE void load_residue(uint64_t x[LIMBS], const uint8_t *p)
-{
-    for (int i = 0; i < LIMBS; i++) x[i] = load64_le(p + 8 * i);
-}
-
-PC_INLINE void store_residue(uint8_t *p, const uint64_t *x)
-{
-    for (int i = 0; i < LIMBS; i++) store64_le(p + 8 * i, x[i]);
-}
-
 /* out = a + b mod m, for a, b < m. */
 PC_INLINE void add_mod(uint64_t out[LIMBS + 1], const uint64_t a[LIMBS], const uint64_t b[LIMBS], const uint64_t m[LIMBS])
 {
@@ -72,7 +60,7 @@ PC_INLINE void add_mod(uint64_t out[LIMBS + 1], const uint64_t a[LIMBS], const u
 /* Whether m is odd and > 2^31. */
 static int modulus_init(modulus_t *mod, const uint8_t *bytes)
 {
-    load_residue(mod->m, bytes);
+    wide_load(mod->m, bytes);
     const uint64_t *m = mod->m;
     if (!(m[0] & 1) || ((m[1] | m[2] | m[3]) == 0 && m[0] <= 0x80000000)) return 0; /* check: 0x80000000 == 2**31 */
     uint64_t x = 1; /* Newton: x m = 1 mod 2 becomes 2^2, 2^4, .., 2^64 */
@@ -145,10 +133,10 @@ PC_INLINE void lane_update(uint8_t *residue, const uint64_t plus[COLUMNS], const
     reduce_columns(w->minus, minus, mod, w);
     subtract(w->minus, mod->m, w->minus, LIMBS); /* m - minus, in 1 .. m */
     reduce_once(w->minus, mod->m);
-    load_residue(w->x, residue);
+    wide_load(w->x, residue);
     add_mod(w->x, w->x, w->plus, mod->m);
     add_mod(w->x, w->x, w->minus, mod->m);
-    store_residue(residue, w->x);
+    wide_store(residue, w->x);
 }
 
 /* Whether all n residues are < m. The time does not depend on where one is not. */
@@ -156,7 +144,7 @@ static int all_canonical(const uint8_t *p, size_t n, const modulus_t *mod)
 {
     uint64_t ok = 1, x[LIMBS], t[LIMBS];
     for (size_t a = 0; a < n; a++) {
-        load_residue(x, p + PRIVCOMP_LANE_BYTES * a);
+        wide_load(x, p + PRIVCOMP_LANE_BYTES * a);
         ok &= subtract(t, x, mod->m, LIMBS);
     }
     privcomp_wipe((uint8_t *)x, sizeof x);
@@ -211,10 +199,10 @@ int privcomp_lanes_add(uint8_t *acc, const uint8_t *other, size_t n, const uint8
     if (!all_canonical(acc, n, &mod) || !all_canonical(other, n, &mod)) return PRIVCOMP_E_CANONICAL;
     for (size_t a = 0; a < n; a++) {
         uint64_t x[LIMBS + 1], y[LIMBS];
-        load_residue(x, acc + PRIVCOMP_LANE_BYTES * a);
-        load_residue(y, other + PRIVCOMP_LANE_BYTES * a);
+        wide_load(x, acc + PRIVCOMP_LANE_BYTES * a);
+        wide_load(y, other + PRIVCOMP_LANE_BYTES * a);
         add_mod(x, x, y, mod.m);
-        store_residue(acc + PRIVCOMP_LANE_BYTES * a, x);
+        wide_store(acc + PRIVCOMP_LANE_BYTES * a, x);
     }
     return PRIVCOMP_OK;
 }

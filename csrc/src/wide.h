@@ -10,8 +10,6 @@
 #include <immintrin.h> /* carries stay in the flag: gcc does not see that by itself */
 #endif
 
-__extension__ typedef unsigned __int128 u128;
-
 PC_INLINE void wide_load(uint64_t w[4], const uint8_t *p)
 {
     for (int i = 0; i < 4; i++) w[i] = load64_le(p + 8 * i);

@@ -88,6 +88,9 @@ class Group:
             message: any bytes.
             dst: the domain separation tag, at least 1 byte: another one for each use.
 
+        Raises:
+            ParameterError: dst is empty.
+
         Source: RFC 9380, appendix B (expand_message_xmd with SHA-512, then the map of RFC 9496, 4.3.4); for BN254
         RFC 9380, section 3, with SHA-256, L = 48 and the map of section 6.6.1.
         """
@@ -119,7 +122,7 @@ class Group:
         return Scalars._of(self, _core.scalar_from_wide(self.core_id, _rows(data, 2 * _core.SCALAR_BYTES)))
 
     def random_scalars(self, n: int, rng: Callable[[int], bytes] = os.urandom) -> Scalars:
-        """n residues within 2^-256 of uniform."""
+        """n residues within 2^-256 of uniform; ParameterError if rng gives another number of bytes than asked for."""
         found = self.scalars_from_wide(rng(2 * _core.SCALAR_BYTES * n))
         if len(found) != n:
             raise ParameterError(f"rng gave bytes for {len(found)} scalars where {n} were asked for")
@@ -201,8 +204,9 @@ class _Vector:
 class Scalars(_Vector):
     """A vector of integers modulo a group's order, made by `Group.scalars` and its siblings.
 
-    `+`, `-`, `*` work element by element; a `Scalar` combines with every element of a vector. They may be secret: the
-    repr does not show them, and `==` takes the same time wherever they differ.
+    `+`, `-`, `*` work element by element; a `Scalar` combines with every element of a vector; other lengths and groups
+    raise ParameterError. They may be secret: the repr does not show them, and `==` takes the same time wherever
+    they differ.
     """
 
     __slots__ = ()
@@ -332,7 +336,7 @@ class Points(_Vector):
         return result  # type: ignore[no-any-return]
 
     def msm(self, scalars: Scalars) -> Point:
-        """The sum of scalars[i] * self[i], constant time."""
+        """The sum of scalars[i] * self[i], constant time; ParameterError for another group or length."""
         return Point._of(self.group, _core.group_msm(self.group.core_id, *self._paired(scalars)))
 
     def msm_var(self, scalars: Scalars | I64Array) -> Point:
@@ -419,6 +423,9 @@ class FixedBases:
     Args:
         bases: (n,).
         windows: bytes of the numbers: 1 .. 4 for `rows_var`, 32 for `mul_var`.
+
+    Raises:
+        ParameterError: windows is not in 1 .. 32.
     """
 
     __slots__ = ("_table", "bases", "windows")
@@ -434,12 +441,21 @@ class FixedBases:
         return int(self._table.nbytes)
 
     def rows_var(self, values: I32Array) -> Points:
-        """For each row of values, i32 (rows, n) with |value| <= 2^(8 windows - 1), the sum of values[b] * bases[b]."""
+        """For each row of values, i32 (rows, n) with |value| <= 2^(8 windows - 1), the sum of values[b] * bases[b].
+
+        Raises:
+            BufferTypeError: dtype, dimensions, layout.
+            ParameterError: another number of columns, or a value out of range.
+        """
         group = self.bases.group
         return Points._of(group, _core.group_rows_var(group.core_id, self._table, values, self.windows))
 
     def mul_var(self, scalars: Scalars) -> Points:
-        """scalars[i] * the one base."""
+        """scalars[i] * the one base: (n,) -> (n,).
+
+        Raises:
+            ParameterError: another group, or tables of more than one base or of other windows than 32.
+        """
         group = self.bases.group
         if scalars.group != group:
             raise ParameterError(f"elements of {group} and of {scalars.group} do not combine")

@@ -11,7 +11,7 @@ from privcomp.algebra import BN254, RISTRETTO255, Group, Point, Points, Scalars
 from privcomp.commitments import Pedersen
 from privcomp.errors import BufferTypeError, CodecError, ParameterError, RemoteError
 from privcomp.transcript import Transcript
-from privcomp.zk import Equation, LinearRelation, SigmaProof
+from privcomp.zk import Equation, LinearRelation, SigmaProof, sigma
 from tests.reference.toy_group import toy_group
 from tests.zk.recording import first_changed
 
@@ -76,6 +76,47 @@ def test_every_proof_of_every_false_statement() -> None:
         expected = pairs / q
         assert abs(passed - expected) < 5 * (expected * (1 - 1 / q)) ** 0.5
         assert passed > 0
+
+
+class Fixed:
+    """A transcript whose challenges are all the same, and whose nonces can be chosen."""
+
+    def __init__(self, challenge: int) -> None:
+        self.value = challenge
+
+    def append(self, label: bytes, message: bytes) -> None:
+        pass
+
+    def challenge(self, label: bytes, length: int) -> bytes:
+        return self.value.to_bytes(length, "little")
+
+    def copy(self) -> Fixed:
+        return self
+
+
+def test_a_proof_shows_nothing_of_the_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every challenge, all nonces give every witness of an image the same proofs: a simulator's, once each."""
+    q, p = 5, 11
+    with toy_group(q, p) as group:
+        g, h = group.generator, group.hash(b"h", b"test")
+        for image_of in ((1, 2), (0, 0), (3, 4)):
+            image = g * group.scalar(image_of[0]) + h * group.scalar(image_of[1])
+            relation = LinearRelation(group, 2, (Equation(image, ((0, g), (1, h))),))
+            pairs = list(itertools.product(range(q), repeat=2))
+            witnesses = [w for w in pairs if g * group.scalar(w[0]) + h * group.scalar(w[1]) == image]
+            assert len(witnesses) == q
+            for c in range(q):
+                simulated = []
+                for pair in pairs:  # any response, and the commitment that fits it
+                    z = group.scalars(pair)
+                    simulated.append(((g * z[0] + h * z[1] - image * group.scalar(c)).encode(), pair))
+                for witness in witnesses:
+                    proofs = []
+                    for nonce in pairs:
+                        monkeypatch.setattr(sigma, "nonces", lambda *_, nonce=nonce: group.scalars(nonce))
+                        proof = relation.prove(Transcript.over(Fixed(c)), group.scalars(witness))
+                        proofs.append((proof.commitments.encode(), tuple(proof.responses.to_ints())))
+                    assert sorted(proofs) == sorted(simulated)
 
 
 def test_single_forgeries_in_a_tiny_group() -> None:
