@@ -332,6 +332,77 @@ int privcomp_scalar_combine_i64(uint8_t *out, const uint8_t *weights, const int6
 
 /* ---- end of groups ---- */
 
+/* ---- multilinear polynomials and sumchecks, modulo the order of a group ----
+ * A table holds the values f(y), 0 <= y < 2^n, of a multilinear polynomial in n variables, bit b of y being variable b; each value is four
+ * words, in the form in which the core multiplies. Tables come from the functions here, which trust their values to be below the
+ * order. Variables are bound from the highest to the lowest.
+ * A vector x of d integers is one of 2^n values, 0 from d on. |x| < 2^31 where products of two of its values are taken; larger values give
+ * wrong numbers, and touch no memory outside the arrays. eq(r, y) is the product over b of (bit b of y ? r_b : 1 - r_b).
+ * Scalars are canonical, else PRIVCOMP_E_CANONICAL; numbers out of their range, PRIVCOMP_E_ARGUMENT. Scratch holds at least
+ * privcomp_multilinear_scratch(variables) words. Constant time in tables, vectors and scalars (whether there is a pole is public).
+ * Source: Thaler, "Proofs, Arguments, and Zero-Knowledge" (2022), chapter 4; Papini, Haboeck, eprint 2023/1284, for the fractions.
+ */
+
+#define PRIVCOMP_MULTILINEAR_MAX 32
+#define PRIVCOMP_MULTILINEAR_PIECES 8 /* vectors combined at once */
+
+/* Words of scratch for functions of that many variables (of reciprocals too), or -1. */
+int64_t privcomp_multilinear_scratch(unsigned variables);
+
+/* Between tables of n values and scalars, and table *= factor. */
+int privcomp_multilinear_load(uint64_t *table, const uint8_t *scalars, size_t n, int group);
+int privcomp_multilinear_store(uint8_t *scalars, const uint64_t *table, size_t n, int group);
+int privcomp_multilinear_scale(uint64_t *table, size_t n, const uint8_t *factor, int group);
+
+/* Binds the highest variable of `count` tables, `stride` values apart, to s: t[y] += s (t[y + half] - t[y]) for y < half. */
+int privcomp_multilinear_fold(uint64_t *tables, size_t count, size_t stride, size_t half, const uint8_t *s, int group);
+
+/* table[y] = eq(point, y) (y < cut ? below : above). */
+int privcomp_multilinear_eq(uint64_t *table, const uint8_t *point, unsigned variables, uint64_t cut, const uint8_t *below, const uint8_t *above,
+                            int group, uint64_t *scratch);
+
+/* table[y] = (where added, +=) the sum over k < count of coefficients[k] x[k size + y], for y < size. */
+int privcomp_multilinear_combine(uint64_t *table, const uint8_t *coefficients, size_t count, const int64_t *x, size_t d, size_t size, int added,
+                                 int group);
+
+/* out = the sum over first <= y < last of eq(point, y) x[y]; the sum over i < n of table[i] x[i]; of x[i] y[i]. */
+int privcomp_multilinear_dot(uint8_t *out, const int64_t *x, size_t d, uint64_t first, uint64_t last, const uint8_t *point, unsigned variables,
+                             int group, uint64_t *scratch);
+int privcomp_multilinear_dot_table(uint8_t *out, const uint64_t *table, const int64_t *x, size_t n, int group);
+int privcomp_multilinear_dot_i64(uint8_t *out, const int64_t *x, const int64_t *y, size_t n, int group);
+
+/* The round polynomial h(X) = the sum over y < half of a(X, y) g(X, y): out = h(0), and the coefficient of X^2. */
+int privcomp_sumcheck_product(uint8_t *out, const uint64_t *a, const uint64_t *g, size_t half, int group);
+
+/* The tree of fractions over the leaves 1 / (shift + x[j]), j < 2^variables: layer k has 2^k nodes p / q, and node y of it is the sum of the
+ * nodes y and y + 2^k of layer k + 1. A layer is the table of p, then that of q.
+ * layer: out = that layer, 1 <= variables - layer <= 3.   up: out = layer `layer`, from the one below. */
+int privcomp_fraction_layer(uint64_t *out, const int64_t *x, size_t d, unsigned variables, unsigned layer, const uint8_t *shift, int group);
+int privcomp_fraction_up(uint64_t *out, const uint64_t *in, unsigned layer, int group);
+
+/* The sumcheck of layer k: p + lambda q at a point is the sum over y < 2^k of eq(point, y) (p0 q1 + q0 (p1 + lambda q1))(y), p0, p1, q0, q1
+ * being the halves of layer k + 1.
+ * mix: makes p1 + lambda q1 of p1 in the tables p0, p1, q0, q1 of `size` values each.
+ * round: out = h(0) and the coefficient of X^2 of h(X), the sum over y < 2^b of eq(point, y) times the same of (X, y). lambda is NULL for
+ *        mixed tables; else the tables are q0, q1 of leaves, whose p are 1.
+ * first_round, first_fold: the round b = layer - 1, and the mixed tables (of leaves: q0, q1) after it, from the leaves themselves;
+ *        1 <= variables - layer <= 3. */
+int privcomp_fraction_mix(uint64_t *tables, size_t size, const uint8_t *lambda, int group);
+int privcomp_fraction_round(uint8_t *out, const uint64_t *tables, size_t stride, unsigned b, const uint8_t *point, const uint8_t *lambda, int group,
+                            uint64_t *scratch);
+int privcomp_fraction_first_round(uint8_t *out, const int64_t *x, size_t d, unsigned variables, unsigned layer, const uint8_t *shift,
+                                  const uint8_t *lambda, const uint8_t *point, int group, uint64_t *scratch);
+int privcomp_fraction_first_fold(uint64_t *tables, const int64_t *x, size_t d, unsigned variables, unsigned layer, const uint8_t *shift,
+                                 const uint8_t *lambda, const uint8_t *s, int group);
+
+/* table[t] = 1 / (alpha + t) for t < count, 0 up to size; out = the sum over t < count of eq(point, t) / (alpha + t).
+ * A pole: PRIVCOMP_E_ZERO. Source: Montgomery (1987) for the inversions. */
+int privcomp_reciprocals(uint64_t *table, size_t count, size_t size, const uint8_t *alpha, int group);
+int privcomp_reciprocal_sum(uint8_t *out, uint64_t count, unsigned variables, const uint8_t *alpha, const uint8_t *point, int group,
+                            uint64_t *scratch);
+
+/* ---- end of multilinear ---- */
+
 /* ---- Fiat-Shamir transcripts: Merlin v1.0 over STROBE-128 ----
  * Every message and every challenge is framed by its label and its length, so that different sequences never absorb the same bytes.
  * Constant time in what is appended. Source: de Valence, "Merlin" (merlin.cool); Hamburg, "The STROBE protocol framework" (2017).

@@ -3,6 +3,7 @@
  * a square modulo p and d is not. */
 #include "fe25519.h"
 #include "group.h"
+#include "orders.h"
 
 #define GE(name) ed_##name
 #define GE_ENTRY_BYTES 96
@@ -15,14 +16,6 @@ static const fe SQRT_AD_MINUS_ONE = {{0x7f6a0497b2e1b, 0x1836f0a97afd2, 0x7d747f
 static const fe INVSQRT_A_MINUS_D = {{0xfdaa805d40ea, 0x2eb482e57d339, 0x7610274bc58, 0x6510b613dc8ff, 0x786c8905cfaff}};      /* check: tuple(54469307008909316920995813868745141605393597292927456921205312896311721017578 >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
 static const fe ONE_MINUS_D_SQ = {{0x409c1945fc176, 0x719abc6a1fc4f, 0x1c37f90b20684, 0x6bccca55eedf, 0x29072a8b2b3e}};        /* check: tuple((1 - pow(-121665 * pow(121666, -1, 2**255 - 19), 2, 2**255 - 19)) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
 static const fe D_MINUS_ONE_SQ = {{0x55aaa44ed4d20, 0x59603c3332635, 0x26d3baf4a7928, 0x120a66e6997a9, 0x5968b37af66c2}};      /* check: tuple(pow(-121665 * pow(121666, -1, 2**255 - 19) - 1, 2, 2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
-
-/* l = 2^252 + 27742317777372353535851937790883648493 */
-static const mont ED_ORDER = {
-    {0x5812631a5cf5d3ed, 0x14def9dea2f79cd6, 0, 0x1000000000000000},  /* check: tuple(2**252 + 27742317777372353535851937790883648493 >> 64 * i & 2**64 - 1 for i in (0, 1, 2, 3)) */
-    {0xa40611e3449c0f01, 0xd00e1ba768859347, 0xceec73d217f5be65, 0x399411b7c309a3d},  /* check: tuple(2**512 % (2**252 + 27742317777372353535851937790883648493) >> 64 * i & 2**64 - 1 for i in (0, 1, 2, 3)) */
-    {0xd6ec31748d98951d, 0xc6ef5bf4737dcf70, 0xfffffffffffffffe, 0xfffffffffffffff},  /* check: tuple(2**256 % (2**252 + 27742317777372353535851937790883648493) >> 64 * i & 2**64 - 1 for i in (0, 1, 2, 3)) */
-    0xd2b51da312547e1b,  /* check: -pow(2**252 + 27742317777372353535851937790883648493, -1, 2**64) % 2**64 */
-};
 
 /* Extended coordinates: x = X/Z, y = Y/Z, T = XY/Z; all tight. */
 typedef struct {

@@ -64,6 +64,20 @@ PC_INLINE uint64_t wide_sum(uint64_t out[4], const uint64_t a[4], const uint64_t
 #endif
 }
 
+/* The low word of a + b + carry; carry, 0 or 1, becomes the high one. */
+PC_INLINE uint64_t wide_carry(uint64_t a, uint64_t b, uint64_t *carry)
+{
+#ifdef WIDE_CARRY_FLAG
+    unsigned long long out;
+    *carry = _addcarry_u64((unsigned char)*carry, a, b, &out);
+    return out;
+#else
+    const u128 t = (u128)a + b + *carry;
+    *carry = (uint64_t)(t >> 64);
+    return (uint64_t)t;
+#endif
+}
+
 /* All ones where x = 0. */
 PC_INLINE uint64_t wide_zero_mask(const uint64_t x[4])
 {
@@ -129,6 +143,42 @@ PC_INLINE mt mt_mul(mt a, mt b, const mont *f)
     return out;
 }
 
+/* (a b + c d) 2^-256: one reduction for both. With all below m the running sum stays below 3m < 2^256, the result below 1.5 m. */
+PC_INLINE mt mt_mul2(mt a, mt b, mt c, mt d, const mont *f)
+{
+    VERIFY(mt_reduced(a, f) && mt_reduced(b, f) && mt_reduced(c, f) && mt_reduced(d, f));
+    uint64_t t[4] = {0, 0, 0, 0};
+#define MT_STEP(first, second) \
+    do { \
+        u128 u = (u128)(first) * b.w[0] + t[0]; \
+        u128 v = (u128)(second) * d.w[0] + (uint64_t)u; \
+        const uint64_t q = (uint64_t)v * f->inverse; \
+        u128 w = (u128)q * f->m[0] + (uint64_t)v; \
+        u = (u128)(first) * b.w[1] + t[1] + (uint64_t)(u >> 64); \
+        v = (u128)(second) * d.w[1] + (uint64_t)u + (uint64_t)(v >> 64); \
+        w = (u128)q * f->m[1] + (uint64_t)v + (uint64_t)(w >> 64); \
+        t[0] = (uint64_t)w; \
+        u = (u128)(first) * b.w[2] + t[2] + (uint64_t)(u >> 64); \
+        v = (u128)(second) * d.w[2] + (uint64_t)u + (uint64_t)(v >> 64); \
+        w = (u128)q * f->m[2] + (uint64_t)v + (uint64_t)(w >> 64); \
+        t[1] = (uint64_t)w; \
+        u = (u128)(first) * b.w[3] + t[3] + (uint64_t)(u >> 64); \
+        v = (u128)(second) * d.w[3] + (uint64_t)u + (uint64_t)(v >> 64); \
+        w = (u128)q * f->m[3] + (uint64_t)v + (uint64_t)(w >> 64); \
+        t[2] = (uint64_t)w; \
+        t[3] = (uint64_t)(u >> 64) + (uint64_t)(v >> 64) + (uint64_t)(w >> 64); \
+    } while (0)
+    MT_STEP(a.w[0], c.w[0]);
+    MT_STEP(a.w[1], c.w[1]);
+    MT_STEP(a.w[2], c.w[2]);
+    MT_STEP(a.w[3], c.w[3]);
+#undef MT_STEP
+    mt out;
+    const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
+    return out;
+}
+
 PC_INLINE mt mt_square(mt a, const mont *f) { return mt_mul(a, a, f); }
 
 PC_INLINE mt mt_add(mt a, mt b, const mont *f)
@@ -149,6 +199,90 @@ PC_INLINE mt mt_sub(mt a, mt b, const mont *f)
     for (int i = 0; i < 4; i++) add[i] = f->m[i] & borrow;
     wide_sum(out.w, out.w, add);
     return out;
+}
+
+/* A sum of products, reduced once: of up to 2^32 of two residues (below 2^32 2^508), or of residues and words. */
+typedef struct {
+    uint64_t w[9];
+} mt_sum;
+
+PC_INLINE void mt_sum_add(mt_sum *s, mt a, mt b)
+{
+    uint64_t t[8];
+    u128 c = 0;
+    PC_UNROLL
+    for (int j = 0; j < 4; j++) c = (u128)a.w[0] * b.w[j] + (uint64_t)(c >> 64), t[j] = (uint64_t)c;
+    t[4] = (uint64_t)(c >> 64);
+    PC_UNROLL
+    for (int i = 1; i < 4; i++) {
+        c = 0;
+        PC_UNROLL
+        for (int j = 0; j < 4; j++) c = (u128)a.w[i] * b.w[j] + t[i + j] + (uint64_t)(c >> 64), t[i + j] = (uint64_t)c;
+        t[i + 4] = (uint64_t)(c >> 64);
+    }
+    uint64_t carry = 0;
+    PC_UNROLL
+    for (int i = 0; i < 8; i++) s->w[i] = wide_carry(s->w[i], t[i], &carry);
+    s->w[8] += carry;
+}
+
+/* s += a v */
+PC_INLINE void mt_sum_add_word(mt_sum *s, mt a, uint64_t v)
+{
+    uint64_t t[5], carry = 0;
+    u128 c = 0;
+    PC_UNROLL
+    for (int j = 0; j < 4; j++) c = (u128)a.w[j] * v + (uint64_t)(c >> 64), t[j] = (uint64_t)c;
+    t[4] = (uint64_t)(c >> 64);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) s->w[i] = wide_carry(s->w[i], t[i], &carry);
+    s->w[5] += carry;
+}
+
+/* t[4..9] = s 2^-256 modulo m: four steps s += q m 2^(64 i) make the lower half 0, with a sum of q m below 2^256 m. */
+PC_INLINE void mt_sum_shift(uint64_t t[10], const mt_sum *s, const mont *f)
+{
+    for (int i = 0; i < 9; i++) t[i] = s->w[i];
+    t[9] = 0;
+    PC_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const uint64_t q = t[i] * f->inverse;
+        uint64_t carry = 0;
+        u128 c = 0;
+        PC_UNROLL
+        for (int j = 0; j < 4; j++) c = (u128)q * f->m[j] + t[i + j] + (uint64_t)(c >> 64), t[i + j] = (uint64_t)c;
+        t[i + 4] = wide_carry(t[i + 4], (uint64_t)(c >> 64), &carry);
+        PC_UNROLL
+        for (int j = i + 5; j < 10; j++) t[j] = wide_carry(t[j], 0, &carry);
+    }
+}
+
+/* s 2^-256 for s < 2^256 m: what is left is below 2m. */
+PC_INLINE mt mt_sum_reduce_short(const mt_sum *s, const mont *f)
+{
+    uint64_t t[10];
+    mt out;
+    mt_sum_shift(t, s, f);
+    VERIFY((t[8] | t[9]) == 0);
+    const uint64_t keep = mask64(wide_subtract(out.w, t + 4, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (t[4 + i] & keep) | (out.w[i] & ~keep);
+    return out;
+}
+
+/* s 2^-256 for every sum: what is left is below 2^32 2^508 / 2^256 + m, five words, of which high 2^256 = (high r2) 2^-256. */
+static inline mt mt_sum_reduce(const mt_sum *s, const mont *f)
+{
+    uint64_t t[10];
+    mt_sum_shift(t, s, f);
+    VERIFY(t[9] == 0);
+    mt low = {{t[4], t[5], t[6], t[7]}};
+    const mt high = {{t[8], 0, 0, 0}}, r2 = {{f->r2[0], f->r2[1], f->r2[2], f->r2[3]}};
+    for (int i = 0; i < 16; i++) { /* 2^256 < 16 m */
+        uint64_t u[4];
+        const uint64_t keep = mask64(wide_subtract(u, low.w, f->m));
+        for (int j = 0; j < 4; j++) low.w[j] = (low.w[j] & keep) | (u[j] & ~keep);
+    }
+    return mt_add(low, mt_mul(high, r2, f), f);
 }
 
 PC_INLINE mt mt_neg(mt a, const mont *f) { return mt_sub(mt_zero, a, f); }

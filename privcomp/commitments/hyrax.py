@@ -131,20 +131,25 @@ class Hyrax:
             BufferTypeError: not one dimension of signed integers.
             EncodingError: an entry is too large.
         """
+        found = self.rows_var(x)
+        blindings = self.group.random_scalars(len(found), rng)
+        hidden = _tables(self.group, self.columns, self.entry_bytes)[1].mul_var(blindings)
+        return RowCommitment(self, x.size, found + hidden), Opening(blindings)
+
+    def rows_var(self, x: IntArray) -> Points:
+        """The rows of `commit_var` without blindings: they hide nothing. Arguments and errors as there."""
         _check_entries(x)
         rows = self.row_count(x.size)
         if int(x.max()) > self.bound or int(x.min()) < -self.bound:
             raise EncodingError(f"an entry is beyond {self.bound}, the bound of {self.entry_bytes} bytes")
-        blindings = self.group.random_scalars(rows, rng)
-        bases, blinding = _tables(self.group, self.columns, self.entry_bytes)
+        bases = _tables(self.group, self.columns, self.entry_bytes)[0]
         parts = []
         for first in range(0, rows, _BLOCK_ROWS):
             block = x[first * self.columns : (first + _BLOCK_ROWS) * self.columns]
             matrix = np.zeros((-(-block.size // self.columns), self.columns), np.int32)
             matrix.reshape(-1)[: block.size] = block
-            hidden = blinding.mul_var(blindings[first : first + len(matrix)])
-            parts.append(bases.rows_var(matrix) + hidden)
-        return RowCommitment(self, x.size, Points.concat(parts)), Opening(blindings)
+            parts.append(bases.rows_var(matrix))
+        return Points.concat(parts)
 
     def decode(self, data: Buffer, d: int) -> RowCommitment:
         """A received commitment to d entries.
