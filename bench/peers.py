@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from bench.harness import Peer
 
-__all__ = ["absent", "arkworks", "flower", "mpyc", "versioned"]
+__all__ = ["absent", "arkworks", "flower", "mpyc", "versioned", "zksnake"]
 
 _noted: set[str] = set()
 
@@ -66,3 +66,8 @@ def mpyc() -> SimpleNamespace | None:
 def arkworks() -> SimpleNamespace | None:
     """arkworks' BLS12-381 for Python, or None."""
     return _load("py-arkworks-bls12381", "py-arkworks-bls12381", {"module": "py_arkworks_bls12381"})
+
+
+def zksnake() -> SimpleNamespace | None:
+    """zksnake's Bulletproofs, or None."""
+    return _load("zksnake", "zksnake", {"bulletproofs": "zksnake.subprotocol.bulletproofs"})

@@ -6,14 +6,19 @@ about the same security against discrete logarithms (some 2^127 and 2^126 steps)
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bench.harness import Case, Peer, Row, Target, expect
-from bench.peers import absent, arkworks
+from bench.peers import absent, arkworks, zksnake
 from privcomp.algebra import RISTRETTO255
 from privcomp.commitments import Hyrax
+from privcomp.transcript import Transcript
+from privcomp.zk import Range, norm
 
 __all__ = ["ZK_ROWS"]
 
@@ -88,6 +93,149 @@ def _msm(quick: bool, peers: bool) -> Case:
     )
 
 
+def _arkworks_commitment(peers: bool, values: Any, scale: float = 1.0) -> Peer:
+    """The peer commits to non-negative values by one multi-scalar multiplication; it proves nothing."""
+    ark = arkworks() if peers else None
+    if ark is None:
+        return absent("py-arkworks-bls12381 multiexp")
+    points = _peer_points(ark, len(values))
+    scalars = [ark.module.Scalar(int(v)) for v in values]
+    return Peer(
+        ark.name + " commitment alone" + (f", time x {scale:g}" if scale != 1 else ""),
+        lambda: ark.module.G1Point.multiexp_unchecked(points, scalars),
+        scale=scale,
+        repeats=3,
+    )
+
+
+NOISE_BOUND = 4800
+
+
+def _norm(d: int, columns: int = 1024, *, noise: bool = False, repeats: int = 5) -> Callable[[bool, bool], Case]:
+    """d entries of 16 bits, the last one a weight outside the norm: every entry in its interval, exact L2 bound.
+
+    `ours_s` is commitment and proof, blindings drawn; with `noise` of a second vector as well. Checking is timed in the
+    report, decoding included.
+    """
+
+    def build(quick: bool, peers: bool) -> Case:
+        size = 5000 if quick else d
+        rng = np.random.default_rng(SEED)
+        x = np.clip(np.round(rng.normal(0, 3000, size)), -32767, 32767).astype(np.int64)
+        x[-1] = 300
+        squares = int(np.dot(x[:-1], x[:-1]))
+        weight = norm.EntryRange(size - 1, 1, 1000, outside_norm=True)
+        parts = [(norm.NormStatement(size, -32767, 32767, (norm.L2AtMost(squares), weight), columns), x)]
+        if noise:
+            z = np.clip(np.round(rng.normal(0, 445, size)), -NOISE_BOUND, NOISE_BOUND).astype(np.int64)
+            z[-1] = 0
+            none = norm.EntryRange(size - 1, 0, 0)
+            parts.append((norm.NormStatement(size, -NOISE_BOUND, NOISE_BOUND, (none,), columns), z))
+        context = {"client": b"bench"}
+        tables = 0
+        for statement, entries in parts:
+            norm.commit_var(statement, entries[:1].repeat(size))  # the tables
+            tables = norm.scheme(statement).tables_nbytes
+            _ = statement.generators
+
+        def ours() -> list[tuple[bytes, bytes]]:
+            out = []
+            for statement, entries in parts:
+                commitment, opening = norm.commit_var(statement, entries)
+                proof = norm.prove_var(statement, context, entries, commitment, opening)
+                out.append((commitment.encode(), proof))
+            return out
+
+        def checked(found: list[tuple[bytes, bytes]], bound: int) -> bool:
+            items = []
+            for k, (commitment, proof) in enumerate(found):
+                statement = parts[k][0]
+                if k == 0:
+                    claims = (norm.L2AtMost(bound), weight)
+                    statement = norm.NormStatement(size, -32767, 32767, claims, columns)
+                items.append(norm.Proven(statement, context, commitment, proof))
+            return not norm.failures(items)
+
+        def check(result: Any, peer_result: Any) -> None:
+            expect(checked(result, squares), "the proof does not hold")
+            expect(not checked(result, squares - 1), "a proof of another bound holds")
+
+        def report(result: Any, _: float) -> dict[str, Any]:
+            seconds = []
+            for _again in range(5):
+                start = time.perf_counter()
+                for (statement, _entries), (commitment, proof) in zip(parts, result, strict=True):
+                    norm.check(statement, context, norm.decode_commitment(statement, commitment), proof)
+                seconds.append(time.perf_counter() - start)
+            proofs = sum(len(proof) for _, proof in result)
+            rows = sum(len(commitment) for commitment, _ in result)
+            return {
+                "bytes_up": rows + proofs,
+                "params": {
+                    "verify_s": statistics.median(seconds),
+                    "commitment_bytes": rows,
+                    "proof_bytes": proofs,
+                    "tables_mb": round(tables / 1e6, 1),
+                    "lanes_bytes": 32 * parts[0][0].rows,
+                },
+            }
+
+        some = min(size, 10**6)
+        return Case(
+            ours,
+            _arkworks_commitment(peers, x[:some] + 32767, size / some),
+            check,
+            {"d": size, "bits": 16, "columns": columns, "noise": noise, "seed": SEED},
+            report=report,
+            repeats=repeats,
+        )
+
+    return build
+
+
+def _range_proof(quick: bool, peers: bool) -> Case:
+    """One number of 64 bits: commitment, proof and check of one."""
+    value = 0x0123456789ABCDEF
+    values, ranges = np.array([value], np.uint64), Range(64, 1)
+
+    def ours() -> tuple[bytes, float]:
+        commitment, opening = ranges.commit(values)
+        proof = ranges.prove(Transcript("bench"), values, opening)
+        start = time.perf_counter()
+        ranges.check(Transcript("bench"), commitment, proof)
+        return proof.encode(), time.perf_counter() - start
+
+    def check(result: Any, peer_result: Any) -> None:
+        expect(peer_result is None or peer_result[0], "the peer refuses its own proof")
+
+    side = absent("zksnake Bulletproofs")
+    snake = zksnake() if peers else None
+    if snake is not None:
+        theirs = snake.bulletproofs.RangeProof(64, "BN254")
+
+        def run() -> tuple[bool, bytes, float]:
+            proof = theirs.prove(value)
+            proof = proof[0] if isinstance(proof, tuple) else proof
+            start = time.perf_counter()
+            return bool(theirs.verify(proof)), proof.to_bytes(), time.perf_counter() - start
+
+        side = Peer(
+            snake.name + " RangeProof over BN254", run, report=lambda found: {"peer_bytes_up": len(found[1])}, repeats=3
+        )
+    return Case(
+        ours,
+        side,
+        check,
+        {"bits": 64, "group": "ristretto255"},
+        report=lambda result, _: {"bytes_up": len(result[0]), "params": {"verify_s": result[1]}},
+    )
+
+
+def _norm_row(name: str, title: str, build: Callable[[bool, bool], Case], *targets: Target) -> Row:
+    peer = "py-arkworks-bls12381, a commitment alone"
+    return Row(f"zk.norm.{name}", f"{title}: committed and proven | {peer}", build, targets, memory=True)
+
+
 ZK_ROWS = (
     Row(
         "zk.commit.1e6",
@@ -100,5 +248,35 @@ ZK_ROWS = (
         "sum of 65,536 multiples, scalars of 253 bits | py-arkworks-bls12381 multiexp",
         _msm,
         (Target("ratio", at_least=10.0, levels=("avx512",)),),
+    ),
+    _norm_row("1e4", "1e4 entries of 16 bits, interval and L2 bound", _norm(10**4, repeats=9)),
+    _norm_row("1e5", "1e5 entries of 16 bits, interval and L2 bound", _norm(10**5, repeats=9)),
+    _norm_row(
+        "1e6",
+        "1e6 entries of 16 bits, interval and L2 bound",
+        _norm(10**6),
+        Target("ours_s", at_most=0.3, levels=("avx512",)),
+        Target("ours_s", at_most=1.2),
+        Target("params.verify_s", at_most=0.01, levels=("avx512",)),
+        Target("params.verify_s", at_most=0.03),
+        Target("bytes_up", at_most=48_000),
+        Target("peak_mb", at_most=24.0),
+        Target("ratio", at_least=4.5, levels=("avx512",)),
+    ),
+    _norm_row("1e6.c11", "the same in rows of 2,048", _norm(10**6, 2048)),
+    _norm_row("1e6.c12", "the same in rows of 4,096", _norm(10**6, 4096)),
+    _norm_row("1e6.noise", "1e6 entries and their noise, in rows of 1,024", _norm(10**6, noise=True)),
+    _norm_row(
+        "1e6.noise.c11",
+        "1e6 entries and their noise, in rows of 2,048",
+        _norm(10**6, 2048, noise=True),
+        Target("bytes_up", at_most=50_000),
+    ),
+    _norm_row("1e6.noise.c12", "1e6 entries and their noise, in rows of 4,096", _norm(10**6, 4096, noise=True)),
+    _norm_row("1e7", "1e7 entries of 16 bits, interval and L2 bound", _norm(10**7, repeats=1)),
+    Row(
+        "zk.rangeproof.64",
+        "a number of 64 bits: commitment, proof, check | zksnake, Bulletproofs in Python over arkworks' BN254",
+        _range_proof,
     ),
 )

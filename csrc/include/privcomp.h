@@ -310,6 +310,9 @@ int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, c
  * apart, it gives nonsense). Reads the table at places that depend on the scalars. */
 int privcomp_group_fixed_var(uint8_t *out, const uint8_t *table, size_t length, const uint8_t *scalars, size_t n, int group);
 
+/* out[i] = a[i] + scalar b[i] for one scalar. Time and addresses depend on everything. */
+int privcomp_group_axpy_var(uint8_t *out, const uint8_t *scalar, const uint8_t *b, const uint8_t *a, size_t n, int group);
+
 /* Residues modulo the order of a group:
  *   check  PRIVCOMP_OK or PRIVCOMP_E_CANONICAL   add  a + b   sub  a - b   mul  a b   axpy  alpha x + y   dot  out[0] = sum of a b
  *   inv  1 / a; a zero: PRIVCOMP_E_ZERO   from_wide  the 64-byte little-endian number modulo the order   from_i64  values[i] modulo the order
@@ -336,8 +339,8 @@ int privcomp_scalar_combine_i64(uint8_t *out, const uint8_t *weights, const int6
  * A table holds the values f(y), 0 <= y < 2^n, of a multilinear polynomial in n variables, bit b of y being variable b; each value is four
  * words, in the form in which the core multiplies. Tables come from the functions here, which trust their values to be below the
  * order. Variables are bound from the highest to the lowest.
- * A vector x of d integers is one of 2^n values, 0 from d on. |x| < 2^31 where products of two of its values are taken; larger values give
- * wrong numbers, and touch no memory outside the arrays. eq(r, y) is the product over b of (bit b of y ? r_b : 1 - r_b).
+ * A vector x of d integers is one of 2^n values, 0 from d on. |x| < 2^30 in sums of products and in fractions; larger values give wrong
+ * numbers, and touch no memory outside the arrays. eq(r, y) is the product over b of (bit b of y ? r_b : 1 - r_b).
  * Scalars are canonical, else PRIVCOMP_E_CANONICAL; numbers out of their range, PRIVCOMP_E_ARGUMENT. Scratch holds at least
  * privcomp_multilinear_scratch(variables) words. Constant time in tables, vectors and scalars (whether there is a pole is public).
  * Source: Thaler, "Proofs, Arguments, and Zero-Knowledge" (2022), chapter 4; Papini, Haboeck, eprint 2023/1284, for the fractions.
@@ -386,7 +389,7 @@ int privcomp_fraction_up(uint64_t *out, const uint64_t *in, unsigned layer, int 
  * round: out = h(0) and the coefficient of X^2 of h(X), the sum over y < 2^b of eq(point, y) times the same of (X, y). lambda is NULL for
  *        mixed tables; else the tables are q0, q1 of leaves, whose p are 1.
  * first_round, first_fold: the round b = layer - 1, and the mixed tables (of leaves: q0, q1) after it, from the leaves themselves;
- *        1 <= variables - layer <= 3. */
+ *        1 <= variables - layer <= 2. */
 int privcomp_fraction_mix(uint64_t *tables, size_t size, const uint8_t *lambda, int group);
 int privcomp_fraction_round(uint8_t *out, const uint64_t *tables, size_t stride, unsigned b, const uint8_t *point, const uint8_t *lambda, int group,
                             uint64_t *scratch);

@@ -135,6 +135,8 @@ static inline void bn_finish(uint8_t *out, const bn_point *p, mt inverse)
     mt_to_bytes(out + 32, mt_select(mul(p->y, inverse), mt_zero, nothing), F);
 }
 
+static inline bn_point bn_double_again(const bn_point *p) { return bn_double(p); }
+
 #include "group_template.h"
 
 /* x^3 + 3 */
@@ -276,4 +278,5 @@ const struct group pc_bn254 = {
     .table = bn_table,
     .rows_var = bn_rows_var,
     .fixed_var = bn_fixed_var,
+    .axpy_var = bn_axpy_var,
 };

@@ -17,7 +17,9 @@
 #endif
 
 /* Full unrolling of short loops over register arrays, which must not become memory. */
-#if defined(__clang__)
+#if !defined(__OPTIMIZE__) /* where gcc warns that it does not */
+#define PC_UNROLL
+#elif defined(__clang__)
 #define PC_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define PC_UNROLL _Pragma("GCC unroll 16")

@@ -351,6 +351,28 @@ void pc_msm_bias(uint64_t out[GROUP_BIASED_WORDS], const uint64_t v[4], uint64_t
     }
 }
 
+unsigned pc_wnaf_var(int8_t digit[256], const uint8_t *scalar)
+{
+    uint64_t s[4];
+    unsigned count = 0;
+    wide_load(s, scalar);
+    memset(digit, 0, 256);
+    for (unsigned k = 0; k < 256 && (s[0] | s[1] | s[2] | s[3]) != 0; k++) {
+        if (s[0] & 1) {
+            const int low = (int)(s[0] & 31), value = low < 16 ? low : low - 32;
+            const uint64_t add[4] = {(uint64_t)(value < 0 ? -value : value), 0, 0, 0};
+            if (value < 0)
+                wide_sum(s, s, add);
+            else
+                wide_subtract(s, s, add);
+            digit[k] = (int8_t)value;
+            count = k + 1;
+        }
+        for (int i = 0; i < 4; i++) s[i] = s[i] >> 1 | (i < 3 ? s[i + 1] << 63 : 0);
+    }
+    return count;
+}
+
 unsigned pc_value_bits(const int64_t *values, size_t n)
 {
     uint64_t any = 0;
@@ -443,5 +465,14 @@ int privcomp_group_fixed_var(uint8_t *out, const uint8_t *table, size_t length, 
     if (length != (size_t)privcomp_group_table_bytes(1, 32, group)) return PRIVCOMP_E_LENGTH;
     REFUSE_SCALARS(g, scalars, n);
     g->fixed_var(out, table, scalars, n);
+    return PRIVCOMP_OK;
+}
+
+int privcomp_group_axpy_var(uint8_t *out, const uint8_t *scalar, const uint8_t *b, const uint8_t *a, size_t n, int group)
+{
+    const struct group *g = group_of(group);
+    REFUSE(g, n);
+    REFUSE_SCALARS(g, scalar, 1);
+    g->axpy_var(out, scalar, b, a, n);
     return PRIVCOMP_OK;
 }

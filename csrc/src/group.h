@@ -29,6 +29,7 @@ struct group {
     void (*rows_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows,
                      uint64_t *scratch);
     void (*fixed_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n);
+    void (*axpy_var)(uint8_t *out, const uint8_t *scalar, const uint8_t *b, const uint8_t *a, size_t n);
 };
 
 extern const struct group pc_ristretto255, pc_bn254;
@@ -47,6 +48,10 @@ void pc_msm_bias(uint64_t out[GROUP_BIASED_WORDS], const uint64_t v[4], uint64_t
 
 /* The least k with |values[i]| < 2^k for all i, at most 64. */
 unsigned pc_value_bits(const int64_t *values, size_t n);
+
+/* scalar = sum of digit[k] 2^k with digits that are 0 or odd in -15 .. 15, of five in a row at most one not 0; returns how many there are,
+ * at most 255 for a scalar below 2^254. Source: Solinas, "Efficient arithmetic on Koblitz curves" (2000). */
+unsigned pc_wnaf_var(int8_t digit[256], const uint8_t *scalar);
 
 PC_INLINE int64_t pc_msm_digit(const uint64_t *biased, unsigned i, unsigned w)
 {

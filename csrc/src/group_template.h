@@ -1,7 +1,7 @@
 /* Arrays of points over one group. The including file defines
  *   GE(point) an accumulator    GE(affine) an addend from an affine point    GE(cached) an addend from an accumulator
  *   GE(field) with GE(mul) and GE(inv)
- *   GE(identity)  GE(double)  GE(add_affine)  GE(add_cached)  GE(cache)  GE(select_cached)  GE(negate_cached)  GE(negate_affine)
+ *   GE(identity)  GE(double)  GE(double_again) (what is doubled next)  GE(add_affine)  GE(add_cached)  GE(cache)  GE(select_cached)  GE(negate_cached)  GE(negate_affine)
  *   GE(load) (affine from 64 bytes)  GE(pack) and GE(unpack) (affine, to and from GE_ENTRY_BYTES)
  *   GE(denominator) (a field element that is not 0)  GE(finish) (64 bytes from an accumulator and the inverse of that)
  * with additions that are complete: any two points, in constant time.
@@ -35,6 +35,12 @@ static GE(point) GE(add)(const GE(point) *a, const GE(point) *b)
 {
     const GE(cached) c = GE(cache)(b);
     return GE(add_cached)(a, &c);
+}
+
+static GE(point) GE(double_times)(GE(point) p, unsigned times)
+{
+    for (unsigned k = 1; k < times; k++) p = GE(double_again)(&p);
+    return times ? GE(double)(&p) : p;
 }
 
 /* out[i] = a[i] + b[i], or a[i] - b[i] where negate is all ones. */
@@ -122,7 +128,7 @@ static GE(point) GE(straus)(const uint8_t *points, const uint8_t *scalars, size_
     }
     GE(point) p = GE(identity)();
     for (int k = GE(DIGITS) - 1; k >= 0; k--) {
-        for (int twice = 0; twice < 4; twice++) p = GE(double)(&p);
+        p = GE(double_times)(p, 4);
         for (size_t i = 0; i < n; i++) {
             const GE(cached) c = GE(choose)(table[i], digit[i][k]);
             p = GE(add_cached)(&p, &c);
@@ -174,7 +180,7 @@ static GE(point) GE(straus_var)(const GE(affine) *points, const uint64_t *biased
     }
     GE(point) sum = zero;
     for (unsigned k = windows; k-- > 0;) {
-        for (int twice = 0; twice < 4; twice++) sum = GE(double)(&sum);
+        sum = GE(double_times)(sum, 4);
         for (size_t i = 0; i < n; i++) {
             const int64_t digit = pc_msm_digit(biased + GROUP_BIASED_WORDS * i, k, 4);
             if (digit == 0) continue;
@@ -195,7 +201,7 @@ static GE(point) GE(buckets_var)(const GE(affine) *points, const uint64_t *biase
     const size_t count = (size_t)1 << (w - 1);
     GE(point) sum = GE(identity)();
     for (unsigned k = windows; k-- > 0;) {
-        for (unsigned twice = 0; twice < w; twice++) sum = GE(double)(&sum);
+        sum = GE(double_times)(sum, w);
         for (size_t b = 0; b < count; b++) bucket[b] = GE(identity)();
         for (size_t i = 0; i < n; i++) {
             const int64_t digit = pc_msm_digit(biased + GROUP_BIASED_WORDS * i, k, w);
@@ -327,4 +333,40 @@ static void GE(fixed_var)(uint8_t *out, const uint8_t *table, const uint8_t *sca
     }
     privcomp_wipe((uint8_t *)s, sizeof s);
     privcomp_wipe((uint8_t *)p, sizeof p);
+}
+
+/* out[i] = a[i] + scalar b[i] for one scalar: its digits, odd in -15 .. 15 and at least five places apart, are the same for all. */
+static void GE(axpy_var)(uint8_t *out, const uint8_t *scalar, const uint8_t *b, const uint8_t *a, size_t n)
+{
+    enum { PLACES = 256 };
+    int8_t digit[PLACES];
+    GE(cached) odd[8]; /* 1, 3, .. 15 times a point */
+    GE(point) p[GE(CHUNK)];
+    const unsigned places = pc_wnaf_var(digit, scalar);
+    for (size_t first = 0; first < n; first += GE(CHUNK)) {
+        const size_t count = n - first < GE(CHUNK) ? n - first : GE(CHUNK);
+        for (size_t i = 0; i < count; i++) {
+            const GE(point) zero = GE(identity)();
+            const GE(affine) x = GE(load)(b + PRIVCOMP_POINT_BYTES * (first + i)), y = GE(load)(a + PRIVCOMP_POINT_BYTES * (first + i));
+            GE(point) power = GE(add_affine)(&zero, &x);
+            const GE(point) twice = GE(double)(&power);
+            const GE(cached) step = GE(cache)(&twice);
+            for (int k = 0; k < 8; k++) {
+                odd[k] = GE(cache)(&power);
+                if (k < 7) power = GE(add_cached)(&power, &step);
+            }
+            GE(point) sum = zero;
+            for (unsigned k = places, pending = 0; k-- > 0;) {
+                pending++;
+                if (digit[k] == 0 && k != 0) continue;
+                sum = GE(double_times)(sum, pending);
+                pending = 0;
+                if (digit[k] == 0) continue;
+                const GE(cached) term = GE(negate_cached)(&odd[(digit[k] < 0 ? -digit[k] : digit[k]) / 2], digit[k] < 0 ? ~(uint64_t)0 : 0);
+                sum = GE(add_cached)(&sum, &term);
+            }
+            p[i] = GE(add_affine)(&sum, &y);
+        }
+        GE(store)(out + PRIVCOMP_POINT_BYTES * first, p, count);
+    }
 }

@@ -205,7 +205,7 @@ int privcomp_fraction_round(uint8_t *out, const uint64_t *tables, size_t stride,
 }
 
 #define REFUSE_FIRST \
-    REFUSE(variables > PRIVCOMP_MULTILINEAR_MAX || layer < 1 || layer >= variables || variables - layer > 3); \
+    REFUSE(variables > PRIVCOMP_MULTILINEAR_MAX || layer < 1 || layer >= variables || variables - layer > 2); \
     REFUSE_SCALARS(shift, 1); \
     REFUSE_SCALARS(lambda, 1)
 

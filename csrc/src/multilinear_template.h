@@ -93,32 +93,75 @@ static void ML(leaf_round)(mt out[2], const mt *t, size_t stride, unsigned b, mt
     out[1] = mt_mul(lambda, out[1], FIELD);
 }
 
-/* shift + x[j], with x = 0 from d on. */
-PC_INLINE mt ML(leaf)(const int64_t *x, size_t d, size_t j, mt shift)
+/* Leaves are small: with u = x + 2^30, 0 <= u < 2^31, a leaf is base + u for one base, and what is made of two of them is
+ *   p = 2 base + s,   q = base^2 + base s + t,   s = u + v < 2^32,   t = u v < 2^62.
+ * So values come from one or two words times constants, and a step of the reduction. */
+typedef struct {
+    mt base, twice, square; /* base, 2 base, base^2 */
+    mt one, linear;         /* 2^64, 2^64 base: factors of t and s in q, and (one) of s in p */
+} ML(leaves);
+
+static ML(leaves) ML(leaves_of)(mt shift)
 {
-    const uint64_t v = j < d ? (uint64_t)x[j] : 0, sign = mask64(v >> 63);
-    const mt size = {{(v ^ sign) - sign, 0, 0, 0}}, r2 = {{FIELD->r2[0], FIELD->r2[1], FIELD->r2[2], FIELD->r2[3]}};
-    const mt t = mt_mul(r2, size, FIELD);
-    return mt_add(shift, mt_select(t, mt_neg(t, FIELD), sign), FIELD);
+    ML(leaves) out;
+    const uint64_t offset[4] = {(uint64_t)1 << 30, 0, 0, 0}, word[4] = {0, 1, 0, 0};
+    out.base = mt_sub(shift, mt_from_words(offset, FIELD), FIELD);
+    out.twice = mt_add(out.base, out.base, FIELD);
+    out.square = mt_square(out.base, FIELD);
+    out.one = mt_from_words(word, FIELD);
+    out.linear = mt_mul(out.base, out.one, FIELD);
+    return out;
+}
+
+PC_INLINE uint64_t ML(small)(const int64_t *x, size_t d, size_t j) { return ((j < d ? (uint64_t)x[j] : 0) + ((uint64_t)1 << 30)) & (UINT32_MAX >> 1); }
+
+/* (a v + b w) 2^-64 */
+PC_INLINE mt ML(words)(mt a, uint64_t v, mt b, uint64_t w)
+{
+    mt_sum s = {{0}};
+    mt_sum_add_word(&s, a, v);
+    mt_sum_add_word(&s, b, w);
+    return mt_sum_step(&s, FIELD);
+}
+
+PC_INLINE mt ML(word)(mt a, uint64_t v)
+{
+    mt_sum s = {{0}};
+    mt_sum_add_word(&s, a, v);
+    return mt_sum_step(&s, FIELD);
+}
+
+typedef struct {
+    uint64_t s, t;
+} ML(pair);
+
+/* The two leaves below node y of the layer above them, n - 1. */
+PC_INLINE ML(pair) ML(pair_of)(const int64_t *x, size_t d, unsigned n, size_t y)
+{
+    const uint64_t u = ML(small)(x, d, y), v = ML(small)(x, d, y + ((size_t)1 << (n - 1)));
+    const ML(pair) out = {u + v, u * v};
+    return out;
 }
 
 typedef struct {
     mt p, q;
 } ML(fraction);
 
-/* The fraction of a node: the sum of 1 / (shift + x[j]) over its 2^depth leaves j = y + i 2^layer, depth <= 3. */
-PC_INLINE ML(fraction) ML(node)(const int64_t *x, size_t d, unsigned layer, unsigned depth, size_t y, mt shift)
+/* The fraction of node y of a layer n - depth: the sum of 1 / leaf over its leaves j = y + i 2^layer, i < 2^depth <= 8. */
+PC_INLINE ML(fraction) ML(node)(const int64_t *x, size_t d, unsigned n, unsigned depth, size_t y, const ML(leaves) *l)
 {
-    ML(fraction) part[8];
-    const size_t count = (size_t)1 << depth;
+    ML(fraction) part[4];
+    const unsigned layer = n - depth;
+    const size_t count = (size_t)1 << (depth - 1);
     for (size_t i = 0; i < count; i++) {
-        part[i].p = mt_one(FIELD);
-        part[i].q = ML(leaf)(x, d, y + (i << layer), shift);
+        const ML(pair) leaf = ML(pair_of)(x, d, n, y + (i << layer));
+        part[i].p = mt_add(l->twice, ML(word)(l->one, leaf.s), FIELD);
+        part[i].q = mt_add(l->square, ML(words)(l->linear, leaf.s, l->one, leaf.t), FIELD);
     }
     for (size_t half = count / 2; half >= 1; half /= 2) { /* a node's children are half of its leaves apart */
         for (size_t i = 0; i < half; i++) {
             const ML(fraction) a = part[i], b = part[i + half];
-            part[i].p = half == count / 2 ? mt_add(a.q, b.q, FIELD) : mt_mul2(a.p, b.q, b.p, a.q, FIELD);
+            part[i].p = mt_mul2(a.p, b.q, b.p, a.q, FIELD);
             part[i].q = mt_mul(a.q, b.q, FIELD);
         }
     }
@@ -128,8 +171,9 @@ PC_INLINE ML(fraction) ML(node)(const int64_t *x, size_t d, unsigned layer, unsi
 static void ML(fraction_layer)(mt *out, const int64_t *x, size_t d, unsigned n, unsigned layer, mt shift)
 {
     const size_t size = (size_t)1 << layer;
+    const ML(leaves) leaves = ML(leaves_of)(shift);
     for (size_t y = 0; y < size; y++) {
-        const ML(fraction) node = ML(node)(x, d, layer, n - layer, y, shift);
+        const ML(fraction) node = ML(node)(x, d, n, n - layer, y, &leaves);
         out[y] = node.p;
         out[y + size] = node.q;
     }
@@ -152,55 +196,103 @@ static void ML(fraction_mix)(mt *t, size_t stride, size_t size, mt lambda)
     for (size_t y = 0; y < size; y++) p1[y] = mt_add(p1[y], mt_mul(lambda, q1[y], FIELD), FIELD);
 }
 
-/* The sumcheck of layer k over its children, nodes of layer k + 1 (leaves where k + 1 = n): first round, and what is left after it. */
+/* The sumcheck of layer k = n - 1 or n - 2 over its children, nodes of layer k + 1: first round, and what is left after it.
+ * Leaves, k = n - 1: with u, v of the two, h(0) = sum eq (lambda q0 q1 + q0 + q1), q0 q1 = base^2 + base (u + v) + u v, so that three sums of
+ * eq times small integers suffice; sum of eq = 1. The differences are signed: 2^62 is added, and taken away from the sum. */
 static void ML(first_round)(mt out[2], const int64_t *x, size_t d, unsigned n, unsigned k, mt shift, mt lambda, const uint8_t *point,
                             mt *scratch)
 {
     const unsigned b = k - 1;
     const ML(split) eq = ML(split_of)(scratch, point, b, mt_one(FIELD));
-    const size_t half = (size_t)1 << b, other = (size_t)1 << k;
+    const ML(leaves) l = ML(leaves_of)(shift);
+    const size_t half = (size_t)1 << b, other = (size_t)1 << k, low = (size_t)1 << eq.bits;
     if (k + 1 == n) {
-        ML_SUMS(out[0], out[1], b, {
-            const mt q0 = ML(leaf)(x, d, y, shift);
-            const mt q1 = ML(leaf)(x, d, y + other, shift);
-            g = mt_add(mt_mul(mt_add(mt_mul(lambda, q0, FIELD), mt_one(FIELD), FIELD), q1, FIELD), q0, FIELD);
-            h = mt_mul(mt_sub(ML(leaf)(x, d, y + half, shift), q0, FIELD), mt_sub(ML(leaf)(x, d, y + half + other, shift), q1, FIELD), FIELD);
-        });
-        out[1] = mt_mul(lambda, out[1], FIELD);
+        mt_sum sums = {{0}}, products = {{0}}, differences = {{0}};
+        for (size_t first = 0; first < half; first += low) {
+            mt_sum s = {{0}}, t = {{0}}, r = {{0}};
+            for (size_t i = 0; i < low; i++) {
+                const size_t y = first + i;
+                const uint64_t u = ML(small)(x, d, y), v = ML(small)(x, d, y + other);
+                const uint64_t du = ML(small)(x, d, y + half) - u, dv = ML(small)(x, d, y + half + other) - v;
+                mt_sum_add_word(&s, eq.low[i], u + v);
+                mt_sum_add_word(&t, eq.low[i], u * v);
+                mt_sum_add_word(&r, eq.low[i], du * dv + ((uint64_t)1 << 62));
+            }
+            const mt e = eq.high[first >> eq.bits];
+            mt_sum_add(&sums, e, mt_sum_reduce_short(&s, FIELD));
+            mt_sum_add(&products, e, mt_sum_reduce_short(&t, FIELD));
+            mt_sum_add(&differences, e, mt_sum_reduce_short(&r, FIELD));
+        }
+        /* Sums without the factor 2^256. */
+        const mt words[3] = {mt_sum_reduce(&sums, FIELD), mt_sum_reduce(&products, FIELD), mt_sum_reduce(&differences, FIELD)};
+        const uint64_t offset[4] = {(uint64_t)1 << 62, 0, 0, 0};
+        const mt s = mt_from_words(words[0].w, FIELD), t = mt_from_words(words[1].w, FIELD);
+        const mt q = mt_add(mt_add(l.square, mt_mul(l.base, s, FIELD), FIELD), t, FIELD);
+        out[0] = mt_add(mt_mul(lambda, q, FIELD), mt_add(l.twice, s, FIELD), FIELD);
+        out[1] = mt_mul(lambda, mt_sub(mt_from_words(words[2].w, FIELD), mt_from_words(offset, FIELD), FIELD), FIELD);
         return;
     }
+    /* p1 + lambda q1 = 2 base + lambda base^2 + (1 + lambda base) s + lambda t */
+    const mt mixed_linear = mt_add(l.one, mt_mul(lambda, l.linear, FIELD), FIELD), mixed_one = mt_mul(lambda, l.one, FIELD);
+    const mt mixed_base = mt_add(l.twice, mt_mul(lambda, l.square, FIELD), FIELD);
+#define P(a) mt_add(l.twice, ML(word)(l.one, a.s), FIELD)
+#define Q(a) mt_add(l.square, ML(words)(l.linear, a.s, l.one, a.t), FIELD)
+#define MIXED(a) mt_add(mixed_base, ML(words)(mixed_linear, a.s, mixed_one, a.t), FIELD)
     ML_SUMS(out[0], out[1], b, {
-        const ML(fraction) a0 = ML(node)(x, d, k + 1, n - k - 1, y, shift);
-        const ML(fraction) a1 = ML(node)(x, d, k + 1, n - k - 1, y + other, shift);
-        const ML(fraction) b0 = ML(node)(x, d, k + 1, n - k - 1, y + half, shift);
-        const ML(fraction) b1 = ML(node)(x, d, k + 1, n - k - 1, y + half + other, shift);
-        const mt mixed = mt_add(a1.p, mt_mul(lambda, a1.q, FIELD), FIELD);
-        const mt dp1 = mt_sub(b1.p, a1.p, FIELD);
-        const mt dq1 = mt_sub(b1.q, a1.q, FIELD);
-        g = mt_mul2(a0.p, a1.q, a0.q, mixed, FIELD);
-        h = mt_mul2(mt_sub(b0.p, a0.p, FIELD), dq1, mt_sub(b0.q, a0.q, FIELD), mt_add(dp1, mt_mul(lambda, dq1, FIELD), FIELD), FIELD);
+        const ML(pair) a0 = ML(pair_of)(x, d, n, y);
+        const ML(pair) a1 = ML(pair_of)(x, d, n, y + other);
+        const ML(pair) b0 = ML(pair_of)(x, d, n, y + half);
+        const ML(pair) b1 = ML(pair_of)(x, d, n, y + half + other);
+        const mt p0 = P(a0);
+        const mt q0 = Q(a0);
+        const mt q1 = Q(a1);
+        const mt mixed = MIXED(a1);
+        g = mt_mul2(p0, q1, q0, mixed, FIELD);
+        h = mt_mul2(mt_sub(P(b0), p0, FIELD), mt_sub(Q(b1), q1, FIELD), mt_sub(Q(b0), q0, FIELD), mt_sub(MIXED(b1), mixed, FIELD), FIELD);
     });
+#undef P
+#undef Q
+#undef MIXED
 }
 
-PC_INLINE mt ML(between)(mt a, mt b, mt s) { return mt_add(a, mt_mul(s, mt_sub(b, a, FIELD), FIELD), FIELD); }
+/* constant + (1 - s) (linear s_a + one t_a) + s (linear s_b + one t_b), with the factors in `by`. */
+PC_INLINE mt ML(between)(mt constant, const mt by[4], ML(pair) a, ML(pair) b)
+{
+    mt_sum sum = {{0}};
+    mt_sum_add_word(&sum, by[0], a.s);
+    mt_sum_add_word(&sum, by[1], a.t);
+    mt_sum_add_word(&sum, by[2], b.s);
+    mt_sum_add_word(&sum, by[3], b.t);
+    return mt_add(constant, mt_sum_step(&sum, FIELD), FIELD);
+}
 
 static void ML(first_fold)(mt *t, const int64_t *x, size_t d, unsigned n, unsigned k, mt shift, mt lambda, mt s)
 {
     const size_t half = (size_t)1 << (k - 1), other = (size_t)1 << k;
-    for (size_t y = 0; y < half; y++) {
-        if (k + 1 == n) {
-            t[y] = ML(between)(ML(leaf)(x, d, y, shift), ML(leaf)(x, d, y + half, shift), s);
-            t[y + half] = ML(between)(ML(leaf)(x, d, y + other, shift), ML(leaf)(x, d, y + other + half, shift), s);
-            continue;
+    const ML(leaves) l = ML(leaves_of)(shift);
+    const mt rest = mt_sub(mt_one(FIELD), s, FIELD), low = mt_mul(rest, l.one, FIELD), high = mt_mul(s, l.one, FIELD);
+    if (k + 1 == n) {
+        for (size_t i = 0; i < 2; i++) {
+            for (size_t y = 0; y < half; y++) {
+                const size_t j = y + i * other;
+                t[i * half + y] = mt_add(l.base, ML(words)(low, ML(small)(x, d, j), high, ML(small)(x, d, j + half)), FIELD);
+            }
         }
-        const ML(fraction) a0 = ML(node)(x, d, k + 1, n - k - 1, y, shift), b0 = ML(node)(x, d, k + 1, n - k - 1, y + half, shift),
-                           a1 = ML(node)(x, d, k + 1, n - k - 1, y + other, shift),
-                           b1 = ML(node)(x, d, k + 1, n - k - 1, y + other + half, shift);
-        const mt q1 = ML(between)(a1.q, b1.q, s);
-        t[y] = ML(between)(a0.p, b0.p, s);
-        t[y + half] = mt_add(ML(between)(a1.p, b1.p, s), mt_mul(lambda, q1, FIELD), FIELD);
-        t[y + 2 * half] = ML(between)(a0.q, b0.q, s);
-        t[y + 3 * half] = q1;
+        return;
+    }
+    const mt q_by[4] = {mt_mul(rest, l.linear, FIELD), low, mt_mul(s, l.linear, FIELD), high};
+    mt mixed_by[4]; /* p + lambda q: s counts once more, everything of q lambda times */
+    for (int i = 0; i < 4; i++) mixed_by[i] = mt_mul(lambda, q_by[i], FIELD);
+    mixed_by[0] = mt_add(mixed_by[0], low, FIELD);
+    mixed_by[2] = mt_add(mixed_by[2], high, FIELD);
+    const mt mixed_base = mt_add(l.twice, mt_mul(lambda, l.square, FIELD), FIELD);
+    for (size_t y = 0; y < half; y++) {
+        const ML(pair) a0 = ML(pair_of)(x, d, n, y), b0 = ML(pair_of)(x, d, n, y + half), a1 = ML(pair_of)(x, d, n, y + other),
+                       b1 = ML(pair_of)(x, d, n, y + other + half);
+        t[y] = mt_add(l.twice, ML(words)(low, a0.s, high, b0.s), FIELD);
+        t[y + half] = ML(between)(mixed_base, mixed_by, a1, b1);
+        t[y + 2 * half] = ML(between)(l.square, q_by, a0, b0);
+        t[y + 3 * half] = ML(between)(l.square, q_by, a1, b1);
     }
 }
 

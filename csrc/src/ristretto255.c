@@ -66,14 +66,20 @@ static inline ed_point ed_add_affine(const ed_point *p, const ed_affine *q)
     return ed_add_terms(p, q->plus, q->minus, fe_add(p->z, p->z), q->t2d);
 }
 
-/* With A = X^2, B = Y^2: E = (X+Y)^2 - (A + B), H = A + B, G = B - A, F = 2Z^2 - G. */
-static inline ed_point ed_double(const ed_point *p)
+/* With A = X^2, B = Y^2: E = (X+Y)^2 - (A + B), H = A + B, G = B - A, F = 2Z^2 - G. T only where with_t: another doubling does not read it. */
+PC_INLINE ed_point ed_double_to(const ed_point *p, int with_t)
 {
     const fe a = fe_square(p->x), b = fe_square(p->y), z = fe_square(p->z);
     const fe h = fe_add(a, b), e = fe_sub_sum(fe_square(fe_add(p->x, p->y)), h), g = fe_sub(b, a);
     const fe f = fe_sub(fe_add(fe_add(z, z), a), b);
-    return ed_complete(e, f, g, h);
+    const ed_point out = {fe_mul(e, f), fe_mul(g, h), fe_mul(f, g), with_t ? fe_mul(e, h) : fe_zero};
+    return out;
 }
+
+static inline ed_point ed_double(const ed_point *p) { return ed_double_to(p, 1); }
+
+/* For a point that is doubled again. */
+static inline ed_point ed_double_again(const ed_point *p) { return ed_double_to(p, 0); }
 
 static inline ed_cached ed_cache(const ed_point *p)
 {
@@ -275,4 +281,5 @@ const struct group pc_ristretto255 = {
     .table = ed_table,
     .rows_var = ed_rows_var,
     .fixed_var = ed_fixed_var,
+    .axpy_var = ed_axpy_var,
 };

@@ -7,6 +7,9 @@
 
 #if PC_X86 && !defined(PC_MSAN) /* which takes every operand of these instructions for a use */
 #define WIDE_CARRY_FLAG 1
+#ifndef __clang__
+#define WIDE_COLUMNS 1
+#endif
 #include <immintrin.h> /* carries stay in the flag: gcc does not see that by itself */
 #endif
 
@@ -78,6 +81,52 @@ PC_INLINE uint64_t wide_carry(uint64_t a, uint64_t b, uint64_t *carry)
 #endif
 }
 
+/* A column of a product: c2 2^128 + c1 2^64 + c0 += a b. As a carry chain of three words it is what compilers do not find by themselves:
+ * gcc makes a Montgomery product a quarter faster of it, a sum of two of them nearly twice as fast. */
+#ifdef WIDE_COLUMNS
+#define WIDE_MULTIPLY_ADD(a, b) \
+    do { \
+        uint64_t low_ = (a), high_; \
+        __asm__("mulq %5\n\taddq %%rax, %0\n\tadcq %%rdx, %1\n\tadcq $0, %2" \
+                : "+r"(c0), "+r"(c1), "+r"(c2), "+a"(low_), "=&d"(high_) \
+                : "rm"((uint64_t)(b)) \
+                : "cc"); \
+    } while (0)
+#define WIDE_ADD(low, high) \
+    __asm__("addq %3, %0\n\tadcq %4, %1\n\tadcq $0, %2" : "+&r"(c0), "+&r"(c1), "+r"(c2) : "rm"((uint64_t)(low)), "rm"((uint64_t)(high)) : "cc")
+#define WIDE_NEXT(out) ((out) = c0, c0 = c1, c1 = c2, c2 = 0)
+
+#define WIDE_COLUMN(i, a, b) \
+    for (int j_ = (i) > 3 ? (i) - 3 : 0; j_ <= (i) && j_ < 4; j_++) WIDE_MULTIPLY_ADD(a[j_], b[(i) - j_])
+
+PC_INLINE void wide_product(uint64_t t[8], const uint64_t a[4], const uint64_t b[4])
+{
+    uint64_t c0 = 0, c1 = 0, c2 = 0;
+    PC_UNROLL
+    for (int i = 0; i < 7; i++) {
+        PC_UNROLL
+        WIDE_COLUMN(i, a, b);
+        WIDE_NEXT(t[i]);
+    }
+    t[7] = c0;
+}
+
+/* t = a b + c d; both below 2^508 */
+PC_INLINE void wide_product2(uint64_t t[8], const uint64_t a[4], const uint64_t b[4], const uint64_t c[4], const uint64_t d[4])
+{
+    uint64_t c0 = 0, c1 = 0, c2 = 0;
+    PC_UNROLL
+    for (int i = 0; i < 7; i++) {
+        PC_UNROLL
+        WIDE_COLUMN(i, a, b);
+        PC_UNROLL
+        WIDE_COLUMN(i, c, d);
+        WIDE_NEXT(t[i]);
+    }
+    t[7] = c0;
+}
+#endif
+
 /* All ones where x = 0. */
 PC_INLINE uint64_t wide_zero_mask(const uint64_t x[4])
 {
@@ -110,10 +159,50 @@ PC_INLINE int mt_reduced(mt a, const mont *f)
     return (int)wide_subtract(t, a.w, f->m);
 }
 
+#ifdef WIDE_COLUMNS
+/* t 2^-256 modulo m, for t < 2^256 m. A word of m that is 0 or, like the highest of l, a power of two, is known to the compiler where f is a
+ * constant: no product then. */
+PC_INLINE mt mt_reduce(const uint64_t t[8], const mont *f)
+{
+    uint64_t q[4], r[4], c0 = 0, c1 = 0, c2 = 0;
+    PC_UNROLL
+    for (int i = 0; i < 8; i++) {
+        WIDE_ADD(t[i], 0);
+        PC_UNROLL
+        for (int j = i > 3 ? i - 3 : 0; j < 4 && j < i; j++) {
+            const uint64_t word = f->m[i - j];
+            if (__builtin_constant_p(word) && word == 0) continue;
+            if (__builtin_constant_p(word) && word == (uint64_t)1 << 60) {
+                WIDE_ADD(q[j] << 60, q[j] >> 4);
+            } else {
+                WIDE_MULTIPLY_ADD(q[j], word);
+            }
+        }
+        if (i < 4) {
+            q[i] = c0 * f->inverse;
+            WIDE_MULTIPLY_ADD(q[i], f->m[0]);
+            c0 = c1, c1 = c2, c2 = 0;
+        } else {
+            WIDE_NEXT(r[i - 4]);
+        }
+    }
+    VERIFY(c0 == 0);
+    mt out;
+    const uint64_t keep = mask64(wide_subtract(out.w, r, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (r[i] & keep) | (out.w[i] & ~keep);
+    return out;
+}
+#endif
+
 /* a b 2^-256. With a, b < m the running sum stays below 2m < 2^255, so that no carry leaves the four words. */
 PC_INLINE mt mt_mul(mt a, mt b, const mont *f)
 {
     VERIFY(mt_reduced(a, f) && mt_reduced(b, f));
+#ifdef WIDE_COLUMNS
+    uint64_t t[8];
+    wide_product(t, a.w, b.w);
+    return mt_reduce(t, f);
+#else
     uint64_t t[4] = {0, 0, 0, 0};
     /* One word of a: t = (t + a[i] b + q m) / 2^64, with q so that the lowest word vanishes. Written out: a loop here costs a third. */
 #define MT_STEP(word) \
@@ -141,12 +230,18 @@ PC_INLINE mt mt_mul(mt a, mt b, const mont *f)
     const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
     for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
     return out;
+#endif
 }
 
 /* (a b + c d) 2^-256: one reduction for both. With all below m the running sum stays below 3m < 2^256, the result below 1.5 m. */
 PC_INLINE mt mt_mul2(mt a, mt b, mt c, mt d, const mont *f)
 {
     VERIFY(mt_reduced(a, f) && mt_reduced(b, f) && mt_reduced(c, f) && mt_reduced(d, f));
+#ifdef WIDE_COLUMNS
+    uint64_t t[8];
+    wide_product2(t, a.w, b.w, c.w, d.w);
+    return mt_reduce(t, f);
+#else
     uint64_t t[4] = {0, 0, 0, 0};
 #define MT_STEP(first, second) \
     do { \
@@ -177,6 +272,7 @@ PC_INLINE mt mt_mul2(mt a, mt b, mt c, mt d, const mont *f)
     const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
     for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
     return out;
+#endif
 }
 
 PC_INLINE mt mt_square(mt a, const mont *f) { return mt_mul(a, a, f); }
@@ -209,6 +305,9 @@ typedef struct {
 PC_INLINE void mt_sum_add(mt_sum *s, mt a, mt b)
 {
     uint64_t t[8];
+#ifdef WIDE_COLUMNS
+    wide_product(t, a.w, b.w);
+#else
     u128 c = 0;
     PC_UNROLL
     for (int j = 0; j < 4; j++) c = (u128)a.w[0] * b.w[j] + (uint64_t)(c >> 64), t[j] = (uint64_t)c;
@@ -220,6 +319,7 @@ PC_INLINE void mt_sum_add(mt_sum *s, mt a, mt b)
         for (int j = 0; j < 4; j++) c = (u128)a.w[i] * b.w[j] + t[i + j] + (uint64_t)(c >> 64), t[i + j] = (uint64_t)c;
         t[i + 4] = (uint64_t)(c >> 64);
     }
+#endif
     uint64_t carry = 0;
     PC_UNROLL
     for (int i = 0; i < 8; i++) s->w[i] = wide_carry(s->w[i], t[i], &carry);
@@ -255,6 +355,25 @@ PC_INLINE void mt_sum_shift(uint64_t t[10], const mt_sum *s, const mont *f)
         PC_UNROLL
         for (int j = i + 5; j < 10; j++) t[j] = wide_carry(t[j], 0, &carry);
     }
+}
+
+/* s 2^-64 for s < 2^64 m: one step, for sums of residues times words that together are below 2^64. */
+PC_INLINE mt mt_sum_step(const mt_sum *s, const mont *f)
+{
+    const uint64_t q = s->w[0] * f->inverse;
+    uint64_t t[4];
+    u128 c = ((u128)q * f->m[0] + s->w[0]) >> 64;
+    PC_UNROLL
+    for (int j = 1; j < 4; j++) {
+        c = (u128)q * f->m[j] + s->w[j] + (uint64_t)c;
+        t[j - 1] = (uint64_t)c;
+        c >>= 64;
+    }
+    t[3] = s->w[4] + (uint64_t)c; /* below 2m < 2^255 */
+    mt out;
+    const uint64_t keep = mask64(wide_subtract(out.w, t, f->m));
+    for (int i = 0; i < 4; i++) out.w[i] = (t[i] & keep) | (out.w[i] & ~keep);
+    return out;
 }
 
 /* s 2^-256 for s < 2^256 m: what is left is below 2m. */

@@ -139,6 +139,18 @@ static void tables(int group)
     for (size_t i = 0; i < N; i++) memcpy(left + POINT * i, others + 5 * POINT, POINT);
     CHECK(privcomp_group_mul(left, left, scalars, N, group) == PRIVCOMP_OK);
     equal(sums, left, N, group);
+    /* one scalar for all: short ones, 0, 1 and order - 1 too */
+    for (size_t k = 0; k < 40; k++) {
+        uint8_t scalar[SCALAR * N];
+        memcpy(scalar, scalars + SCALAR * k, SCALAR);
+        if (k % 3 == 2) memset(scalar + k % 31, 0, SCALAR - k % 31);
+        for (size_t i = 1; i < N; i++) memcpy(scalar + SCALAR * i, scalar, SCALAR);
+        const size_t n = k < 3 ? N : 3 + k;
+        CHECK(privcomp_group_axpy_var(sums, scalar, points, others, n, group) == PRIVCOMP_OK);
+        CHECK(privcomp_group_mul(left, points, scalar, n, group) == PRIVCOMP_OK);
+        CHECK(privcomp_group_add(left, left, others, n, group) == PRIVCOMP_OK);
+        equal(sums, left, n, group);
+    }
 }
 
 static void residues(int group)
@@ -174,6 +186,7 @@ static void residues(int group)
     CHECK(privcomp_scalar_check(order, 1, group) == PRIVCOMP_E_CANONICAL);
     CHECK(privcomp_scalar_add(one, order, order, 1, group) == PRIVCOMP_E_CANONICAL);
     CHECK(privcomp_group_mul(left, points, order, 1, group) == PRIVCOMP_E_CANONICAL);
+    CHECK(privcomp_group_axpy_var(left, order, points, points, 1, group) == PRIVCOMP_E_CANONICAL);
 }
 
 int main(void)

@@ -371,3 +371,16 @@ def group_fixed_var(group: int, table: U8Array, scalars: U8Array) -> U8Array:
     )
     _check(status, "scalars")
     return out
+
+
+def group_axpy_var(group: int, scalar: U8Array, b: U8Array, a: U8Array) -> U8Array:
+    """a[i] + scalar * b[i] for one scalar, u8 (1, 32), in variable time; u8 (n, 64), (n, 64) -> (n, 64)."""
+    n = _rows("b", b, POINT_BYTES)
+    _rows("a", a, POINT_BYTES, n)
+    _rows("scalar", scalar, SCALAR_BYTES, 1)
+    out = _points(n)
+    status = lib.privcomp_group_axpy_var(
+        pointer(out, write=True), pointer(scalar), pointer(b), pointer(a), n, _group(group)
+    )
+    _check(status, "scalar")
+    return out

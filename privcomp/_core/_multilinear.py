@@ -207,7 +207,7 @@ def fraction_round(group: int, tables: U64Array, point: Sequence[int], factor: i
 
 def _first(variables: int, layer: int) -> None:
     _variables(variables)
-    if not 1 <= layer < variables <= layer + _LAST_LAYERS:
+    if not 1 <= layer < variables <= layer + 2:
         raise ParameterError(f"layer {layer} of {variables}")
 
 

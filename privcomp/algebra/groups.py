@@ -345,6 +345,13 @@ class Points(_Vector):
             return Point._of(self.group, _core.group_msm_var(self.group.core_id, *self._paired(scalars)))
         return Point._of(self.group, _core.group_msm_i64_var(self.group.core_id, self._data, scalars))
 
+    def axpy_var(self, alpha: Scalar, y: Points) -> Points:
+        """alpha * self + y for one scalar, in variable time."""
+        if alpha.group != self.group or len(alpha) != 1:
+            raise ParameterError(f"alpha is {alpha!r}; one scalar of {self.group} is needed")
+        x, added = self._paired(y)
+        return Points._of(self.group, _core.group_axpy_var(self.group.core_id, alpha._data, x, added))
+
     def sum(self) -> Point:
         """The sum of all."""
         return Point._of(self.group, _core.group_sum(self.group.core_id, self._data[:, None]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from privcomp import _core
 from privcomp.algebra import RISTRETTO255, FixedBases, Group, Points, Scalars
 from privcomp.commitments.generators import Generators
 from privcomp.errors import BufferTypeError, EncodingError, ParameterError, RemoteError
@@ -55,6 +56,10 @@ class RowCommitment:
 
     def encode(self) -> bytes:
         """One canonical encoding after another: 32 bytes a row in ristretto255."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         return self.rows.encode()
 
     def __add__(self, other: RowCommitment) -> RowCommitment:
@@ -114,6 +119,11 @@ class Hyrax:
         """The largest size of an entry that can be committed to."""
         return min(1 << (8 * self.entry_bytes - 1), (1 << 31) - 1)
 
+    @property
+    def tables_nbytes(self) -> int:
+        """Bytes of the tables of fixed multiples; builds them."""
+        return sum(table.nbytes for table in _tables(self.group, self.columns, self.entry_bytes))
+
     def row_count(self, d: int) -> int:
         """Rows of a vector of d entries; 1 <= d <= 2^32."""
         if not 1 <= d <= _MOST_ENTRIES:
@@ -157,7 +167,9 @@ class Hyrax:
         Raises:
             CodecError: another length, or rows that are no canonical encodings.
         """
-        return RowCommitment(self, d, self.group.decode_many(data, self.row_count(d)))
+        found = RowCommitment(self, d, self.group.decode_many(data, self.row_count(d)))
+        vars(found)["_encoded"] = _core.as_bytes("data", data).tobytes()  # canonical, so encoding again gives the same
+        return found
 
     def check(
         self,

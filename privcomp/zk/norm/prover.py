@@ -336,7 +336,7 @@ class _Prover:
             inverse = pow(e, -1, q)
             u = u_high.axpy(group.scalar(e), u_low)
             j = j_high.axpy(group.scalar(inverse), j_low)
-            g = g_low + g_high * group.scalar(inverse)
+            g = g_high.axpy_var(group.scalar(inverse), g_low)
             rho += inverse * left_r + e * right_r
         nonce = out.draw(1)
         left_over = group.scalars([nonce])
