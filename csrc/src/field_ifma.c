@@ -1,5 +1,4 @@
-/* Both word-size fields, eight elements at a time with AVX-512 IFMA, which adds the low or the high 52 bits of a 52 by 52 bit
- * product to a 64-bit lane.
+/* Both word-size fields, eight elements at a time with AVX-512 IFMA.
  *
  * A dot product splits its variable as v = v0 + 2^s v1 with s = 31 (M61) or 32 (Goldilocks), and takes its weight twice, as a and
  * as b = 2^s a mod p, each in two limbs: a = a0 + 2^52 a1, a1 < 2^12. Then
@@ -13,23 +12,11 @@
 #include "field_m61.h"
 
 #if PC_X86
-#if defined(PRIVCOMP_EMULATE_AVX512)
-#include "emulate_avx512.h" /* the tests run this file on CPUs without AVX-512 */
-#define IFMA
-#else
-#include <immintrin.h>
-#define IFMA __attribute__((target("avx512f,avx512dq,avx512vl,avx512ifma")))
-#endif
+#include "ifma.h"
 
-#define LANES 8
 #define CHUNK 1023 /* terms between two carries; check: 2**52 + 1023 * 2**53 < 2**63 */
 #define MASK52 UINT64_C(0xfffffffffffff) /* check: 2**52 - 1 */
 
-IFMA PC_INLINE __m512i load8(const uint64_t *a) { return _mm512_loadu_si512((const void *)a); }
-IFMA PC_INLINE void store8(uint64_t *a, __m512i x) { _mm512_storeu_si512((void *)a, x); }
-IFMA PC_INLINE __m512i all8(uint64_t x) { return _mm512_set1_epi64((long long)x); }
-IFMA PC_INLINE __m512i add8(__m512i a, __m512i b) { return _mm512_add_epi64(a, b); }
-IFMA PC_INLINE __m512i sub8(__m512i a, __m512i b) { return _mm512_sub_epi64(a, b); }
 /* x - p where x >= p: otherwise x - p wraps to a larger number. requires: x - p < 2^63 or so that the smaller one is meant. */
 IFMA PC_INLINE __m512i subtract_once8(__m512i x, uint64_t p) { return _mm512_min_epu64(x, sub8(x, all8(p))); }
 

@@ -1,10 +1,18 @@
 /* The public functions over groups and over residues modulo their orders: refusals here, arithmetic in ristretto255.c and bn254.c. */
 #include "group.h"
 
-static const struct group *group_of(int group)
+const struct group *pc_group_at(int group, int level)
 {
+#if PC_X86
+    if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA)
+        return &pc_ristretto255_ifma;
+#else
+    (void)level;
+#endif
     return group == PRIVCOMP_RISTRETTO255 ? &pc_ristretto255 : group == PRIVCOMP_BN254_G1 ? &pc_bn254 : NULL;
 }
+
+static const struct group *group_of(int group) { return pc_group_at(group, privcomp_level_get()); }
 
 /* Lengths times 96 bytes, and rows times columns of them, fit a size_t. */
 #define GROUP_MAX_N ((size_t)1 << 40)
@@ -440,7 +448,7 @@ int64_t privcomp_group_rows_scratch(size_t rows, int group)
 {
     const struct group *g = group_of(group);
     if (g == NULL) return -1;
-    return (int64_t)((rows < PRIVCOMP_GROUP_ROW_BLOCK ? rows : PRIVCOMP_GROUP_ROW_BLOCK) * g->point_words);
+    return (int64_t)(pc_rows_held(rows) * g->point_words);
 }
 
 int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, const int32_t *values, size_t rows, size_t n,

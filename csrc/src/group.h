@@ -33,6 +33,15 @@ struct group {
 };
 
 extern const struct group pc_ristretto255, pc_bn254;
+#if PC_X86
+extern const struct group pc_ristretto255_ifma; /* the same with twins for AVX-512 IFMA */
+#endif
+
+/* The group with this public id at a dispatch level, or NULL. */
+const struct group *pc_group_at(int group, int level);
+
+/* Points whose sums rows_var keeps in its scratch: a block of rows, in whole vectors of eight. */
+PC_INLINE size_t pc_rows_held(size_t rows) { return rows < PRIVCOMP_GROUP_ROW_BLOCK ? (rows + 7) / 8 * 8 : PRIVCOMP_GROUP_ROW_BLOCK; }
 
 /* Bits per window for n points and numbers below 2^bits: what costs least, an addition into a bucket counting 8 and each of the two
  * additions per bucket 9. */

@@ -311,7 +311,7 @@ static void GE(rows_var)(uint8_t *out, const uint8_t *table, const int32_t *valu
         GE(store)(out + PRIVCOMP_POINT_BYTES * first, sum, count);
     }
     privcomp_wipe((uint8_t *)column, sizeof column);
-    privcomp_wipe((uint8_t *)sum, (rows < PRIVCOMP_GROUP_ROW_BLOCK ? rows : PRIVCOMP_GROUP_ROW_BLOCK) * sizeof *sum);
+    privcomp_wipe((uint8_t *)sum, pc_rows_held(rows) * sizeof *sum);
 }
 
 /* out[i] = scalars[i] times the one base of a table of 32 windows: s + sum of 128 256^k < 2^256, byte k minus 128 is digit k. */

@@ -259,27 +259,38 @@ static void ristretto_generator(uint8_t *point)
     wide_store(point + 32, y);
 }
 
-const struct group pc_ristretto255 = {
-    .order = &ED_ORDER,
-    .encoding_bytes = 32,
-    .uniform_bytes = 64,
-    .entry_bytes = GE_ENTRY_BYTES,
-    .affine_words = sizeof(ed_affine) / 8,
-    .point_words = sizeof(ed_point) / 8,
-    .cached_words = sizeof(ed_cached) / 8,
-    .decode = ristretto_decode,
-    .encode = ristretto_encode,
-    .from_uniform = ristretto_from_uniform,
-    .on_curve = ristretto_on_curve,
-    .generator = ristretto_generator,
-    .equal = ristretto_equal,
-    .add = ed_add_n,
-    .sum = ed_sum,
-    .mul = ed_mul_n,
-    .msm = ed_msm,
-    .msm_var = ed_msm_var,
-    .table = ed_table,
-    .rows_var = ed_rows_var,
-    .fixed_var = ed_fixed_var,
-    .axpy_var = ed_axpy_var,
-};
+#if PC_X86
+#include "ristretto255_ifma.h"
+#endif
+
+/* The group with those functions that have twins. */
+#define RISTRETTO255(decode_n, rows_n) \
+    { \
+        .order = &ED_ORDER, \
+        .encoding_bytes = 32, \
+        .uniform_bytes = 64, \
+        .entry_bytes = GE_ENTRY_BYTES, \
+        .affine_words = sizeof(ed_affine) / 8, \
+        .point_words = sizeof(ed_point) / 8, \
+        .cached_words = sizeof(ed_cached) / 8, \
+        .decode = decode_n, \
+        .encode = ristretto_encode, \
+        .from_uniform = ristretto_from_uniform, \
+        .on_curve = ristretto_on_curve, \
+        .generator = ristretto_generator, \
+        .equal = ristretto_equal, \
+        .add = ed_add_n, \
+        .sum = ed_sum, \
+        .mul = ed_mul_n, \
+        .msm = ed_msm, \
+        .msm_var = ed_msm_var, \
+        .table = ed_table, \
+        .rows_var = rows_n, \
+        .fixed_var = ed_fixed_var, \
+        .axpy_var = ed_axpy_var, \
+    }
+
+const struct group pc_ristretto255 = RISTRETTO255(ristretto_decode, ed_rows_var);
+#if PC_X86
+const struct group pc_ristretto255_ifma = RISTRETTO255(ristretto_decode8, ed8_rows_var);
+#endif

@@ -184,6 +184,29 @@ static void shamir(int level, int field, size_t n, size_t t, size_t d, int conse
     free(points), free(secrets), free(scratch), free(shares), free(back);
 }
 
+/* What a level replaces of a group: whole vectors and what is left of them. */
+static void groups(int level, int group)
+{
+    enum { N = 19, BASES = 3, WINDOWS = 2, POINT = PRIVCOMP_POINT_BYTES };
+    static uint8_t wide[96 * N], points[POINT * N], encodings[64 * N], table[96 * 128 * BASES * WINDOWS], start[POINT * N], want[POINT * N],
+        got[POINT * N];
+    static uint64_t scratch[1 << 10];
+    const size_t length = (size_t)privcomp_group_table_bytes(BASES, WINDOWS, group);
+    int32_t values[N * BASES];
+    test_fill(wide, sizeof wide), test_fill(start, sizeof start);
+    CHECK(length <= sizeof table);
+    CHECK(privcomp_group_from_uniform(points, wide, N, group) == PRIVCOMP_OK);
+    CHECK(privcomp_group_encode(encodings, points, N, group) == PRIVCOMP_OK);
+    CHECK(privcomp_group_table(table, length, points, BASES, WINDOWS, group) == PRIVCOMP_OK);
+    for (size_t n = 0; n <= N; n++) {
+        const size_t words = (size_t)privcomp_group_rows_scratch(n, group);
+        CHECK(words <= sizeof scratch / 8);
+        for (size_t i = 0; i < n * BASES; i++) values[i] = i % 5 == 0 ? (int32_t)(i % 2) << 15 : (int16_t)test_u64();
+        SAME(level, start, want, got, privcomp_group_decode(out, encodings, n, group));
+        SAME(level, start, want, got, privcomp_group_rows_var(out, table, length, values, n, BASES, WINDOWS, group, scratch, words));
+    }
+}
+
 /* With an argument: from that level on. */
 int main(int argc, char **argv)
 {
@@ -202,8 +225,9 @@ int main(int argc, char **argv)
             shamir(level, field, 20, 11, 511, 1), shamir(level, field, 21, 14, 513, 1), shamir(level, field, 33, 17, 530, 0);
             shamir(level, field, 100, 67, 33, 1), shamir(level, field, 50, 34, 40, 0);
         }
+        for (int group = PRIVCOMP_RISTRETTO255; group <= PRIVCOMP_BN254_G1; group++) groups(level, group);
         printf("levels: %d agrees with portable in %lu cases%s\n", level, cases,
-               level == PRIVCOMP_LEVEL_AVX512 ? pc_cpu_features() & PC_CPU_AVX512IFMA ? " (fields with IFMA)" : " (fields without IFMA)" : "");
+               level == PRIVCOMP_LEVEL_AVX512 ? pc_cpu_features() & PC_CPU_AVX512IFMA ? " (with IFMA)" : " (without IFMA)" : "");
         cases = 0;
     }
     printf("levels: ok, levels 0..%d\n", privcomp_level_max());

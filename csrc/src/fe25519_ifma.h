@@ -1,0 +1,256 @@
+/* The field modulo p = 2^255 - 19 for eight numbers at once: the limbs of fe25519.h, a vector for each, a lane for each number.
+ *   tight  v[i] < 2^51 + 2^17: what fe8_carry returns
+ *   short  v[i] < 2^52: as much of a factor as the instructions read. A tight number is, the sum of two is not
+ *   wide   v[i] < 2^63: what fe8_carry takes. Products are wide, and so are the few sums and differences of them that a formula asks
+ *          for: it carries only what it multiplies again
+ * Constant time in every value. */
+#ifndef PC_FE25519_IFMA_H
+#define PC_FE25519_IFMA_H
+
+#include "fe25519.h"
+#include "ifma.h"
+
+typedef struct {
+    __m512i v[5];
+} fe8;
+
+#define FE8_TIGHT UINT64_C(0x800000001ffff)   /* check: 2**51 + 2**17 - 1 */
+#define FE8_SHORT UINT64_C(0xfffffffffffff)   /* check: 2**52 - 1 */
+#define FE8_WIDE UINT64_C(0x7fffffffffffffff) /* check: 2**63 - 1 */
+
+#ifdef PRIVCOMP_VERIFY
+IFMA static int fe8_at_most(fe8 a, uint64_t limit)
+{
+    uint64_t lane[LANES];
+    int good = 1;
+    for (int i = 0; i < 5; i++) {
+        store8(lane, a.v[i]);
+        for (int j = 0; j < LANES; j++) good &= lane[j] <= limit;
+    }
+    return good;
+}
+#endif
+
+IFMA PC_INLINE fe8 fe8_all(fe a)
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = all8(a.v[i]);
+    return out;
+}
+
+/* Every carry at once: a limb gets less than 2^12 from the one below it, limb 0 less than 19 2^12 < 2^17. */
+IFMA PC_INLINE fe8 fe8_carry(fe8 a)
+{
+    const __m512i mask = all8(FE_MASK);
+    fe8 out;
+    VERIFY(fe8_at_most(a, FE8_WIDE));
+    out.v[0] = _mm512_madd52lo_epu64(_mm512_and_si512(a.v[0], mask), _mm512_srli_epi64(a.v[4], 51), all8(19));
+    PC_UNROLL
+    for (int i = 1; i < 5; i++) out.v[i] = add8(_mm512_and_si512(a.v[i], mask), _mm512_srli_epi64(a.v[i - 1], 51));
+    return out;
+}
+
+IFMA PC_INLINE fe8 fe8_add_wide(fe8 a, fe8 b)
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = add8(a.v[i], b.v[i]);
+    return out;
+}
+
+/* a - b + 512p, for b[i] <= 2^60 - 9728: a product or a tight number is. At most 2^60 more than a. */
+IFMA PC_INLINE fe8 fe8_sub_wide(fe8 a, fe8 b)
+{
+    const uint64_t p0 = UINT64_C(0xfffffffffffda00), p1 = UINT64_C(0xffffffffffffe00); /* check: (512 * (2**51 - 19), 512 * (2**51 - 1)) */
+    fe8 out;
+    VERIFY(fe8_at_most(b, p0));
+    out.v[0] = add8(a.v[0], sub8(all8(p0), b.v[0]));
+    PC_UNROLL
+    for (int i = 1; i < 5; i++) out.v[i] = add8(a.v[i], sub8(all8(p1), b.v[i]));
+    return out;
+}
+
+/* sum of c[k] 2^(51 k), k < 10: 2^255 = 19. (The mask keeps gcc from making several shifts and additions of each product.) */
+IFMA PC_INLINE fe8 fe8_fold(const __m512i c[10])
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = add8(c[i], _mm512_maskz_mullo_epi64(0xff, c[i + 5], all8(19)));
+    return out;
+}
+
+/* a b for a tight and b short, below 173 2^52 < 2^60 - 9728.
+ * Of a product of limbs a[i] b[j] = lo + 2^52 hi at 2^(51 (i + j)), lo belongs to c[i + j] and 2 hi to c[i + j + 1]. With n(k) pairs
+ * i + j = k, and hi < 2^51 + 2^17, c[k] < n(k) 2^52 + n(k - 1) (2^52 + 2^18). The sum c[k] + 19 c[k + 5] is largest for k = 0, where it is
+ * below 2^52 + 19 (4 2^52 + 5 (2^52 + 2^18)) < 173 2^52. */
+IFMA PC_INLINE fe8 fe8_mul_wide(fe8 a, fe8 b)
+{
+    __m512i c[10], hi[9];
+    VERIFY(fe8_at_most(a, FE8_TIGHT) && fe8_at_most(b, FE8_SHORT));
+    c[0] = _mm512_setzero_si512();
+    PC_UNROLL
+    for (int k = 0; k < 9; k++) hi[k] = _mm512_setzero_si512();
+    PC_UNROLL
+    for (int i = 0; i < 5; i++)
+        PC_UNROLL
+        for (int j = 0; j < 5; j++) hi[i + j] = _mm512_madd52hi_epu64(hi[i + j], a.v[i], b.v[j]);
+    PC_UNROLL
+    for (int k = 0; k < 9; k++) c[k + 1] = add8(hi[k], hi[k]);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++)
+        PC_UNROLL
+        for (int j = 0; j < 5; j++) c[i + j] = _mm512_madd52lo_epu64(c[i + j], a.v[i], b.v[j]);
+    return fe8_fold(c);
+}
+
+/* a^2, within the bounds of a product: the pairs i < j are added up first and doubled. (A doubled limb would not be short.) */
+IFMA PC_INLINE fe8 fe8_square_wide(fe8 a)
+{
+    __m512i c[10], hi[9];
+    VERIFY(fe8_at_most(a, FE8_TIGHT));
+    c[0] = c[9] = _mm512_setzero_si512();
+    PC_UNROLL
+    for (int k = 0; k < 9; k++) hi[k] = _mm512_setzero_si512();
+    PC_UNROLL
+    for (int i = 0; i < 4; i++)
+        PC_UNROLL
+        for (int j = i + 1; j < 5; j++) hi[i + j] = _mm512_madd52hi_epu64(hi[i + j], a.v[i], a.v[j]);
+    PC_UNROLL
+    for (int k = 0; k < 8; k++) c[k + 1] = add8(hi[k], hi[k]);
+    PC_UNROLL
+    for (int i = 0; i < 4; i++)
+        PC_UNROLL
+        for (int j = i + 1; j < 5; j++) c[i + j] = _mm512_madd52lo_epu64(c[i + j], a.v[i], a.v[j]);
+    PC_UNROLL
+    for (int k = 1; k < 9; k++) c[k] = add8(c[k], c[k]);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) {
+        const __m512i high = _mm512_madd52hi_epu64(_mm512_setzero_si512(), a.v[i], a.v[i]);
+        c[2 * i] = _mm512_madd52lo_epu64(c[2 * i], a.v[i], a.v[i]);
+        c[2 * i + 1] = add8(c[2 * i + 1], add8(high, high));
+    }
+    return fe8_fold(c);
+}
+
+/* The same, tight. */
+IFMA PC_INLINE fe8 fe8_add(fe8 a, fe8 b) { return fe8_carry(fe8_add_wide(a, b)); }
+IFMA PC_INLINE fe8 fe8_sub(fe8 a, fe8 b) { return fe8_carry(fe8_sub_wide(a, b)); }
+IFMA static fe8 fe8_mul(fe8 a, fe8 b) { return fe8_carry(fe8_mul_wide(a, b)); }
+IFMA static fe8 fe8_square(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
+
+/* b in the lanes of the mask, a in the others. */
+IFMA PC_INLINE fe8 fe8_select(fe8 a, fe8 b, __mmask8 mask)
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = _mm512_mask_mov_epi64(a.v[i], mask, b.v[i]);
+    return out;
+}
+
+/* floor((a + 19) / 2^255) of a tight number: 1 exactly where a >= p, as a < 2p. */
+IFMA PC_INLINE __m512i fe8_quotient(fe8 a)
+{
+    __m512i q = all8(19);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) q = _mm512_srli_epi64(add8(a.v[i], q), 51);
+    return q;
+}
+
+/* The limbs, each below 2^51, of the residue in [0, p) of a tight number. */
+IFMA static inline fe8 fe8_canonical(fe8 a)
+{
+    const __m512i q = fe8_quotient(a);
+    __m512i carry = _mm512_madd52lo_epu64(_mm512_setzero_si512(), q, all8(19));
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) {
+        carry = add8(a.v[i], carry);
+        a.v[i] = _mm512_and_si512(carry, all8(FE_MASK));
+        carry = _mm512_srli_epi64(carry, 51);
+    }
+    return a;
+}
+
+/* The lanes in which the limbs are those of b. */
+IFMA PC_INLINE __mmask8 fe8_same_limbs(fe8 a, fe b)
+{
+    unsigned same = 0xff;
+    for (int i = 0; i < 5; i++) same &= _mm512_cmpeq_epi64_mask(a.v[i], all8(b.v[i]));
+    return (__mmask8)same;
+}
+
+/* The lanes in which canonical limbs are those of an odd ("negative") number. */
+IFMA PC_INLINE __mmask8 fe8_odd(fe8 a) { return _mm512_test_epi64_mask(a.v[0], all8(1)); }
+
+/* Canonical limbs of |a|, for a tight. */
+IFMA static inline fe8 fe8_abs(fe8 a)
+{
+    a = fe8_canonical(a);
+    return fe8_select(a, fe8_canonical(fe8_sub(fe8_all(fe_zero), a)), fe8_odd(a));
+}
+
+IFMA static inline fe8 fe8_squares(fe8 a, int n)
+{
+    for (int i = 0; i < n; i++) a = fe8_carry(fe8_square_wide(a));
+    return a;
+}
+
+/* a^((p - 5) / 8), by the same chain as fe_pow_p58. */
+IFMA static inline fe8 fe8_pow_p58(fe8 a)
+{
+    const fe8 a2 = fe8_square(a), a9 = fe8_mul(fe8_squares(a2, 2), a), a11 = fe8_mul(a9, a2);
+    const fe8 e5 = fe8_mul(fe8_square(a11), a9); /* 2^5 - 1 */
+    const fe8 e10 = fe8_mul(fe8_squares(e5, 5), e5), e20 = fe8_mul(fe8_squares(e10, 10), e10);
+    const fe8 e40 = fe8_mul(fe8_squares(e20, 20), e20), e50 = fe8_mul(fe8_squares(e40, 10), e10);
+    const fe8 e100 = fe8_mul(fe8_squares(e50, 50), e50), e200 = fe8_mul(fe8_squares(e100, 100), e100);
+    return fe8_mul(fe8_squares(fe8_mul(fe8_squares(e200, 50), e50), 2), a);
+}
+
+/* Word k of the eight numbers of 32 bytes, for k < 4. Each vector gets the four words of two numbers, which stand two apart, so that
+ * the two transpositions (of pairs of words, then of pairs of pairs) end in the order of the lanes. */
+IFMA PC_INLINE void fe8_words(__m512i w[4], const uint8_t *const at[LANES])
+{
+    __m512i two[4], pair[4];
+    PC_UNROLL
+    for (int k = 0; k < 4; k++) {
+        const int lane = k / 2 * 4 + k % 2;
+        two[k] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)at[lane])),
+                                    _mm256_loadu_si256((const void *)at[lane + 2]), 1);
+    }
+    PC_UNROLL
+    for (int k = 0; k < 2; k++) {
+        pair[2 * k] = _mm512_unpacklo_epi64(two[2 * k], two[2 * k + 1]);
+        pair[2 * k + 1] = _mm512_unpackhi_epi64(two[2 * k], two[2 * k + 1]);
+    }
+    PC_UNROLL
+    for (int k = 0; k < 2; k++) {
+        w[k] = _mm512_shuffle_i64x2(pair[k], pair[k + 2], 0x88);     /* 128-bit pieces 0 and 2 of both; check: 0 + 2 * 4 + 0 * 16 + 2 * 64 */
+        w[k + 2] = _mm512_shuffle_i64x2(pair[k], pair[k + 2], 0xdd); /* pieces 1 and 3; check: 1 + 3 * 4 + 1 * 16 + 3 * 64 */
+    }
+}
+
+/* Ignores the top bit. Limbs below 2^51. */
+IFMA PC_INLINE fe8 fe8_from_words(const __m512i w[4])
+{
+    const __m512i mask = all8(FE_MASK);
+    fe8 out;
+    out.v[0] = _mm512_and_si512(w[0], mask);
+    PC_UNROLL
+    for (int i = 1; i < 4; i++)
+        out.v[i] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(w[i - 1], 64 - 13 * i), _mm512_slli_epi64(w[i], 13 * i)), mask);
+    out.v[4] = _mm512_and_si512(_mm512_srli_epi64(w[3], 12), mask);
+    return out;
+}
+
+/* 32 bytes from canonical limbs, for the first `count` lanes, `stride` bytes apart. */
+IFMA static inline void fe8_to_bytes(uint8_t *out, size_t stride, size_t count, fe8 a)
+{
+    uint64_t limb[5][LANES];
+    for (int i = 0; i < 5; i++) store8(limb[i], a.v[i]);
+    for (size_t j = 0; j < count; j++) {
+        const fe one = {{limb[0][j], limb[1][j], limb[2][j], limb[3][j], limb[4][j]}};
+        fe_to_bytes(out + stride * j, one);
+    }
+}
+
+#endif
