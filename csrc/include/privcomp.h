@@ -278,7 +278,7 @@ int privcomp_group_mul(uint8_t *out, const uint8_t *points, const uint8_t *scala
 /* out[0] = sum of scalars[i] points[i]. */
 int privcomp_group_msm(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n, int group);
 
-/* Words of scratch for the two functions below, or -1. */
+/* Words of scratch for the two functions below at the level in use, or -1. */
 int64_t privcomp_group_msm_scratch(size_t n, int group);
 
 /* out[0] = sum of scalars[i] points[i], or of values[i] points[i]. Time and addresses depend on everything.

@@ -264,6 +264,7 @@ const struct group pc_bn254 = {
     .affine_words = sizeof(bn_affine) / 8,
     .point_words = sizeof(bn_point) / 8,
     .cached_words = sizeof(bn_cached) / 8,
+    .lanes = 1,
     .decode = bn_decode,
     .encode = bn_encode,
     .from_uniform = bn_from_uniform,

@@ -229,6 +229,22 @@ IFMA PC_INLINE void fe8_words(__m512i w[4], const uint8_t *const at[LANES])
     }
 }
 
+/* The way back. Two transpositions again; here each vector ends with the four words of the numbers k and k + 2, or k + 4 and k + 6. */
+IFMA PC_INLINE void fe8_store_words(uint8_t *const at[LANES], const __m512i w[4])
+{
+    static const uint64_t low[LANES] = {0, 1, 8, 9, 2, 3, 10, 11}, high[LANES] = {4, 5, 12, 13, 6, 7, 14, 15};
+    PC_UNROLL
+    for (int k = 0; k < 2; k++) {
+        const __m512i first = k ? _mm512_unpackhi_epi64(w[0], w[1]) : _mm512_unpacklo_epi64(w[0], w[1]);
+        const __m512i second = k ? _mm512_unpackhi_epi64(w[2], w[3]) : _mm512_unpacklo_epi64(w[2], w[3]);
+        const __m512i a = _mm512_permutex2var_epi64(first, load8(low), second), b = _mm512_permutex2var_epi64(first, load8(high), second);
+        _mm256_storeu_si256((void *)at[k], _mm512_castsi512_si256(a));
+        _mm256_storeu_si256((void *)at[k + 2], _mm512_extracti64x4_epi64(a, 1));
+        _mm256_storeu_si256((void *)at[k + 4], _mm512_castsi512_si256(b));
+        _mm256_storeu_si256((void *)at[k + 6], _mm512_extracti64x4_epi64(b, 1));
+    }
+}
+
 /* Ignores the top bit. Limbs below 2^51. */
 IFMA PC_INLINE fe8 fe8_from_words(const __m512i w[4])
 {

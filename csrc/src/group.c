@@ -381,6 +381,19 @@ unsigned pc_wnaf_var(int8_t digit[256], const uint8_t *scalar)
     return count;
 }
 
+void pc_msm_biased(uint64_t out[GROUP_BIASED_WORDS], const uint8_t *scalars, const int64_t *values, size_t i, unsigned w, unsigned windows)
+{
+    uint64_t v[4], sign = 0;
+    if (scalars != NULL) {
+        wide_load(v, scalars + 32 * i);
+    } else {
+        v[0] = (uint64_t)values[i];
+        sign = mask64(v[0] >> 63);
+        v[1] = v[2] = v[3] = sign;
+    }
+    pc_msm_bias(out, v, sign, w, windows);
+}
+
 unsigned pc_value_bits(const int64_t *values, size_t n)
 {
     uint64_t any = 0;
@@ -391,14 +404,15 @@ unsigned pc_value_bits(const int64_t *values, size_t n)
 /* Words of the buckets or tables beside addends and digits, at most. */
 static size_t msm_words(const struct group *g, size_t n)
 {
-    const size_t block = n < GROUP_MSM_BLOCK ? n : GROUP_MSM_BLOCK, own = block * (g->affine_words + GROUP_BIASED_WORDS);
+    const size_t block = n < GROUP_MSM_BLOCK ? n : GROUP_MSM_BLOCK, vectors = (block + g->lanes - 1) / g->lanes;
+    const size_t own = vectors * g->lanes * (g->affine_words + GROUP_BIASED_WORDS);
     if (block < GROUP_STRAUS_MAX) return own + block * 8 * g->cached_words;
     unsigned widest = 0; /* shorter numbers can take wider windows; fewer points do not */
     for (unsigned bits = 0; bits <= 254; bits++) {
-        const unsigned w = pc_msm_window(block, bits);
+        const unsigned w = pc_msm_window(vectors, bits);
         if (w > widest) widest = w;
     }
-    return own + ((size_t)1 << (widest - 1)) * g->point_words;
+    return own + (((size_t)1 << (widest - 1)) + 1) * g->lanes * g->point_words; /* a lane has a bucket for zeros too */
 }
 
 int64_t privcomp_group_msm_scratch(size_t n, int group)

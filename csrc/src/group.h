@@ -14,6 +14,7 @@ struct group {
     const mont *order;
     size_t encoding_bytes, uniform_bytes, entry_bytes; /* entry: one addend in a fixed-base table */
     size_t affine_words, point_words, cached_words;
+    size_t lanes; /* how many points msm_var adds into buckets at once, each lane having buckets of its own */
     int (*decode)(uint8_t *points, const uint8_t *encodings, size_t n);
     void (*encode)(uint8_t *encodings, const uint8_t *points, size_t n);
     void (*from_uniform)(uint8_t *points, const uint8_t *uniform, size_t n);
@@ -54,6 +55,9 @@ PC_INLINE unsigned pc_msm_windows(unsigned w, unsigned bits) { return (bits + 2 
 /* out = v + B, B as above. The digit i is then (bits w i .. w i + w - 1 of out) - 2^(w-1). v is negative if `negative` is all ones (in
  * two's complement of 256 bits). */
 void pc_msm_bias(uint64_t out[GROUP_BIASED_WORDS], const uint64_t v[4], uint64_t negative, unsigned w, unsigned windows);
+
+/* The same for v = scalars[i] or, where scalars is NULL, values[i]. */
+void pc_msm_biased(uint64_t out[GROUP_BIASED_WORDS], const uint8_t *scalars, const int64_t *values, size_t i, unsigned w, unsigned windows);
 
 /* The least k with |values[i]| < 2^k for all i, at most 64. */
 unsigned pc_value_bits(const int64_t *values, size_t n);

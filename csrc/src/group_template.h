@@ -231,16 +231,8 @@ static void GE(msm_var)(uint8_t *out, const uint8_t *points, const uint8_t *scal
         uint64_t *biased = scratch + count * (sizeof(GE(affine)) / 8), *rest = biased + GROUP_BIASED_WORDS * count;
         GE(affine) *x = (GE(affine) *)scratch;
         for (size_t i = 0; i < count; i++) {
-            uint64_t v[4];
             x[i] = GE(load)(points + PRIVCOMP_POINT_BYTES * (first + i));
-            if (scalars != NULL) {
-                wide_load(v, scalars + 32 * (first + i));
-                pc_msm_bias(biased + GROUP_BIASED_WORDS * i, v, 0, w, windows);
-            } else {
-                const uint64_t sign = mask64((uint64_t)values[first + i] >> 63);
-                v[0] = (uint64_t)values[first + i], v[1] = v[2] = v[3] = sign;
-                pc_msm_bias(biased + GROUP_BIASED_WORDS * i, v, sign, w, windows);
-            }
+            pc_msm_biased(biased + GROUP_BIASED_WORDS * i, scalars, values, first + i, w, windows);
         }
         const GE(point) part = count < GROUP_STRAUS_MAX ? GE(straus_var)(x, biased, count, windows, rest)
                                                         : GE(buckets_var)(x, biased, count, w, windows, rest);

@@ -264,7 +264,7 @@ static void ristretto_generator(uint8_t *point)
 #endif
 
 /* The group with those functions that have twins. */
-#define RISTRETTO255(decode_n, rows_n) \
+#define RISTRETTO255(lanes_n, decode_n, msm_n, rows_n) \
     { \
         .order = &ED_ORDER, \
         .encoding_bytes = 32, \
@@ -273,6 +273,7 @@ static void ristretto_generator(uint8_t *point)
         .affine_words = sizeof(ed_affine) / 8, \
         .point_words = sizeof(ed_point) / 8, \
         .cached_words = sizeof(ed_cached) / 8, \
+        .lanes = lanes_n, \
         .decode = decode_n, \
         .encode = ristretto_encode, \
         .from_uniform = ristretto_from_uniform, \
@@ -283,14 +284,14 @@ static void ristretto_generator(uint8_t *point)
         .sum = ed_sum, \
         .mul = ed_mul_n, \
         .msm = ed_msm, \
-        .msm_var = ed_msm_var, \
+        .msm_var = msm_n, \
         .table = ed_table, \
         .rows_var = rows_n, \
         .fixed_var = ed_fixed_var, \
         .axpy_var = ed_axpy_var, \
     }
 
-const struct group pc_ristretto255 = RISTRETTO255(ristretto_decode, ed_rows_var);
+const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_msm_var, ed_rows_var);
 #if PC_X86
-const struct group pc_ristretto255_ifma = RISTRETTO255(ristretto_decode8, ed8_rows_var);
+const struct group pc_ristretto255_ifma = RISTRETTO255(LANES, ristretto_decode8, ed8_msm_var, ed8_rows_var);
 #endif

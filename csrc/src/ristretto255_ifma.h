@@ -14,6 +14,8 @@ typedef struct {
     fe8 plus, minus, t2d;
 } ed8_affine;
 
+#define ED8_AFFINE_WORDS 120 /* of the addend in memory; check: 3 * 5 * 8 */
+
 IFMA static inline ed8_point ed8_load(const uint64_t *from)
 {
     ed8_point p;
@@ -30,6 +32,20 @@ IFMA static inline void ed8_store(uint64_t *to, ed8_point p)
         store8(to + LANES * i, p.minus.v[i]), store8(to + LANES * (5 + i), p.plus.v[i]);
         store8(to + LANES * (10 + i), p.z.v[i]), store8(to + LANES * (15 + i), p.t.v[i]);
     }
+}
+
+IFMA static inline ed8_affine ed8_load_affine(const uint64_t *from)
+{
+    ed8_affine a;
+    for (int i = 0; i < 5; i++)
+        a.plus.v[i] = load8(from + LANES * i), a.minus.v[i] = load8(from + LANES * (5 + i)), a.t2d.v[i] = load8(from + LANES * (10 + i));
+    return a;
+}
+
+IFMA static inline void ed8_store_affine(uint64_t *to, ed8_affine a)
+{
+    for (int i = 0; i < 5; i++)
+        store8(to + LANES * i, a.plus.v[i]), store8(to + LANES * (5 + i), a.minus.v[i]), store8(to + LANES * (10 + i), a.t2d.v[i]);
 }
 
 IFMA static inline ed8_point ed8_identity(void)
@@ -71,7 +87,13 @@ IFMA PC_INLINE ed8_point ed8_add_affine(ed8_point p, ed8_affine q)
     return ed8_complete(fe8_mul_wide(p.minus, q.minus), fe8_mul_wide(p.plus, q.plus), fe8_mul_wide(p.t, q.t2d), fe8_add_wide(p.z, p.z));
 }
 
-/* 2p - a, short, in the lanes of the mask: for limbs of a below 2^51. */
+IFMA static ed8_point ed8_add(ed8_point p, ed8_point q)
+{
+    const fe8 t2d = fe8_carry(fe8_mul_wide(q.t, fe8_all(ED_2D))), d = fe8_mul_wide(p.z, q.z);
+    return ed8_complete(fe8_mul_wide(p.minus, q.minus), fe8_mul_wide(p.plus, q.plus), fe8_mul_wide(p.t, t2d), fe8_add_wide(d, d));
+}
+
+/* 2p - a, short, in the lanes of the mask, for a tight. */
 IFMA PC_INLINE fe8 fe8_negate_lanes(fe8 a, __mmask8 mask)
 {
     a.v[0] = _mm512_mask_sub_epi64(a.v[0], mask, all8(0xfffffffffffda), a.v[0]); /* check: 2 * (2**51 - 19) */
@@ -149,6 +171,134 @@ IFMA static void ed8_rows_var(uint8_t *out, const uint8_t *table, const int32_t 
     privcomp_wipe((uint8_t *)value, sizeof value);
     privcomp_wipe((uint8_t *)scratch, pc_rows_held(rows) * sizeof(ed_point));
 }
+
+/* ---- sums of multiples ---- */
+
+#define ED8_BUCKET 20 /* words of a bucket, which is Y - X, Y + X, Z, T of one point; check: 4 * 5 */
+
+/* The points at `address`, ED8_BUCKET words each. */
+IFMA PC_INLINE ed8_point ed8_gather(__m512i address)
+{
+    uint64_t start[LANES];
+    __m512i w[ED8_BUCKET];
+    ed8_point p;
+    store8(start, address);
+    PC_UNROLL
+    for (int k = 0; k < 5; k++) {
+        const uint8_t *at[LANES];
+        for (int j = 0; j < LANES; j++) at[j] = (const uint8_t *)(uintptr_t)start[j] + 32 * k;
+        fe8_words(w + 4 * k, at);
+    }
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) p.minus.v[i] = w[i], p.plus.v[i] = w[5 + i], p.z.v[i] = w[10 + i], p.t.v[i] = w[15 + i];
+    return p;
+}
+
+IFMA PC_INLINE void ed8_scatter(__m512i address, ed8_point p)
+{
+    uint64_t start[LANES];
+    __m512i w[ED8_BUCKET];
+    store8(start, address);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) w[i] = p.minus.v[i], w[5 + i] = p.plus.v[i], w[10 + i] = p.z.v[i], w[15 + i] = p.t.v[i];
+    PC_UNROLL
+    for (int k = 0; k < 5; k++) {
+        uint8_t *at[LANES];
+        for (int j = 0; j < LANES; j++) at[j] = (uint8_t *)(uintptr_t)start[j] + 32 * k;
+        fe8_store_words(at, w + 4 * k);
+    }
+}
+
+/* Point 8 i + j belongs to lane j, and each lane has buckets of its own: two lanes never add to the same one. The buckets of a size of
+ * digits stand together; those of size 0 do not count. */
+IFMA PC_INLINE __m512i ed8_bucket(const uint64_t *bucket, __m512i size)
+{
+    static const uint64_t lane[LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const __m512i place = add8(_mm512_slli_epi64(size, 3), load8(lane)); /* check: 2**3 == 8 */
+    return add8(all8((uintptr_t)bucket), _mm512_maskz_mullo_epi64(0xff, place, all8(8 * ED8_BUCKET)));
+}
+
+/* Adds each point, with the sign of its digit k, to the bucket of the digit's size. */
+IFMA static void ed8_fill_var(uint64_t *bucket, const uint64_t *addends, const uint64_t *biased, size_t vectors, unsigned w, unsigned k)
+{
+    const unsigned bit = k * w, word = bit / 64;
+    const uint64_t count = (uint64_t)1 << (w - 1);
+    for (size_t i = 0; i < vectors; i++) {
+        /* pc_msm_digit; a shift by 64 gives 0 */
+        const uint64_t *const v = biased + LANES * GROUP_BIASED_WORDS * i;
+        __m512i x = _mm512_srlv_epi64(load8(v + LANES * word), all8(bit % 64));
+        if (word + 1 < GROUP_BIASED_WORDS) x = _mm512_or_si512(x, _mm512_sllv_epi64(load8(v + LANES * (word + 1)), all8(64 - bit % 64)));
+        const __m512i digit = sub8(_mm512_and_si512(x, all8(2 * count - 1)), all8(count)), into = ed8_bucket(bucket, _mm512_abs_epi64(digit));
+        const __mmask8 negative = _mm512_test_epi64_mask(digit, all8((uint64_t)1 << 63));
+        const ed8_affine a = ed8_load_affine(addends + ED8_AFFINE_WORDS * i);
+        const ed8_affine q = {fe8_select(a.plus, a.minus, negative), fe8_select(a.minus, a.plus, negative), fe8_negate_lanes(a.t2d, negative)};
+        ed8_scatter(into, ed8_add_affine(ed8_gather(into), q));
+    }
+}
+
+/* ed_buckets_var for whole vectors of points. */
+IFMA static ed_point ed8_buckets_var(const uint64_t *addends, const uint64_t *biased, size_t vectors, unsigned w, unsigned windows,
+                                     uint64_t *bucket)
+{
+    static const uint64_t empty[ED8_BUCKET] = {[0] = 1, [5] = 1, [10] = 1};
+    const size_t count = (size_t)1 << (w - 1);
+    ed_point sum = ed_identity();
+    for (unsigned k = windows; k-- > 0;) {
+        for (size_t b = 0; b < LANES * (count + 1); b++) memcpy(bucket + ED8_BUCKET * b, empty, sizeof empty);
+        ed8_fill_var(bucket, addends, biased, vectors, w, k);
+        ed8_point above = ed8_identity(), part = above;
+        for (size_t b = count; b > 0; b--) {
+            above = ed8_add(above, ed8_gather(ed8_bucket(bucket, all8(b))));
+            part = ed8_add(part, above);
+        }
+        ed8_store(bucket, part);
+        ed8_to_points(bucket);
+        for (unsigned twice = 0; twice < w; twice++) sum = ed_double(&sum);
+        for (size_t j = 0; j < LANES; j++) sum = ed_add(&sum, (const ed_point *)bucket + j);
+    }
+    return sum;
+}
+
+/* ed_msm_var, which does the few points for which buckets do not pay. */
+IFMA static void ed8_msm_var(uint8_t *out, const uint8_t *points, const uint8_t *scalars, const int64_t *values, size_t n, uint64_t *scratch)
+{
+    if (n < GROUP_STRAUS_MAX) {
+        ed_msm_var(out, points, scalars, values, n, scratch);
+        return;
+    }
+    const unsigned bits = scalars != NULL ? 254 : pc_value_bits(values, n);
+    const uint64_t none[4] = {0};
+    ed_point sum = ed_identity();
+    for (size_t first = 0; first < n; first += GROUP_MSM_BLOCK) {
+        const size_t count = n - first < GROUP_MSM_BLOCK ? n - first : GROUP_MSM_BLOCK, vectors = (count + LANES - 1) / LANES;
+        const unsigned w = pc_msm_window(vectors, bits), windows = pc_msm_windows(w, bits);
+        uint64_t *const biased = scratch + ED8_AFFINE_WORDS * vectors, *const rest = biased + LANES * GROUP_BIASED_WORDS * vectors;
+        for (size_t i = 0; i < vectors; i++) {
+            const uint8_t *x_at[LANES], *y_at[LANES];
+            for (size_t j = 0; j < LANES; j++) {
+                /* Where no point is left, any point stands with digits that are zero. */
+                const int left = LANES * i + j < count;
+                const size_t at = left ? first + LANES * i + j : first;
+                uint64_t digits[GROUP_BIASED_WORDS];
+                left ? pc_msm_biased(digits, scalars, values, at, w, windows) : pc_msm_bias(digits, none, 0, w, windows);
+                for (size_t k = 0; k < GROUP_BIASED_WORDS; k++) biased[LANES * (GROUP_BIASED_WORDS * i + k) + j] = digits[k];
+                x_at[j] = points + PRIVCOMP_POINT_BYTES * at, y_at[j] = x_at[j] + 32;
+            }
+            __m512i word[4];
+            fe8_words(word, x_at);
+            const fe8 x = fe8_from_words(word);
+            fe8_words(word, y_at);
+            const fe8 y = fe8_from_words(word);
+            const ed8_affine a = {fe8_add(y, x), fe8_sub(y, x), fe8_mul(fe8_mul(x, y), fe8_all(ED_2D))};
+            ed8_store_affine(scratch + ED8_AFFINE_WORDS * i, a);
+        }
+        const ed_point part = ed8_buckets_var(scratch, biased, vectors, w, windows, rest);
+        sum = ed_add(&sum, &part);
+    }
+    ed_store(out, &sum, 1);
+}
+
+/* ---- decoding ---- */
 
 /* ristretto_decode with an encoding in each lane; zeros, which encode the identity, stand in the lanes left over. */
 IFMA static int ristretto_decode8(uint8_t *points, const uint8_t *encodings, size_t n)

@@ -38,6 +38,8 @@ EMULATE __m512i _mm512_maskz_mullo_epi64(__mmask8 m, __m512i a, __m512i b) { EAC
 EMULATE __m512i _mm512_srli_epi64(__m512i a, unsigned n) { EACH_LANE(n > 63 ? 0 : a.lane[j] >> n); }
 EMULATE __m512i _mm512_srai_epi64(__m512i a, unsigned n) { EACH_LANE((uint64_t)((int64_t)a.lane[j] >> (n > 63 ? 63 : n))); }
 EMULATE __m512i _mm512_abs_epi64(__m512i a) { EACH_LANE(a.lane[j] >> 63 ? 0 - a.lane[j] : a.lane[j]); }
+EMULATE __m512i _mm512_srlv_epi64(__m512i a, __m512i n) { EACH_LANE(n.lane[j] > 63 ? 0 : a.lane[j] >> n.lane[j]); }
+EMULATE __m512i _mm512_sllv_epi64(__m512i a, __m512i n) { EACH_LANE(n.lane[j] > 63 ? 0 : a.lane[j] << n.lane[j]); }
 EMULATE __m512i _mm512_slli_epi64(__m512i a, unsigned n) { EACH_LANE(n > 63 ? 0 : a.lane[j] << n); }
 EMULATE __m512i _mm512_min_epu64(__m512i a, __m512i b) { EACH_LANE(a.lane[j] < b.lane[j] ? a.lane[j] : b.lane[j]); }
 EMULATE __m512i _mm512_mul_epu32(__m512i a, __m512i b) { EACH_LANE((a.lane[j] & 0xffffffff) * (b.lane[j] & 0xffffffff)); }
@@ -70,6 +72,10 @@ EMULATE __m512i _mm512_inserti64x4(__m512i a, __m256i b, int at) { EACH_LANE(j /
 EMULATE __m512i _mm512_unpacklo_epi64(__m512i a, __m512i b) { EACH_LANE(j % 2 ? b.lane[j - 1] : a.lane[j]); }
 EMULATE __m512i _mm512_unpackhi_epi64(__m512i a, __m512i b) { EACH_LANE(j % 2 ? b.lane[j] : a.lane[j + 1]); }
 EMULATE __m512i _mm512_shuffle_i64x2(__m512i a, __m512i b, int pieces) { EACH_LANE((j < 4 ? a : b).lane[2 * (pieces >> j / 2 * 2 & 3) + j % 2]); }
+EMULATE __m512i _mm512_permutex2var_epi64(__m512i a, __m512i at, __m512i b) { EACH_LANE((at.lane[j] & 8 ? b : a).lane[at.lane[j] & 7]); }
+EMULATE __m256i _mm512_extracti64x4_epi64(__m512i a, int at) { __m256i r; memcpy(&r, a.lane + 4 * at, 32); return r; }
+EMULATE __m256i _mm512_castsi512_si256(__m512i a) { return _mm512_extracti64x4_epi64(a, 0); }
+EMULATE void _mm256_storeu_si256(void *p, __m256i x) { memcpy(p, &x, 32); }
 
 #define MASK_52 UINT64_C(0xfffffffffffff)
 #define PRODUCT_52(a, b) ((unsigned __int128)((a) & MASK_52) * ((b) & MASK_52))

@@ -190,7 +190,7 @@ static void groups(int level, int group)
     enum { N = 19, BASES = 3, WINDOWS = 2, POINT = PRIVCOMP_POINT_BYTES };
     static uint8_t wide[96 * N], points[POINT * N], encodings[64 * N], table[96 * 128 * BASES * WINDOWS], start[POINT * N], want[POINT * N],
         got[POINT * N];
-    static uint64_t scratch[1 << 10];
+    static uint64_t scratch[1 << 16];
     const size_t length = (size_t)privcomp_group_table_bytes(BASES, WINDOWS, group);
     int32_t values[N * BASES];
     test_fill(wide, sizeof wide), test_fill(start, sizeof start);
@@ -204,6 +204,21 @@ static void groups(int level, int group)
         for (size_t i = 0; i < n * BASES; i++) values[i] = i % 5 == 0 ? (int32_t)(i % 2) << 15 : (int16_t)test_u64();
         SAME(level, start, want, got, privcomp_group_decode(out, encodings, n, group));
         SAME(level, start, want, got, privcomp_group_rows_var(out, table, length, values, n, BASES, WINDOWS, group, scratch, words));
+    }
+    enum { MANY = 203 };
+    static uint8_t repeated[POINT * MANY], scalars[PRIVCOMP_SCALAR_BYTES * MANY];
+    int64_t factors[MANY];
+    for (size_t i = 0; i < MANY; i++) memcpy(repeated + POINT * i, points + POINT * (i % N), POINT);
+    for (size_t n = 90; n <= MANY; n = n < 105 ? n + 1 : n + 49) {
+        CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
+        const size_t words = (size_t)privcomp_group_msm_scratch(n, group); /* of the level, which needs at least what level 0 does */
+        CHECK(words <= sizeof scratch / 8);
+        test_fill(factors, sizeof factors);
+        for (size_t i = 0; i < MANY; i++) factors[i] >>= n % 60;
+        CHECK(privcomp_scalar_from_wide(scalars, wide, N, group) == PRIVCOMP_OK);
+        for (size_t i = N; i < MANY; i++) memcpy(scalars + PRIVCOMP_SCALAR_BYTES * i, scalars + PRIVCOMP_SCALAR_BYTES * (i - N), PRIVCOMP_SCALAR_BYTES);
+        SAME(level, start, want, got, privcomp_group_msm_var(out, repeated, scalars, n, group, scratch, words));
+        SAME(level, start, want, got, privcomp_group_msm_i64_var(out, repeated, factors, n, group, scratch, words));
     }
 }
 
