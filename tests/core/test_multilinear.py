@@ -313,10 +313,9 @@ def test_misuse(group: int) -> None:
         lambda: _core.table_scale(7, t, 1),
         lambda: _core.dot_i64(7, x, x),
     ]
-    for k, call in enumerate(refused):
+    for call in refused:
         with pytest.raises(ParameterError):
             call()
-            pytest.fail(f"call {k} was not refused")
     untyped = [
         lambda: _core.dot_i64(group, x.astype(np.int32), x),
         lambda: _core.dot_i64(group, x[::2], x[:4]),
@@ -328,10 +327,9 @@ def test_misuse(group: int) -> None:
         lambda: _core.fraction_up(group, t[:4], t[:6], 1),
         lambda: _core.fraction_first_fold(group, t, x, 3, 2, 1, 1, 1),
     ]
-    for k, call in enumerate(untyped):
+    for call in untyped:
         with pytest.raises((BufferTypeError, ParameterError)):
             call()
-            pytest.fail(f"call {k} was not refused")
     high = np.full((1, 32), 255, np.uint8)
     with pytest.raises(ParameterError, match="not below"):
         _core.table_load(group, high)
