@@ -99,7 +99,7 @@ def test_eq(group: int, variables: int) -> None:
             for d in lengths(draw, n):
                 for top in ((1 << 31) - 1, (1 << 63) - 1):
                     x = vector(draw, d, kind, top)
-                    for first, last in {(0, n), (0, 0), (n, n), (n // 2, n), (n // 3, n - n // 5), (0, d), (d, n)}:
+                    for first, last in {(0, n), (n // 2, n // 2), (n // 3, n - n // 5), (d, n)}:
                         found = _core.eq_dot(group, point, x, first, last)
                         assert found == twin.eq_dot(point, x.tolist(), first, last, q)
     lowest = np.full(n, -(1 << 63))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +19,9 @@ from privcomp.errors import BufferTypeError, CodecError, EncodingError, Executor
 from privcomp.transcript import Transcript
 from privcomp.zk import norm
 from privcomp.zk.norm import prover
+from privcomp.zk.norm.api import _drawer
 from privcomp.zk.norm.statement import PROTOCOL
+from tests.reference.toy_group import toy_group
 from tests.zk.norm_cases import CONTEXT, SCALARS, Sent, entries, parts, random_true, sent, tight_claims
 from tests.zk.recording import challenges
 
@@ -500,6 +503,23 @@ def test_entropy() -> None:
         norm.prove_var(statement, CONTEXT, x, commitment, opening, lambda n: b"")
     with pytest.raises(ParameterError, match="asked for"):
         norm.failures([norm.Proven(statement, CONTEXT, commitment.encode(), one)], lambda n: b"")
+
+
+def test_nonces() -> None:
+    """Without entropy no nonce comes twice, and nobody computes them who does not know the blindings."""
+    statement = norm.NormStatement(4, -7, 7, columns=2)
+    openings = [Opening(RISTRETTO255.scalars([k, 5])) for k in (3, 4)]
+    drawn = []
+    for opening, label in itertools.product(openings, ("a", "b")):
+        draw = _drawer(statement, opening, bytes)(Transcript(label))
+        drawn += [draw(0) for _ in range(200)]
+    assert len(set(drawn)) == 800
+    with_entropy = _drawer(statement, openings[0], os.urandom)(Transcript("a"))
+    assert with_entropy(0) not in drawn
+    with toy_group(127, 509) as group:
+        draw = _drawer(norm.NormStatement(1, 0, 1, (), 2, group), Opening(group.scalars([3])), bytes)(Transcript("a"))
+        assert {draw(0) for _ in range(2000)} == set(range(127))
+        assert {draw(5) for _ in range(2000)} == set(range(5, 127))
 
 
 # ---- what each challenge depends on
