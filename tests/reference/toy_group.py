@@ -128,6 +128,10 @@ class ToyCore:
             total = total * pow(x, s, self.p) % self.p
         return self.elements([total])
 
+    def toy_group_axpy_var(self, scalar: np.ndarray, b: np.ndarray, a: np.ndarray) -> np.ndarray:
+        (factor,) = self.ints(scalar)
+        return self.elements(y * pow(x, factor, self.p) for x, y in zip(self.ints(b), self.ints(a), strict=True))
+
     toy_group_msm_var = toy_group_msm
 
     def toy_group_table(self, points: np.ndarray, windows: int) -> np.ndarray:

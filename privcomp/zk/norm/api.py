@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from privcomp.algebra import Points, Scalars
+from privcomp import _core
+from privcomp.algebra import RISTRETTO255, Points, Scalars
 from privcomp.commitments.hyrax import Hyrax, Opening, RowCommitment
 from privcomp.errors import BufferTypeError, CodecError, EncodingError, ExecutorError, ParameterError, RemoteError
 from privcomp.transcript import Transcript
@@ -27,6 +28,7 @@ from privcomp.zk.norm.statement import (
     InnerProductAtLeast,
     L2AtMost,
     NormStatement,
+    square_sum,
 )
 from privcomp.zk.norm.verifier import Equation, equation
 
@@ -63,10 +65,12 @@ def require(statement: NormStatement, x: IntArray) -> None:
     if int(x.min()) < statement.lo or int(x.max()) > statement.hi:
         raise EncodingError(f"an entry is outside [{statement.lo}, {statement.hi}]")
 
+    q = RISTRETTO255.order
+
     def dot(u: I64Array, v: I64Array) -> int:
-        low = v & 0xFFFFFFFF  # |u| < 2^24, and 2^28 places: in three parts nothing overflows
-        parts = (low & 0xFFFF, low >> 16, v >> 32)
-        return sum(int(np.dot(u, part)) << shift for part, shift in zip(parts, (0, 16, 32), strict=True))
+        """Exact, since |u| < 2^24, |v| <= 2^63 and 2^28 places stay below half of an order: a wide accumulator."""
+        found = _core.dot_i64(RISTRETTO255.core_id, u, v)
+        return found if found < q // 2 else found - q
 
     outside = [c.index for c in statement.claims if isinstance(c, EntryRange) and c.outside_norm]
     norm = dot(x, x) - sum(int(x[j]) ** 2 for j in outside)
@@ -81,14 +85,12 @@ def require(statement: NormStatement, x: IntArray) -> None:
         elif isinstance(claim, InnerProductAtLeast):
             holds = dot(x, claim.direction) >= claim.least
         elif isinstance(claim, DistanceAtMost):
-            z = [int(v) for v in claim.direction]
-            holds = norm - 2 * dot(x, claim.direction) + sum(v * v for v in z) <= claim.squared
+            holds = norm - 2 * dot(x, claim.direction) + square_sum(claim.direction) <= claim.squared
         elif isinstance(claim, CosineAtLeast):
-            product, size = dot(x, claim.direction), sum(int(v) ** 2 for v in claim.direction)
+            product, size = dot(x, claim.direction), square_sum(claim.direction)
             holds = product >= 0 and (claim.denominator * product) ** 2 >= claim.numerator**2 * size * norm
         elif isinstance(claim, HistogramAtMost):
-            total = sum(int(w) * int(m) for w, m in zip(claim.direction, counts, strict=True) if m)
-            holds = total <= claim.most
+            holds = dot(counts, claim.direction) <= claim.most
         if not holds:
             raise EncodingError(f"{claim!r} does not hold for these entries; nothing was proven")
 

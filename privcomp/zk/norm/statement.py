@@ -29,6 +29,7 @@ __all__ = [
     "NormStatement",
     "Slot",
     "SlotRange",
+    "square_sum",
 ]
 
 PROTOCOL: Final = "privcomp-norm-v1"
@@ -69,7 +70,7 @@ def _size_sum(u: I64Array) -> int:
     return (int((size >> np.uint64(32)).sum()) << 32) + int((size & np.uint64(0xFFFFFFFF)).sum())
 
 
-def _square_sum(u: I64Array) -> int:
+def square_sum(u: I64Array) -> int:
     """The sum of u_j^2, exactly: 16-bit limbs, whose products add up below 2^32 2^28."""
     size = np.where(u < 0, 0 - u.view(np.uint64), u.view(np.uint64))
     limbs = [(size >> np.uint64(16 * k)) & np.uint64(0xFFFF) for k in range(4)]
@@ -457,13 +458,13 @@ class NormStatement:
             need({product: 1, -1: -claim.least}, (slots[product].top + abs(claim.least)).bit_length())
         for claim in self._of(DistanceAtMost):
             product = slot("x", claim.direction, largest * _size_sum(claim.direction))
-            constant = claim.squared - _square_sum(claim.direction)
+            constant = claim.squared - square_sum(claim.direction)
             need({**{k: -f for k, f in norm.items()}, product: 2, -1: constant}, claim.squared.bit_length())
         for claim in self._of(CosineAtLeast):
             product = slot("x", claim.direction, largest * _size_sum(claim.direction))
             need({product: 1}, slots[product].top.bit_length())
             squared = square(product)
-            factor = claim.numerator**2 * _square_sum(claim.direction)
+            factor = claim.numerator**2 * square_sum(claim.direction)
             b2 = claim.denominator**2
             need({**{k: -f * factor for k, f in norm.items()}, squared: b2}, (b2 * slots[squared].top).bit_length())
         for claim in self._of(HistogramAtMost):
