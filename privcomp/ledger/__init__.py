@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from privcomp.ledger.audit import AuditFailure, AuditReport, Check, RoundVerifier, audit, read_heads
+from privcomp.ledger.audit import (
+    UNATTESTED,
+    AuditFailure,
+    AuditReport,
+    Check,
+    RoundVerifier,
+    audit,
+    read_beside,
+    read_heads,
+)
 from privcomp.ledger.chain import HeaderChain, Ledger, recover
 from privcomp.ledger.record import ABORTED, COMPLETE, Header, Record, genesis
 
 __all__ = [
     "ABORTED",
     "COMPLETE",
+    "UNATTESTED",
     "AuditFailure",
     "AuditReport",
     "Check",
@@ -19,6 +29,7 @@ __all__ = [
     "RoundVerifier",
     "audit",
     "genesis",
+    "read_beside",
     "read_heads",
     "recover",
 ]

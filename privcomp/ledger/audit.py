@@ -14,14 +14,19 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from privcomp.errors import LedgerError, PrivcompError
+from privcomp.errors import LedgerError, ParameterError, PrivcompError
 from privcomp.keys import Roster
 from privcomp.ledger.chain import FrameError, check_link, decode_frame, read_frames, read_preamble
-from privcomp.ledger.record import COMPLETE, Record, genesis
+from privcomp.ledger.record import COMPLETE, Record, check_artefact, genesis
 
-__all__ = ["AuditFailure", "AuditReport", "Check", "RoundVerifier", "audit", "read_heads"]
+__all__ = ["UNATTESTED", "AuditFailure", "AuditReport", "Check", "RoundVerifier", "audit", "read_beside", "read_heads"]
+
+#: What a ledger of rounds without attestations does not show.
+UNATTESTED: Final = (
+    "that a published sum is the sum of the survivors' inputs: needs attestations with proofs of the sum"
+)
 
 Check = Callable[[Record], None]
 """A further check of one record; raises RemoteError or LedgerError with what it saw."""
@@ -81,6 +86,7 @@ class AuditReport:
         head: head after the last of them, 32 bytes.
         failure: the first failure; None if everything passed.
         notes: what this audit does not show.
+        shown: what it shows beyond the checks of every ledger.
     """
 
     records: int
@@ -88,6 +94,7 @@ class AuditReport:
     head: bytes
     failure: AuditFailure | None
     notes: tuple[str, ...]
+    shown: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -113,6 +120,7 @@ class AuditReport:
                 "head": self.head.hex(),
                 "failure": failure,
                 "notes": list(self.notes),
+                "shown": list(self.shown),
             },
             indent=2,
         )
@@ -123,6 +131,7 @@ class AuditReport:
             f"audit {verdict}",
             f"records that passed: {self.records} ({self.complete} complete, {self.records - self.complete} aborted)",
             f"head: {self.head.hex()}",
+            *(f"shown: {what}" for what in self.shown),
             *(f"not shown: {note}" for note in self.notes),
         ]
         return "\n".join(lines)
@@ -313,21 +322,15 @@ class _Audit:
         if record.round_digest in self.published:
             raise _Failed("round", "this very round published a sum in an earlier record already")
         self.published.add(record.round_digest)
-        published = record.aggregate if record.aggregate is not None else self._artefact(str(record.artefact))
+        published = record.aggregate
+        if published is None:
+            try:
+                published = read_beside(self.path, str(record.artefact))
+            except LedgerError as error:
+                raise _Failed("aggregate", str(error)) from None
         if hashlib.sha256(published).digest() != record.aggregate_digest:
             raise _Failed("aggregate", "the published bytes have another SHA-256 than the record says")
         return published
-
-    def _artefact(self, name: str) -> bytes:
-        try:
-            # Neither a link out of the folder nor a pipe that never ends.
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with open(os.open(self.path.parent / name, flags), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise _Failed("aggregate", f"artefact {name!r} is no regular file")
-                return file.read()
-        except OSError as error:
-            raise _Failed("aggregate", f"artefact {name!r} cannot be read: {error.strerror}") from None
 
     def notes(self, with_heads: bool) -> tuple[str, ...]:
         notes = []
@@ -339,9 +342,7 @@ class _Audit:
             notes.append("that nothing was cut off at the end or replaced as a whole: no client heads were given")
         else:
             notes.append("that nothing was cut off after the newest of the given client heads")
-        notes.append(
-            "that a published sum is the sum of the survivors' inputs: needs attestations with proofs of the sum"
-        )
+        notes.append(UNATTESTED)
         if self.unsigned_sets:
             notes.append("that the sets U2 and U of semi-honest rounds are true: no client signs them")
         notes.append("that data and training are truthful, or that noise was drawn as claimed")
@@ -354,6 +355,30 @@ def _subset(inner: Iterable[bytes], outer: Iterable[bytes], inner_name: str, out
     strangers = sorted(set(inner) - set(outer))
     if strangers:
         raise _Failed("sets", f"{inner_name} must lie in {outer_name}; {strangers[0]!r} does not")
+
+
+def read_beside(ledger: Path, name: str) -> bytes:
+    """The bytes of a file that a record names.
+
+    Args:
+        ledger: the ledger's file.
+        name: a plain file name, of a file in the same folder.
+
+    Raises:
+        LedgerError: another kind of name, no regular file, or it cannot be read.
+    """
+    try:
+        check_artefact(name)
+        # Neither a link out of the folder nor a pipe that never ends.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(ledger.parent / name, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise LedgerError(f"artefact {name!r} is no regular file")
+            return file.read()
+    except ParameterError as error:
+        raise LedgerError(f"artefact {name!r}: {error}") from None
+    except OSError as error:
+        raise LedgerError(f"artefact {name!r} cannot be read: {error.strerror}") from None
 
 
 def read_heads(path: str | os.PathLike[str]) -> tuple[bytes, ...]:

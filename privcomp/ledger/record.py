@@ -143,11 +143,8 @@ class Record(Message):
                 raise ParameterError("an aborted round has a reason, and no aggregate_digest, aggregate or artefact")
         else:
             raise ParameterError(f"outcome is {self.outcome!r}; allowed are {COMPLETE!r} and {ABORTED!r}")
-        if self.artefact is not None and (
-            not self.artefact or self.artefact[0] == "." or any(char in self.artefact for char in "/\\\0")
-        ):
-            # The auditor opens this file: it must not lead out of the ledger's own folder.
-            raise ParameterError("artefact must be a plain file name beside the ledger: no '/', '\\' or leading '.'")
+        if self.artefact is not None:
+            check_artefact(self.artefact)
 
     @property
     def body_hash(self) -> bytes:
@@ -158,6 +155,16 @@ class Record(Message):
     def digest_of(aggregate: bytes) -> bytes:
         """SHA-256 of the published bytes, as `sha256sum` prints it for an artefact."""
         return hashlib.sha256(aggregate).digest()
+
+
+def check_artefact(name: str) -> None:
+    """Refuse the name of a file that may lie elsewhere than beside the ledger: the auditor opens it.
+
+    Raises:
+        ParameterError: it has '/', '\\', a zero byte or a leading '.', or is empty.
+    """
+    if not name or name[0] == "." or any(char in name for char in "/\\\0"):
+        raise ParameterError("artefact must be a plain file name beside the ledger: no '/', '\\' or leading '.'")
 
 
 def _check_unique(keys: list[Any], what: str) -> None:

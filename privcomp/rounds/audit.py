@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from privcomp.errors import RemoteError
+from privcomp.attest import Attestation, Submission, check_attestations, check_sum
+from privcomp.errors import CodecError, RemoteError
 from privcomp.keys import Roster
-from privcomp.ledger import COMPLETE, AuditReport, Record
+from privcomp.ledger import COMPLETE, UNATTESTED, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
+from privcomp.rounds.evidence import evidence_of, update_context
 from privcomp.rounds.spec import RoundSpec
-from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by
-from privcomp.secagg.messages import Advertise, Announce, bitmap
+from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by, unsigned
+from privcomp.secagg.messages import Advertise, Announce, UploadEnd, bitmap
 from privcomp.secagg.params import MALICIOUS
 
-__all__ = ["SecaggVerifier", "audit"]
+__all__ = ["AttestationAuditor", "SecaggVerifier", "audit"]
 
 
 def _context(record: Record) -> RoundContext:
@@ -115,6 +119,88 @@ def sets_fit(record: Record) -> None:
         )
 
 
+class AttestationAuditor:
+    """Checks the attestations of each record from the ledger's files alone, and counts what it has checked.
+
+    Args:
+        ledger: the ledger's file.
+        roster: who may take part; None: the keys that the server recorded are believed.
+    """
+
+    def __init__(self, ledger: Path, roster: Roster | None) -> None:
+        self._ledger, self._roster = ledger, roster
+        self.sums = self.updates = self.refused = 0
+
+    def attestations(self, record: Record) -> None:
+        """Every attestation of the sum holds, the sum is that of the committed updates, and every refusal was right.
+
+        Raises:
+            RemoteError: names the server, which let through or published what an honest one does not, or refused what
+                an honest one accepts. The text names the client that is concerned.
+            LedgerError: a file is missing.
+        """
+        context = _context(record)
+        spec = RoundSpec.of_params(context.params)
+        if spec.attestation is None:
+            return
+        evidence = evidence_of(record, self._ledger)
+        if evidence is None:
+            raise RemoteError(SERVER, "attest", "an attested round without its attestations")
+        keys = self._keys(record)
+        if record.outcome == COMPLETE and record.aggregate is not None:
+            if len(record.aggregate) != 8 * spec.encoding.length:
+                raise RemoteError(SERVER, "sum", "the published sum does not have the announced length")
+            sent = {party: Submission(keys.get(party), data) for party, data in evidence.attestations}
+            good = self._checked(spec, context, sent)
+            total = np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64)
+            try:
+                check_sum(spec.statements, record.survivors, good, total, evidence.blindings)
+            except RemoteError as error:
+                raise RemoteError(SERVER, "sum", f"the server published a false sum: {error.message}") from None
+            self.sums += 1
+            self.updates += len(good)
+        for party, _, data in evidence.refused:
+            self._refusal(record, spec, context, party, keys.get(party), data)
+            self.refused += 1
+
+    def _keys(self, record: Record) -> dict[bytes, bytes]:
+        if self._roster is not None:
+            return dict(self._roster.entries)
+        listed = (Advertise.from_bytes(data, max_bytes=1 << 13) for _, data, _ in record.advertisements)
+        return {advertise.id: advertise.identity for advertise in listed}
+
+    def _checked(
+        self, spec: RoundSpec, context: RoundContext, sent: dict[bytes, Submission]
+    ) -> dict[bytes, Attestation]:
+        good, bad = check_attestations(spec.statements, update_context(context.announce), sent)
+        for party, error in bad.items():
+            raise RemoteError(SERVER, "attest", f"the server counted {party!r}, but {error.message}")
+        return good
+
+    def _refusal(
+        self, record: Record, spec: RoundSpec, context: RoundContext, party: bytes, public: bytes | None, data: bytes
+    ) -> None:
+        """The client signed the upload whose attestation does not hold."""
+        try:
+            end = UploadEnd.from_bytes(data, max_bytes=len(data))
+        except CodecError as error:
+            raise error.by(SERVER, "attest") from None
+        if (
+            public is None
+            or party not in record.u2
+            or party in record.survivors
+            or (end.id, end.list_hash) != (party, record.key_list_hash)
+            or not signed_by(public, end.signature, "mask", context, record.key_list_hash, unsigned(end))
+        ):
+            raise RemoteError(SERVER, "attest", f"the server refused {party!r} and shows no upload that it signed")
+        sent = {party: Submission(public, end.attachment)}
+        good, _ = check_attestations(spec.statements, update_context(context.announce), sent)
+        if good:
+            raise RemoteError(
+                SERVER, "attest", f"the server refused {party!r}, an honest client: its recorded attestation holds"
+            )
+
+
 def audit(
     path: str | os.PathLike[str],
     *,
@@ -122,14 +208,30 @@ def audit(
     roster: Roster | None = None,
     heads: Iterable[bytes] | None = None,
 ) -> AuditReport:
-    """Audit a ledger of federated rounds: see `privcomp.ledger.audit`."""
+    """Audit a ledger of federated rounds: see `privcomp.ledger.audit`.
+
+    Attested rounds are checked as a whole: every attestation, the sum, every recorded refusal.
+    """
     verifier = SecaggVerifier()
     verifiers = {"bonawitz": verifier, "secaggplus": verifier}
-    return audit_ledger(
+    auditor = AttestationAuditor(Path(path), roster)
+    report = audit_ledger(
         path,
         ledger_key=ledger_key,
         roster=roster,
         heads=heads,
         verifiers=verifiers,
-        checks=(sets_fit, aggregate_decodes),
+        checks=(sets_fit, aggregate_decodes, auditor.attestations),
     )
+    if not auditor.sums and not auditor.refused:
+        return report
+    shown = (
+        f"{auditor.sums} published sums are those of {auditor.updates} updates, each proven to be within its bounds; "
+        f"{auditor.refused} recorded refusals are justified",
+    )
+    notes = [note for note in report.notes if note != UNATTESTED]
+    if auditor.sums < report.complete:
+        notes.append(f"{UNATTESTED} ({report.complete - auditor.sums} of the published sums have none)")
+    if roster is None:
+        notes.append("whose updates these are: the attestations are consistent with the server's own list")
+    return replace(report, shown=shown, notes=tuple(notes))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from privcomp.attest import attest_var
 from privcomp.codec import Message, decode_any
 from privcomp.encoding import Layout
 from privcomp.errors import CodecError, LedgerError, ParameterError, PolicyError, RemoteError
@@ -15,11 +18,13 @@ from privcomp.journal import Journal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import HeaderChain
 from privcomp.policy import Policy
+from privcomp.rounds.evidence import update_context
 from privcomp.rounds.messages import RoundAnnouncement
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.client import Client, ClientState, Contribution
 from privcomp.secagg.context import SERVER, RoundContext
 from privcomp.secagg.messages import Announce, ConsistencyRequest, KeyList, MaskRequest, UnmaskRequest
+from privcomp.typing import I64Array
 
 __all__ = ["LocalUpdate", "RoundClient", "Values"]
 
@@ -29,6 +34,8 @@ Values = NDArray[Any] | tuple[Mapping[str, NDArray[Any]], Layout]
 LocalUpdate = Callable[[bytes, RoundSpec], tuple[Values, int]]
 #: One function for all rounds, or one per purpose: a purpose that is not there is refused.
 Updates = LocalUpdate | Mapping[str, LocalUpdate]
+
+_log = logging.getLogger("privcomp.rounds")
 
 _CHAIN = "ledger-chain"
 _MESSAGES: Mapping[int, type[Message]] = {
@@ -53,8 +60,10 @@ class RoundClient:
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._client = Client(id, identity, policy, journal, roster, rng=rng)
+        self._identity = identity
         self._policy = policy
         self._journal = journal
+        self._rng = rng
         # Coins by the million: the core's generator, unless the caller brings its own entropy.
         self._coins = None if rng is os.urandom else rng
         self._states: dict[bytes, ClientState] = {}
@@ -156,4 +165,17 @@ class RoundClient:
             vector = encoding.encode(arrays, weight, layout=layout, rng=self._coins)
         else:
             vector = encoding.encode(values, weight, rng=self._coins)
-        return Contribution((vector,))
+        return self._attested(spec, state.context, vector)
+
+    def _attested(self, spec: RoundSpec, context: RoundContext, vector: I64Array) -> Contribution:
+        """The vector within what the round states, with the proof; as it is where nothing is stated."""
+        if spec.attestation is None:
+            return Contribution((vector,))
+        vector, scaled = spec.attestation.fitted(spec.encoding, vector)
+        if scaled:
+            _log.warning("the norm of the update is above the round's bound: the update is scaled down to it")
+        attestation, blindings = attest_var(
+            spec.statements, update_context(context.announce), self.id, self._identity, (vector,), self._rng
+        )
+        lanes = np.frombuffer(blindings.to_bytes(), dtype=np.uint8).reshape(-1, 32)
+        return Contribution((vector, lanes), attestation.to_bytes())

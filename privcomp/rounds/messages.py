@@ -1,14 +1,20 @@
-"""The announcement of a round: the secure-aggregation announcement with the ledger headers that lead to its head."""
+"""The announcement of a round (the secure-aggregation announcement with the ledger headers that lead to its head), and
+what the server keeps of an attested one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from privcomp.codec import Blob, Codec, Fixed, Message, Nested, Seq
+from privcomp.codec import Blob, Codec, Fixed, Message, Nested, Seq, Text, Tup
+from privcomp.errors import ParameterError
+from privcomp.keys import ID_MAX_BYTES
 from privcomp.ledger import Header
 
-__all__ = ["RoundAnnouncement"]
+__all__ = ["Evidence", "FrozenRound", "RoundAnnouncement"]
+
+_MAX_CLIENTS = 1 << 20
+_MAX_UPLOAD_END = (1 << 26) + (1 << 20)
 
 
 @dataclass(frozen=True)
@@ -31,3 +37,46 @@ class RoundAnnouncement(Message):
     ledger_key: bytes
     headers: tuple[Header, ...]
     announce: bytes
+
+
+@dataclass(frozen=True)
+class Evidence(Message):
+    """What an attested round leaves, for whoever audits it.
+
+    Attributes:
+        attestations: (id, attestation) of the survivors, by increasing id.
+        refused: (id, reason, message) of the clients whose attestation was refused, by increasing id; the message is
+            the last one of the upload, signed, with the attestation in it.
+        blindings: the sum of the survivors' blindings, 32 bytes a row; empty where no sum was published.
+    """
+
+    TAG: ClassVar[int] = 0x48
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
+        ("attestations", Seq(Tup(Blob(ID_MAX_BYTES), Blob(1 << 26)), _MAX_CLIENTS, increasing=True)),
+        ("refused", Seq(Tup(Blob(ID_MAX_BYTES), Text(1 << 12), Blob(_MAX_UPLOAD_END)), _MAX_CLIENTS, increasing=True)),
+        ("blindings", Blob(1 << 26)),
+    )
+    EXPANSION: ClassVar[int] = 4
+    attestations: tuple[tuple[bytes, bytes], ...]
+    refused: tuple[tuple[bytes, str, bytes], ...]
+    blindings: bytes
+
+    def __post_init__(self) -> None:
+        ids = [entry[0] for entry in (*self.attestations, *self.refused)]
+        if len(set(ids)) != len(ids):
+            raise ParameterError("an id comes twice in the evidence of a round")
+
+
+@dataclass(frozen=True)
+class FrozenRound(Message):
+    """An attested round across a restart of its server: the aggregation's state, the evidence so far, its SHA-256."""
+
+    TAG: ClassVar[int] = 0x49
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
+        ("secagg", Blob((1 << 32) - 1)),
+        ("evidence", Blob((1 << 32) - 1)),
+        ("digest", Fixed(32)),
+    )
+    secagg: bytes
+    evidence: bytes
+    digest: bytes

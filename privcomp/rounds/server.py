@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
@@ -13,19 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp._core import center
+from privcomp.attest import Attestation, check_attestation, check_sum
 from privcomp.encoding import Decoded
-from privcomp.errors import LedgerError, PrivcompError, StateError
+from privcomp.errors import CodecError, LedgerError, PrivcompError, RemoteError, StateError
 from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE, Header, Ledger, Record
 from privcomp.ledger.record import genesis
-from privcomp.rounds.messages import RoundAnnouncement
+from privcomp.rounds.evidence import DIGEST, FILE, INLINE, update_context
+from privcomp.rounds.messages import Evidence, FrozenRound, RoundAnnouncement
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.server import Aggregate, Server
 
 __all__ = ["INLINE_BYTES", "RoundResult", "RoundServer"]
 
-#: A longer aggregate is written beside the ledger instead of into it.
+#: A longer aggregate, or longer evidence, is written beside the ledger instead of into it.
 INLINE_BYTES = 1 << 16
+
+_FROZEN = FrozenRound(b"", b"", bytes(32)).to_bytes()[:5]  # magic, version, tag
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,21 @@ class RoundResult:
         integer_sum: int64 array of shape (d + 2,), the exact sum.
         aggregate: survivors and the sets of the earlier stages.
         header: the signed ledger header of the round.
+        refused: id -> reason, for clients whose attestation was refused; they are not in the sum.
     """
 
     decoded: Decoded
     integer_sum: NDArray[np.int64]
     aggregate: Aggregate
     header: Header
+    refused: Mapping[bytes, str]
 
 
 class RoundServer:
     """One federated round at the server.
+
+    In an attested round an upload whose attestation does not hold is kept out when it arrives: `receive` raises, and
+    the client counts as one that vanished.
 
     Args:
         spec: the declaration of the round.
@@ -73,10 +83,7 @@ class RoundServer:
         executor: Executor | None = None,
         memory_budget: int = 1 << 28,
     ) -> None:
-        self.spec = spec
-        self._ledger = ledger
-        self._announced_head = ledger.head
-        self._finished = False
+        self._set_up(spec, ledger, ledger.head, accept)
         self.secagg = Server(
             spec.aggregation,
             session=session,
@@ -85,14 +92,55 @@ class RoundServer:
             model=model,
             roster=roster,
             ledger_head=ledger.head,
-            accept=accept,
+            accept=self._accepts,
             executor=executor,
             memory_budget=memory_budget,
         )
 
+    def _set_up(
+        self, spec: RoundSpec, ledger: Ledger, head: bytes, accept: Callable[[bytes, bytes], bool] | None
+    ) -> None:
+        self.spec = spec
+        self._ledger = ledger
+        self._announced_head = head
+        self._accept = accept
+        self._finished = False
+        self._attestations: dict[bytes, Attestation] = {}
+        self._reasons: dict[bytes, str] = {}
+        self._refused_before: dict[bytes, tuple[str, bytes]] = {}  # a restart
+
+    def _accepts(self, party: bytes, attachment: bytes) -> bool:
+        """Whether a complete upload may be added; raises RemoteError for an attestation that does not hold."""
+        if self._accept is not None and not self._accept(party, attachment):
+            return False
+        if self.spec.attestation is not None:
+            context, directory = update_context(self.secagg.context.announce), self.secagg.directory
+            public = directory.entries[directory.place[party]].identity
+            try:
+                found = check_attestation(self.spec.statements, context, party, public, attachment)
+            except RemoteError as error:
+                self._reasons[party] = error.message
+                raise
+            self._attestations[party] = found
+        return True
+
+    def _refused(self) -> dict[bytes, tuple[str, bytes]]:
+        """id -> (reason, signed message), for attestations that were refused."""
+        sent = self.secagg.refused_uploads
+        return {**self._refused_before, **{party: (why, sent[party]) for party, why in self._reasons.items()}}
+
+    def _evidence(self, survivors: Iterable[bytes], blindings: bytes) -> Evidence:
+        refused = sorted((party, why[:1024], sent) for party, (why, sent) in self._refused().items())
+        kept = ((party, self._attestations[party].to_bytes()) for party in sorted(survivors))
+        return Evidence(tuple(kept), tuple(refused), blindings)
+
     def freeze(self) -> bytes:
         """What a restarted server needs of this round; see `privcomp.secagg.Server.freeze`."""
-        return self.secagg.freeze()
+        state = self.secagg.freeze()
+        if self.spec.attestation is None:
+            return state
+        evidence = self._evidence(self._survivors(), b"").to_bytes()
+        return FrozenRound(state, evidence, sha256(evidence).digest()).to_bytes()
 
     @classmethod
     def thaw(cls, data: bytes, *, roster: Roster | None, ledger: Ledger, executor: Executor | None = None) -> Self:
@@ -102,15 +150,22 @@ class RoundServer:
             CodecError: not what `freeze` writes.
             LedgerError: the round was announced on another ledger.
         """
+        evidence = None
+        if data[:5] == _FROZEN:
+            stored = FrozenRound.from_bytes(data, max_bytes=len(data))
+            if sha256(stored.evidence).digest() != stored.digest:
+                raise CodecError("the stored attestations were changed on disk")
+            data, evidence = stored.secagg, Evidence.from_bytes(stored.evidence, max_bytes=len(stored.evidence))
         secagg = Server.thaw(data, roster=roster, executor=executor)
         head = secagg.context.announce.ledger_head
         ledger.headers_since(head)
         server = cls.__new__(cls)
-        server.spec = RoundSpec.of_params(secagg.params)
-        server._ledger = ledger
-        server._announced_head = head
-        server._finished = False
+        server._set_up(RoundSpec.of_params(secagg.params), ledger, head, None)
         server.secagg = secagg
+        if evidence is not None:
+            for party, attestation in evidence.attestations:
+                server._attestations[party] = Attestation.from_bytes(attestation, max_bytes=len(attestation))
+            server._refused_before = {party: (why, sent) for party, why, sent in evidence.refused}
         return server
 
     def announcement(self, known_head: bytes | None = None) -> bytes:
@@ -134,34 +189,64 @@ class RoundServer:
 
         Raises:
             RoundAborted: too few shares; receive more and call again, or `abort`.
-            RemoteError: a secret or the decoded sum is not what it must be; nothing is decoded. Call `abort`.
+            RemoteError: a secret or the decoded sum is not what it must be, or (stage "sum") not the sum of the
+                attested updates; nothing is decoded. Call `abort`.
             ExecutorError: the executor did not do its work; set `secagg.executor` and call again.
         """
         if self._finished:
             raise StateError("this round is recorded already")
         aggregate = self.secagg.result()
-        total = center(aggregate.sums[0], self.spec.aggregation.segments[0].bits)
+        total = self._total(aggregate)
         decoded = self.spec.encoding.decode(total, len(aggregate.survivors))
         published = total.astype("<i8").tobytes()
-        header = self._append(COMPLETE, "", published)
-        return RoundResult(decoded, total, aggregate, header)
+        header = self._append(COMPLETE, "", published, b"".join(lanes.tobytes() for lanes in aggregate.sums[1:]))
+        refused = {party: why for party, (why, _) in self._refused().items()}
+        return RoundResult(decoded, total, aggregate, header, refused)
+
+    def _total(self, aggregate: Aggregate) -> NDArray[np.int64]:
+        """The sum as signed integers, checked against the commitments."""
+        total = center(aggregate.sums[0], self.spec.aggregation.segments[0].bits)
+        if self.spec.attestation is not None:
+            kept = {party: self._attestations[party] for party in aggregate.survivors}
+            check_sum(self.spec.statements, aggregate.survivors, kept, total, aggregate.sums[1].tobytes())
+        return total
 
     def abort(self, error: PrivcompError | str) -> Header:
         """Record that the round ended without a sum."""
         if self._finished:
             raise StateError("this round is recorded already")
-        return self._append(ABORTED, str(error)[:1024] or "aborted", None)
+        return self._append(ABORTED, str(error)[:1024] or "aborted", None, b"")
 
-    def _append(self, outcome: str, reason: str, published: bytes | None) -> Header:
+    def _survivors(self) -> tuple[bytes, ...]:
+        server = self.secagg
+        if not server.u_bitmap:
+            return ()
+        return _named(server.directory.ids, server.directory.members(server.u_bitmap, "u"))
+
+    def _beside(self, data: bytes, ending: str) -> str | None:
+        """Write what is large beside the ledger; the file's name, or None where it belongs into the record."""
+        path = self._ledger.path
+        if len(data) <= INLINE_BYTES or path is None:
+            return None
+        name = f"{path.name}.{len(self._ledger)}.{ending}"
+        _write_synced(path.parent / name, data)
+        return name
+
+    def _extras(self, blindings: bytes) -> tuple[tuple[str, bytes], ...]:
+        if self.spec.attestation is None:
+            return ()
+        evidence = self._evidence(self._survivors(), blindings).to_bytes()
+        name = self._beside(evidence, "attest")
+        if name is None:
+            return ((INLINE, evidence),)
+        return ((FILE, name.encode()), (DIGEST, sha256(evidence).digest()))
+
+    def _append(self, outcome: str, reason: str, published: bytes | None, blindings: bytes) -> Header:
         server, ledger = self.secagg, self._ledger
         announce, directory = server.context.announce, server._directory
         ids = directory.ids if directory is not None else ()
-        inline, artefact = published, None
-        if published is not None and len(published) > INLINE_BYTES and ledger.path is not None:
-            inline, artefact = None, f"{ledger.path.name}.{len(ledger)}.sum"
-            _write_synced(ledger.path.parent / artefact, published)
+        artefact = self._beside(published, "sum") if published is not None else None
         u2 = directory.members(server.u2_bitmap, "u2") if directory is not None and server.u2_bitmap else ()
-        u = directory.members(server.u_bitmap, "u") if directory is not None and server.u_bitmap else ()
         record = Record(
             index=len(ledger),
             previous=ledger.head,
@@ -177,7 +262,7 @@ class RoundServer:
             key_list_hash=directory.hash if directory is not None else bytes(32),
             u1=tuple(ids),
             u2=_named(ids, u2),
-            survivors=_named(ids, u),
+            survivors=self._survivors(),
             advertisements=tuple(
                 (party, data, data[-64:]) for party, data in server.advertisements.items() if party in ids
             ),
@@ -185,8 +270,9 @@ class RoundServer:
             outcome=outcome,
             reason=reason,
             aggregate_digest=Record.digest_of(published) if published is not None else None,
-            aggregate=inline,
+            aggregate=published if artefact is None else None,
             artefact=artefact,
+            extras=self._extras(blindings),
         )
         header = ledger.append(record)
         self._finished = True

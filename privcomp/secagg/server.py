@@ -237,6 +237,7 @@ class Server:
         self._u: frozenset[int] = frozenset()
         self._survivors: set[int] = set()
         self._refused: dict[bytes, str] = {}
+        self._refused_ends: dict[bytes, bytes] = {}
         self._quorum: dict[int, bytes] = {}
         self._answers: dict[int, UnmaskResponse] = {}
         self._acc: list[NDArray[Any]] = []
@@ -336,6 +337,11 @@ class Server:
     def refused(self) -> Mapping[bytes, str]:
         """id -> reason, for complete uploads that `accept` kept out."""
         return dict(self._refused)
+
+    @property
+    def refused_uploads(self) -> Mapping[bytes, bytes]:
+        """id -> the signed last message of an upload that was kept out, attachment included: evidence for others."""
+        return dict(self._refused_ends)
 
     @property
     def u2_bitmap(self) -> bytes:
@@ -537,6 +543,7 @@ class Server:
         finally:
             if place not in self._survivors:
                 self._refused[end.id] = reason
+                self._refused_ends[end.id] = end.to_bytes()
             upload.added = True
             self._budget += upload.memory
             upload.drop_blocks()

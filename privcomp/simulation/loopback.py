@@ -39,7 +39,7 @@ def run_round(
     heads: dict[bytes, bytes] | None = None,
     traffic: Traffic | None = None,
 ) -> RoundResult:
-    """Drive one round to its end.
+    """Drive one round to its end. A client whose upload the server refuses counts as lost from then on.
 
     Args:
         server: a fresh round.
@@ -71,7 +71,12 @@ def run_round(
                     continue
                 for answer in clients[party].receive(request, update(party)):
                     cost.bytes_up[party] = cost.bytes_up.get(party, 0) + len(answer)
-                    server.receive(answer, party)
+                    try:
+                        server.receive(answer, party)
+                    except RemoteError:
+                        if party not in server.secagg.refused:
+                            raise
+                        break
                 if stage == 0:
                     heads[party] = server.secagg.context.announce.ledger_head
             if name != "unmask":
