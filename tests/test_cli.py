@@ -149,6 +149,16 @@ def test_the_demo_leaves_its_files(demo: Demo) -> None:
     assert len(Roster.from_bytes((demo.folder / "roster").read_bytes())) == CLIENTS
 
 
+def test_the_demo_refuses_a_poisoner_and_finds_a_lying_server(demo: Demo) -> None:
+    poisoning, lying = demo.report["poisoning"], demo.report["lying_server"]
+    assert "proof" in poisoning["refusal"]
+    assert (poisoning["survivors"], poisoning["integer_difference"]) == (CLIENTS - 1, 0)
+    assert "the server published a false sum" in lying["found"]
+    result = run("audit", lying["ledger"], "--roster", demo.folder / "lying" / "roster")
+    assert (result.code, result.err) == (1, "")
+    assert result.out.startswith(f"audit FAILED at {lying['found']}")
+
+
 def test_the_demo_says_how_to_check_its_ledger(tmp_path: Path) -> None:
     """What it prints can be pasted, spaces included; another run in the same place replaces its own files only."""
     folder = tmp_path / "my results"
@@ -161,7 +171,7 @@ def test_the_demo_says_how_to_check_its_ledger(tmp_path: Path) -> None:
     command = result.out.splitlines()[-1].removeprefix("check it: python -m privcomp ")
     checked = run(*shlex.split(command))
     assert checked.code == 0, checked.err
-    assert "records that passed: 2" in checked.out
+    assert "records that passed: 3" in checked.out
 
 
 def test_the_demo_on_the_users_own_table(table: Path, tmp_path: Path) -> None:
@@ -330,7 +340,9 @@ def cut(source: Path, target: Path, records: int) -> Path:
 def test_an_honest_ledger_passes(demo: Demo) -> None:
     result = demo.audit()
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith("audit passed\nrecords that passed: 2 (2 complete, 0 aborted)\n")
+    assert result.out.startswith("audit passed\nrecords that passed: 3 (3 complete, 0 aborted)\n")
+    assert f"shown: 1 published sums are those of {CLIENTS - 1} updates" in result.out
+    assert "1 recorded refusals are justified" in result.out
     assert "not shown: whose ledger this is" not in result.out
     assert "not shown: whose ledger this is" in run("audit", demo.ledger).out
 
@@ -338,7 +350,7 @@ def test_an_honest_ledger_passes(demo: Demo) -> None:
 def test_an_audit_as_json(demo: Demo) -> None:
     result = run("audit", demo.ledger, "--json")
     content = json.loads(result.out)
-    assert (result.code, content["ok"], content["records"], content["failure"]) == (0, True, 2, None)
+    assert (result.code, content["ok"], content["records"], content["failure"]) == (0, True, 3, None)
     assert (content["key"], content["key_given"]) == (demo.key, False)
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from privcomp.errors import LocalError, ParameterError
 __all__ = ["add_parser"]
 
 _MARKER = ".privcomp-demo"
-_FILES = ("ledger", "roster", "heads", "curves.png", "report.json")
+_FILES = ("ledger", "roster", "heads", "curves.png", "report.json", "lying/ledger", "lying/roster")
 
 
 def add_parser(commands: Any) -> None:
@@ -26,7 +27,8 @@ def add_parser(commands: Any) -> None:
         help="hospitals train a classifier together; the server sees masked vectors only",
         description=(
             "Hospitals train a classifier together on real data. Some of them are lost in every round; the server sees "
-            "masked vectors only. Writes a ledger and a picture, prints a report."
+            "masked vectors only. Two scenes follow: a hospital that poisons, a server that lies. Writes a ledger and "
+            "a picture, prints a report."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -57,6 +59,7 @@ def add_parser(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     try:
         from privcomp.demo import DemoOptions, run_demo
+        from privcomp.demo.scenes import play
         from privcomp.demo.secure import SecureFederation
         from privcomp.demo.train import load_federation
     except ModuleNotFoundError as error:
@@ -93,7 +96,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     )
     try:
         with _progress(arguments.rounds, arguments.quiet) as progress:
-            report = run_demo(options, secure, progress, federation=federation)
+            epilogue = partial(play, secure, folder / "lying")
+            report = run_demo(options, secure, progress, federation=federation, epilogue=epilogue)
     finally:
         secure.close()
     (folder / "roster").write_bytes(secure.roster.to_bytes())
@@ -124,7 +128,9 @@ def _prepare(folder: Path) -> None:
     """A place for this run: the files of an earlier demo are replaced, anything else is left alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = [folder / name for name in _FILES if (folder / name).exists()] + list(folder.glob("ledger.*.sum"))
+        old = [folder / name for name in _FILES if (folder / name).exists()] + [
+            path for place in (folder, folder / "lying") for path in sorted(place.glob("ledger.*.*"))
+        ]
         if old and not (folder / _MARKER).exists():
             raise ParameterError(f"--out {folder}: {old[0].name} there is not of a demo; name another folder")
         (folder / _MARKER).write_text("written by privcomp demo; its files are replaced by the next run\n")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from privcomp.demo.metrics import Scores
 from privcomp.errors import LocalError
 
-__all__ = ["Report", "RoundReport"]
+__all__ = ["LyingReport", "PoisoningReport", "Report", "RoundReport", "Scenes"]
+
+
+_ATTESTED = (
+    "every update is proven to be within its bounds (that of weighted entries of the training rounds is too wide for "
+    "these proofs, they carry none), and every hospital sends"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,75 @@ class RoundReport:
 
 
 @dataclass(frozen=True)
+class PoisoningReport:
+    """A hospital that sends a multiple of its update.
+
+    Attributes:
+        hospital: who.
+        factor: times its update.
+        refusal: why the server kept it out; None if it did not.
+        survivors, clients: hospitals in the sum, and asked.
+        integer_difference: largest |published sum - sum of the survivors' encoded vectors|.
+        change: Euclidean norm of the mean update without it.
+        poisoned_change: the same, had it been averaged in.
+        bytes: what an attestation adds to every upload.
+        record: index of the round's record in the ledger.
+    """
+
+    hospital: int
+    factor: int
+    refusal: str | None
+    survivors: int
+    clients: int
+    integer_difference: int
+    change: float
+    poisoned_change: float
+    bytes: int
+    record: int
+
+    def __str__(self) -> str:
+        done = f"refused: {self.refusal}" if self.refusal is not None else "NOT REFUSED"
+        return (
+            f"hospital {self.hospital} sent its update times {self.factor:,}; {done}. "
+            f"The sum of the other {self.survivors} is exact (difference {self.integer_difference}) and moves the "
+            f"model by {self.change:.2g}; with the poison in it, that would have been {self.poisoned_change:.2g}"
+        )
+
+
+@dataclass(frozen=True)
+class LyingReport:
+    """A server that publishes another sum.
+
+    Attributes:
+        clients: hospitals of its federation.
+        entry, change: what it added where.
+        ledger: its ledger.
+        found: what the audit of that ledger found; None if nothing.
+    """
+
+    clients: int
+    entry: int
+    change: int
+    ledger: str
+    found: str | None
+
+    def __str__(self) -> str:
+        found = f"finds it: {self.found}" if self.found is not None else "FINDS NOTHING"
+        return (
+            f"published the sum of {self.clients} hospitals with {self.change:+d} at entry {self.entry}; the audit of "
+            f"{self.ledger} {found}"
+        )
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What happened after the training, in rounds of their own where every update carries a proof."""
+
+    poisoning: PoisoningReport
+    lying: LyingReport
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a run shows. Scores are on the held-out rows; see `to_json` for the stable names."""
 
@@ -84,6 +159,7 @@ class Report:
     seconds: float
     ledger: str | None = None
     figure: str | None = None
+    scenes: Scenes | None = None
 
     @property
     def integer_difference(self) -> int:
@@ -160,6 +236,8 @@ class Report:
             "seconds": self.seconds,
             "seconds_per_stage": self.stage_seconds,
             "encoding": self.encoding,
+            "poisoning": asdict(self.scenes.poisoning) if self.scenes is not None else None,
+            "lying_server": asdict(self.scenes.lying) if self.scenes is not None else None,
         }
 
     def json(self) -> str:
@@ -227,6 +305,12 @@ class Report:
             facts.append(("ledger", self.ledger))
         if self.figure is not None:
             facts.append(("figure", self.figure))
+        if self.scenes is not None:
+            facts += [
+                ("attested rounds", f"two, after the training: {_ATTESTED} {self.scenes.poisoning.bytes:,} bytes more"),
+                ("poisoning", str(self.scenes.poisoning)),
+                ("lying server", str(self.scenes.lying)),
+            ]
         longest = max(len(name) for name, _ in facts)
         for name, value in facts:
             lines += _wrap(f"{name:<{longest}}  ", value, width)

@@ -8,7 +8,7 @@ the losses are planned from the seed, and each hospital's encoded vector is also
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp._core import Drbg
+from privcomp.attest import AttestationSpec
 from privcomp.demo.train import SecureResult, Updates
 from privcomp.encoding import FixedPoint
 from privcomp.errors import ParameterError
@@ -25,7 +26,7 @@ from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
 from privcomp.policy import Policy
-from privcomp.rounds import RoundClient, RoundServer, RoundSpec
+from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec
 from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution, Params, Segment
 from privcomp.simulation.loopback import Traffic, run_round
 
@@ -84,14 +85,15 @@ class SecureFederation:
         }
         identities = {_name(i): Identity.generate() for i in range(clients)}
         self.roster = Roster.of({party: identity.public for party, identity in identities.items()})
-        self._policy = Policy(adversary=adversary)
-        self._corrupt = self._policy.corrupt_for(adversary, clients)
+        self._corrupt = Policy(adversary=adversary).corrupt_for(adversary, clients)
         self.ledger = Ledger(ledger, Identity.generate())
-        policy = Policy(adversary=adversary, roster_hash=self.roster.hash, ledger_key=self.ledger.public)
+        self._node = Policy(adversary=adversary, roster_hash=self.roster.hash, ledger_key=self.ledger.public)
+        self._journals = {party: MemoryJournal(identity.public) for party, identity in identities.items()}
         self._clients = {
-            party: _Observed(party, identity, policy, MemoryJournal(identity.public), self.roster)
+            party: _Observed(party, identity, self._node, self._journals[party], self.roster)
             for party, identity in identities.items()
         }
+        self._identities = identities
         self._heads: dict[bytes, bytes] = {}
         self._session = sha256(b"privcomp-demo" + self.ledger.public).digest()
         self._executor = executor or ThreadPoolExecutor()
@@ -111,10 +113,8 @@ class SecureFederation:
             raise ParameterError(f"--adversary {adversary!r}: allowed are {MALICIOUS!r} and {SEMI_HONEST!r}")
         if clients < 3:
             raise ParameterError(f"--clients {clients}: secure aggregation needs at least 3")
-        policy, lost = Policy(adversary=adversary), math.ceil(dropout * clients)
-        c, least = policy.corrupt_for(adversary, clients), policy.honest_survivors_min
-        allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
-        allowed = min(allowed, clients - c - least)
+        lost, allowed = math.ceil(dropout * clients), _tolerance(clients, adversary)
+        c = Policy(adversary=adversary).corrupt_for(adversary, clients)
         if lost > allowed:
             raise ParameterError(
                 f"{lost} of {clients} hospitals would be lost in every round; with c = {c} corrupt clients to "
@@ -141,9 +141,56 @@ class SecureFederation:
 
     def __call__(self, *, purpose: str, model: bytes, encoding: FixedPoint, updates: Updates) -> SecureResult:
         """One round; raises RoundAborted where too few hospitals answer (it is in the ledger then)."""
-        number = len(self.ledger)
         spec = RoundSpec.secure_sum(encoding, corrupt=self._corrupt, **self._options)
-        server = RoundServer(
+        losses = self._losses(len(self.ledger))
+        return self._run(RoundServer, spec, self._clients, losses, purpose, model, updates)[1]
+
+    def attested(
+        self,
+        spec: AttestationSpec,
+        *,
+        model: bytes,
+        encoding: FixedPoint,
+        updates: Updates,
+        server: type[RoundServer] = RoundServer,
+        cheat: type[RoundClient] | None = None,
+    ) -> tuple[RoundResult, SecureResult]:
+        """One training round with attestations and without planned losses.
+
+        Args:
+            spec: what is proven of every update.
+            model, encoding, updates: as for a call.
+            server: the server, honest or not.
+            cheat: what hospital 0 runs; None: what all run.
+        """
+        declared = RoundSpec.secure_sum(encoding, attestation=spec, corrupt=self._corrupt, **self._options)
+        clients: dict[bytes, RoundClient] = dict(self._clients)
+        if cheat is not None:
+            party = _name(0)
+            clients[party] = cheat(party, self._identities[party], self._node, self._journals[party], self.roster)
+        return self._run(server, declared, clients, {}, "training", model, updates)
+
+    def beside(self, ledger: Path, clients: int) -> SecureFederation:
+        """A federation like this one without planned losses, with keys and a ledger of its own."""
+        options = {name: self._options[name] for name in ("protocol", "adversary", "hybrid")}
+        return SecureFederation(clients, self._seed, dropout=0.0, ledger=ledger, executor=self._executor, **options)
+
+    def can_lose(self, count: int) -> bool:
+        """Whether a round survives the loss of so many hospitals."""
+        return count <= _tolerance(len(self._clients), self._options["adversary"])
+
+    def _run(
+        self,
+        kind: type[RoundServer],
+        spec: RoundSpec,
+        clients: Mapping[bytes, RoundClient],
+        losses: Mapping[bytes, int],
+        purpose: str,
+        model: bytes,
+        updates: Updates,
+    ) -> tuple[RoundResult, SecureResult]:
+        number = len(self.ledger)
+        server = kind(
             spec,
             session=self._session,
             round=number,
@@ -153,19 +200,19 @@ class SecureFederation:
             ledger=self.ledger,
             executor=self._executor,
         )
-        places = {party: i for i, party in enumerate(self._clients)}
+        places = {party: i for i, party in enumerate(clients)}
 
         def update_of(party: bytes) -> Callable[[bytes, RoundSpec], tuple[NDArray[np.float64], int]]:
             return lambda _model, _spec: updates(places[party])
 
-        traffic, losses = Traffic(), self._losses(number)
-        result = run_round(server, self._clients, update_of, losses=losses, heads=self._heads, traffic=traffic)
-        reference = np.zeros(encoding.length, dtype=np.int64)
+        traffic = Traffic()
+        result = run_round(server, clients, update_of, losses=losses, heads=self._heads, traffic=traffic)
+        reference = np.zeros(spec.encoding.length, dtype=np.int64)
         for party in result.aggregate.survivors:
             encoded = self._clients[party].encoded
             if encoded is not None:
                 reference += encoded
-        return SecureResult(
+        return result, SecureResult(
             survivors=tuple(places[party] for party in result.aggregate.survivors),
             integer_sum=result.integer_sum,
             reference_integer_sum=reference,
@@ -176,6 +223,14 @@ class SecureFederation:
             record=number,
             lost=tuple(sorted(places[party] for party in losses)),
         )
+
+
+def _tolerance(clients: int, adversary: str) -> int:
+    """How many hospitals a round can lose, at whatever stage."""
+    policy = Policy(adversary=adversary)
+    c, least = policy.corrupt_for(adversary, clients), policy.honest_survivors_min
+    allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
+    return min(allowed, clients - c - least)
 
 
 def _delta_ppm(dropout: float) -> int:

@@ -20,17 +20,42 @@ from privcomp.demo import baselines, moments
 from privcomp.demo.data import Federation, Site, federate, load, load_csv
 from privcomp.demo.metrics import Scores, score
 from privcomp.demo.model import Standardiser, Training, class_weights, descend, initial, layout, predict
-from privcomp.demo.report import Report, RoundReport
+from privcomp.demo.report import Report, RoundReport, Scenes
 from privcomp.encoding import Decoded, FixedPoint, model_bytes, parse_model
 from privcomp.errors import ParameterError
 
-__all__ = ["PURPOSES", "DemoOptions", "Progress", "SecureResult", "SecureSum", "Updates", "load_federation", "run_demo"]
+__all__ = [
+    "PURPOSES",
+    "DemoOptions",
+    "Epilogue",
+    "Progress",
+    "SecureResult",
+    "SecureSum",
+    "Updates",
+    "load_federation",
+    "run_demo",
+]
 
 PURPOSES: Final = ("scales", "statistics", "training")
 """The purposes that the demo's rounds carry; a node's policy must allow them."""
 
 Updates = Callable[[int], tuple[NDArray[np.float64], int]]
 """Hospital (0..clients - 1) -> its vector, float64 (encoding.entries,), and its weight; a second call repeats it."""
+
+
+class Epilogue(Protocol):
+    """What is shown after the training."""
+
+    def __call__(self, *, model: bytes, entries: int, updates: Updates) -> Scenes | None:
+        """Run further rounds.
+
+        Args:
+            model: the trained model's bytes.
+            entries: length of an update.
+            updates: what the hospitals would answer in the next round.
+        """
+        ...
+
 
 _UPDATE_BITS: Final = 24
 _UPDATE_RANGE: Final = 15.0  # granularity 2^-19: the error of the mean stays below 2e-6
@@ -270,6 +295,7 @@ def run_demo(
     progress: Callable[[Progress], None] | None = None,
     *,
     federation: Federation | None = None,
+    epilogue: Epilogue | None = None,
 ) -> Report:
     """Fifty hospitals (by default) train a classifier together.
 
@@ -278,6 +304,7 @@ def run_demo(
         secure_sum: one round of secure aggregation; the only way from a hospital's rows to the coordinator.
         progress: called after every round.
         federation: the hospitals, if `load_federation(options)` was already called.
+        epilogue: rounds to be run after the training.
 
     Returns:
         `Report`; the PNG is written if the options name a file.
@@ -343,16 +370,13 @@ def run_demo(
     private_scores = plain_scores = scores_of(private, test)
     curve: list[float] = []
     plain_curve: list[float] = []
+
+    def current() -> bytes:
+        constants = {"mean": standardise.mean, "scale": standardise.scale, "class_weights": weights}
+        return model_bytes({"weight": private["weight"], "bias": private["bias"], **constants})
+
     for index in range(1, options.rounds + 1):
-        model = model_bytes(
-            {
-                "weight": private["weight"],
-                "bias": private["bias"],
-                "mean": standardise.mean,
-                "scale": standardise.scale,
-                "class_weights": weights,
-            }
-        )
+        model = current()
         result, plain = run.sum("training", model, encoding, partial(_train, hospitals, model, options.training))
         private = shape.unflatten(shape.flatten(private) + result.decoded.mean)
         reference = reference + plain
@@ -361,6 +385,11 @@ def run_demo(
         curve.append(private_scores.accuracy)
         plain_curve.append(plain_scores.accuracy)
         tell(index, options.rounds, private_scores.accuracy)
+
+    model, scenes = current(), None
+    if epilogue is not None:
+        updates = partial(_train, hospitals, model, options.training)
+        scenes = epilogue(model=model, entries=shape.size, updates=updates)
 
     pooled_scores, pooled_curve = baselines.pooled(federation, options.training, options.rounds)
     report = Report(
@@ -388,6 +417,7 @@ def run_demo(
         seconds=time.perf_counter() - start,
         ledger=None if options.ledger is None else str(options.ledger),
         figure=None if options.figure is None else str(options.figure),
+        scenes=scenes,
     )
     if options.figure is not None:
         report.draw(options.figure)
