@@ -14,7 +14,7 @@ import pytest
 from privcomp.attest import Attestation, AttestationPart, AttestationSpec, attest_message, attest_var
 from privcomp.commitments import Hyrax
 from privcomp.encoding import FixedPoint
-from privcomp.errors import CodecError, LedgerError, ParameterError, RemoteError
+from privcomp.errors import CodecError, LedgerError, ParameterError, RemoteError, RoundAborted
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import AuditReport, Ledger, Record
 from privcomp.policy import Policy
@@ -470,6 +470,21 @@ def test_a_restarted_server_still_has_the_attestations(path: Path) -> None:
     report = audited(path, federation.roster)
     assert report.ok, report
     assert "1 recorded refusals" in str(report)
+
+
+def test_a_round_that_ends_early_leaves_a_record_that_passes(path: Path) -> None:
+    with Ledger(path, LEDGER_KEY) as ledger:
+        federation = Attested(ledger)
+        federation.server(1).abort("no node came")
+        third = federation.server(2)
+        poison(federation.sites[b"site-2"], 1000)
+        with pytest.raises(RoundAborted) as stopped:
+            federation.run(third, {b"site-0": "mask", b"site-1": "mask"})
+        third.abort(stopped.value)
+    report = audited(path, federation.roster)
+    assert report.ok, report
+    assert (report.records, report.complete) == (2, 0)
+    assert "1 recorded refusals are justified" in str(report)
 
 
 def test_sums_without_attestations_are_told_apart(path: Path) -> None:
