@@ -302,12 +302,14 @@ def test_a_second_demo_replaces_its_own_files_and_no_others(tmp_path: Path) -> N
     for _ in range(2):
         result = run("demo", "--clients", "6", "--rounds", "1", "--quiet", "--out", tmp_path)
         assert result.code == 0, result.err
-        (tmp_path / "ledger.99.sum").write_bytes(b"left over by a longer run")
+        for name in ("ledger.99.sum", "lying/ledger.99.attest"):
+            (tmp_path / name).write_bytes(b"left over by a longer run")
     assert (tmp_path / ".privcomp-demo").is_file()
     assert (tmp_path / "notes.txt").read_bytes() == b"mine"
     assert (tmp_path / "ledger.d").is_dir()
     result = run("demo", "--clients", "6", "--rounds", "1", "--quiet", "--out", tmp_path)
     assert not (tmp_path / "ledger.99.sum").exists()
+    assert not (tmp_path / "lying" / "ledger.99.attest").exists()
 
 
 def test_a_place_that_cannot_be_written(table: Path) -> None:

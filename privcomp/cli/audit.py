@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     """Enter the command."""
     audit = commands.add_parser(
         "audit",
-        help="check a ledger: every signature, set, digest and published sum",
+        help="check a ledger: every signature, set, digest, attestation and published sum",
         description="Replays every check over a ledger and names the first record that fails.",
     )
     audit.add_argument("file", type=Path, metavar="FILE", help="the ledger; files that it names lie beside it")

@@ -18,6 +18,7 @@ __all__ = ["add_parser"]
 
 _MARKER = ".privcomp-demo"
 _FILES = ("ledger", "roster", "heads", "curves.png", "report.json", "lying/ledger", "lying/roster")
+_KINDS = tuple(f"{place}ledger.*.{kind}" for place in ("", "lying/") for kind in ("sum", "attest"))
 
 
 def add_parser(commands: Any) -> None:
@@ -107,6 +108,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         print(report.json())
         return 0
     print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    if report.scenes is not None:
+        lying = folder / "lying"
+        print(f"\nsee one fail: {_program()} audit {_quoted(lying / 'ledger')} --roster {_quoted(lying / 'roster')}")
     print(
         f"\ncheck it: {_program()} audit {_quoted(folder / 'ledger')} --key {secure.ledger.public.hex()} "
         f"--roster {_quoted(folder / 'roster')} --heads {_quoted(folder / 'heads')}"
@@ -128,9 +132,8 @@ def _prepare(folder: Path) -> None:
     """A place for this run: the files of an earlier demo are replaced, anything else is left alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = [folder / name for name in _FILES if (folder / name).exists()] + [
-            path for place in (folder, folder / "lying") for path in sorted(place.glob("ledger.*.*"))
-        ]
+        old = [folder / name for name in _FILES if (folder / name).exists()]
+        old += [path for kind in _KINDS for path in folder.glob(kind)]
         if old and not (folder / _MARKER).exists():
             raise ParameterError(f"--out {folder}: {old[0].name} there is not of a demo; name another folder")
         (folder / _MARKER).write_text("written by privcomp demo; its files are replaced by the next run\n")
