@@ -196,6 +196,16 @@ def test_statements_are_those_of_the_encoding(spec: AttestationSpec) -> None:
     assert Attestation.size(spec.statements(ENCODING)) == len(Round(spec).uploads[b"1"].attestation.to_bytes())
 
 
+@pytest.mark.parametrize(
+    ("entries", "columns", "attachment", "lanes"),
+    [(10_000, 1024, 7_313, 320), (10_000, 256, 14_353, 1_280), (1_000_000, 1024, 41_745, 31_264)],
+)
+def test_sizes_are_those_of_the_documentation(entries: int, columns: int, attachment: int, lanes: int) -> None:
+    encoding = FixedPoint(16, 1.0, "prescaled", max_weight=100, clients=50, entries=entries, max_error=1e3)
+    statements = AttestationSpec(columns=columns, l2_squared=10**10).statements(encoding)
+    assert (Attestation.size(statements), 32 * statements[0].rows) == (attachment, lanes)
+
+
 @pytest.mark.parametrize("options", [{"columns": 3}, {"columns": 1}, {"columns": 1 << 17}, {"noise": 1 << 23}])
 @pytest.mark.parametrize("more", [{"noise_weight": -1}, {"noise": 2, "noise_weight": 3}, {"l2_squared": -1}])
 def test_parameters_out_of_range_are_refused(options: dict[str, int], more: dict[str, int]) -> None:

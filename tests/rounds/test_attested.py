@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from privcomp.attest import Attestation, AttestationPart, AttestationSpec, attest_message, attest_var
 from privcomp.commitments import Hyrax
@@ -536,6 +539,17 @@ def test_declarations_that_do_not_add_up_are_refused() -> None:
             build()
     with pytest.raises(CodecError):
         RoundSpec.of_params(params(ATTESTED, context=ATTESTED.aggregation.context[:-1]))
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_announced_parameters_are_refused_by_a_typed_error(data: st.DataObject) -> None:
+    context = bytearray(ATTESTED.aggregation.context)
+    for _ in range(data.draw(st.integers(1, 3))):
+        context[data.draw(st.integers(0, len(context) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(CodecError, ParameterError):
+        found = RoundSpec.of_params(replace(ATTESTED.aggregation, context=bytes(context)))
+        assert found.aggregation.context == bytes(context)
 
 
 def test_evaluations_are_attested_without_a_norm(path: Path) -> None:
