@@ -16,7 +16,14 @@ import numpy as np
 from bench.harness import Case, Peer, Row, Target, expect
 from bench.peers import absent, arkworks, zksnake
 from privcomp.algebra import RISTRETTO255
+from privcomp.attest import Attestation, AttestationSpec, UpdateContext, attest_var, check_attestation
 from privcomp.commitments import Hyrax
+from privcomp.encoding import FixedPoint
+from privcomp.journal import MemoryJournal
+from privcomp.keys import Identity, Roster
+from privcomp.ledger import Ledger
+from privcomp.policy import Policy
+from privcomp.rounds import RoundClient, RoundServer, RoundSpec
 from privcomp.transcript import Transcript
 from privcomp.zk import Range, norm
 
@@ -109,6 +116,7 @@ def _arkworks_commitment(peers: bool, values: Any, scale: float = 1.0) -> Peer:
 
 
 NOISE_BOUND = 4800
+COLUMNS = 1024
 
 
 def _norm(d: int, columns: int = 1024, *, noise: bool = False, repeats: int = 5) -> Callable[[bool, bool], Case]:
@@ -231,6 +239,109 @@ def _range_proof(quick: bool, peers: bool) -> Case:
     )
 
 
+class _Driven:
+    """One round in one process, the seconds of clients and server apart."""
+
+    def __init__(self, spec: RoundSpec, values: np.ndarray) -> None:
+        names = [b"client-%03d" % k for k in range(len(values))]
+        identities = {name: Identity.generate() for name in names}
+        roster = Roster.of({name: identity.public for name, identity in identities.items()})
+        policy = Policy(roster_hash=roster.hash)
+        ledger = Ledger(None, Identity.generate())
+        self.clients = {
+            name: RoundClient(name, identity, policy, MemoryJournal(identity.public), roster)
+            for name, identity in identities.items()
+        }
+        self.values = dict(zip(names, values, strict=True))
+        self.server = RoundServer(
+            spec, session=bytes(32), round=0, purpose="training", model=b"model", roster=roster, ledger=ledger
+        )
+        self.client_s = self.server_s = 0.0
+        self.bytes_up = dict.fromkeys(names, 0)
+
+    def run(self) -> _Driven:
+        clock = time.perf_counter
+        messages: Any = {name: self.server.announcement() for name in self.clients}
+        for stage in range(5):
+            for name, request in messages.items():
+                start = clock()
+                answers = list(self.clients[name].receive(request, lambda *_, name=name: (self.values[name], 1)))
+                middle = clock()
+                for answer in answers:
+                    self.server.receive(answer, name)
+                self.client_s += middle - start
+                self.server_s += clock() - middle
+                self.bytes_up[name] += sum(map(len, answers))
+            start = clock()
+            if stage < 4:
+                messages = dict(self.server.advance())
+            self.server_s += clock() - start
+        start = clock()
+        self.result = self.server.finish()
+        self.server_s += clock() - start
+        return self
+
+
+def _attested_round(quick: bool, peers: bool) -> Case:
+    """100 clients, 1e5 entries of 16 bits, every update proven within its interval and norm; the peer is the same round
+    without proofs. The statement with noise beside it, which no round sends yet, is proven and checked apart."""
+    n, d = (5, 2000) if quick else (100, 10**5)
+    rng = np.random.default_rng(SEED)
+    values = rng.normal(0, 0.1, (n, d))
+    encoding = FixedPoint.for_range(1.0, bits=16, clients=n, entries=d)
+    l2 = int(1.1 * d * (0.1 * encoding.quantised_limit) ** 2)
+    spec = AttestationSpec(columns=COLUMNS, l2_squared=l2)
+    corrupt = Policy().corrupt_for("malicious", n)
+    attested = RoundSpec.secure_sum(encoding, attestation=spec, corrupt=corrupt)
+    plain = RoundSpec.secure_sum(encoding, corrupt=corrupt)
+    attested.statements[0].generators  # noqa: B018  tables and generators are computed once
+    norm.commit_var(attested.statements[0], np.zeros(encoding.length, np.int64))
+
+    def check(result: Any, peer_result: Any) -> None:
+        expect(not result.result.refused, "an honest client was refused")
+        if peer_result is not None:
+            both = result.result.decoded.mean, peer_result.result.decoded.mean
+            expect(abs(both[0] - both[1]).max() <= 4 * encoding.granularity, "the two rounds give different means")
+
+    def report(found: _Driven, _: float) -> dict[str, Any]:
+        noisy = AttestationSpec(columns=COLUMNS, l2_squared=l2, noise=NOISE_BOUND).statements(encoding)
+        signal = np.concatenate([np.round(rng.normal(0, 3000, d)), [1, 0]]).astype(np.int64)
+        noise = np.concatenate([np.round(rng.normal(0, 445, d)), [0, 0]]).astype(np.int64)
+        identity = Identity.generate()
+        context = UpdateContext(b"s", 0, b"m", b"r")
+        start = time.perf_counter()
+        attestation, _blindings = attest_var(noisy, context, b"c", identity, (signal, noise))
+        middle = time.perf_counter()
+        check_attestation(noisy, context, b"c", identity.public, attestation.to_bytes())
+        end = time.perf_counter()
+        return {
+            "bytes_up": int(statistics.median(found.bytes_up.values())),
+            "client_s": found.client_s / n,
+            "server_s": found.server_s,
+            "params": {
+                "attestation_bytes": Attestation.size(attested.statements),
+                "lanes_bytes": 32 * attested.statements[0].rows,
+                "noise_attestation_bytes": Attestation.size(noisy),
+                "noise_client_s": middle - start,
+                "noise_check_s": end - middle,
+            },
+        }
+
+    def peer_report(found: _Driven) -> dict[str, Any]:
+        up = int(statistics.median(found.bytes_up.values()))
+        return {"peer_bytes_up": up, "params": {"peer_client_s": found.client_s / n, "peer_server_s": found.server_s}}
+
+    peer = Peer("the same round without proofs", lambda: _Driven(plain, values).run(), report=peer_report, repeats=1)
+    return Case(
+        lambda: _Driven(attested, values).run(),
+        peer if peers else absent("the same round without proofs"),
+        check,
+        {"n": n, "d": d, "bits": 16, "columns": COLUMNS, "seed": SEED},
+        report=report,
+        repeats=1,
+    )
+
+
 def _norm_row(name: str, title: str, build: Callable[[bool, bool], Case], *targets: Target) -> Row:
     peer = "py-arkworks-bls12381, a commitment alone"
     return Row(f"zk.norm.{name}", f"{title}: committed and proven | {peer}", build, targets, memory=True)
@@ -278,5 +389,10 @@ ZK_ROWS = (
         "zk.rangeproof.64",
         "a number of 64 bits: commitment, proof, check | zksnake, Bulletproofs in Python over arkworks' BN254",
         _range_proof,
+    ),
+    Row(
+        "zk.round.n100.d1e5",
+        "whole attested round, n = 100, d = 1e5 | the same round without proofs",
+        _attested_round,
     ),
 )
