@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -400,6 +401,31 @@ def test_equal_statements() -> None:
     claim = norm.InnerProductAtLeast(u, 2)
     u[0] = 9
     assert claim.direction.tolist() == [1, 2]
+
+
+def test_statements_travel_to_other_processes(pool: list[Sent]) -> None:
+    for made in pool:
+        item = made.proven()
+        other = pickle.loads(pickle.dumps(item))
+        assert other.statement == item.statement
+        assert norm.failures([other, item]) == {}
+
+
+@pytest.mark.xfail(reason="they are dropped without a word", strict=True)
+def test_claims_of_an_iterator() -> None:
+    """Kept or refused."""
+    try:
+        statement = norm.NormStatement(5, -7, 7, (claim for claim in [norm.L2AtMost(1)]))  # type: ignore[arg-type]
+    except ParameterError:
+        return
+    assert statement.claims == (norm.L2AtMost(1),)
+
+
+@pytest.mark.xfail(reason="a size that is not a number makes a claim that is always true", strict=True)
+def test_sizes_that_are_no_integers() -> None:
+    for size in (1.5, float("nan")):
+        with pytest.raises(ParameterError):
+            norm.HistogramAtMost.beyond(-7, 7, size, 0)  # type: ignore[arg-type]
 
 
 # ---- wrong inputs
