@@ -719,7 +719,8 @@ def batch(group: Group = RISTRETTO255) -> list[Sent]:
     for k, (d, columns, lo, hi) in enumerate(
         [(5, 4, -7, 7), (5, 4, -7, 7), (9, 2, 0, 3), (1, 2, -1, 1), (6, 4, -7, 7)]
     ):
-        statement, x = random_true(draw, d, columns, lo, hi, group)
+        if k != 1:  # the first two prove the same
+            statement, x = random_true(draw, d, columns, lo, hi, group)
         out.append(sent(statement, x, {"client": str(k).encode()}))
     return out
 
@@ -891,10 +892,9 @@ def other_statement(draw: np.random.Generator, pool: list[Sent]) -> Sent:
 
 
 def of_another(draw: np.random.Generator, pool: list[Sent], part: str) -> Sent:
-    """The first two are about one shape; their claims differ or do not."""
-    one, two = pool[0], pool[0]
-    while one is two:
-        one, two = one_of(draw, pool), one_of(draw, pool)
+    """Of one who proves the same, as the first two do, or of somebody else."""
+    among = pool[:2] if draw.integers(2) else pool
+    one, two = (among[k] for k in draw.permutation(len(among))[:2])
     return replace(one, **{part: getattr(two, part)})
 
 
@@ -936,7 +936,7 @@ MUTATIONS: dict[str, Mutation] = {
     "statement": other_statement,
     "proof of another": lambda draw, pool: of_another(draw, pool, "proof"),
     "commitment of another": lambda draw, pool: of_another(draw, pool, "commitment"),
-    "statement of another": lambda draw, pool: of_another(draw, pool, "statement"),
+    "statement of another": lambda draw, pool: of_another(draw, pool[1:], "statement"),
     "client of another": lambda draw, pool: of_another(draw, pool, "context"),
     "transcript": lambda draw, pool: replace(one_of(draw, pool), label="privcomp-norm-v" + str(draw.integers(2, 99))),
 }  # fmt: skip
