@@ -411,7 +411,6 @@ def test_statements_travel_to_other_processes(pool: list[Sent]) -> None:
         assert norm.failures([other, item]) == {}
 
 
-@pytest.mark.xfail(reason="they are dropped without a word", strict=True)
 def test_claims_of_an_iterator() -> None:
     """Kept or refused."""
     try:
@@ -421,7 +420,6 @@ def test_claims_of_an_iterator() -> None:
     assert statement.claims == (norm.L2AtMost(1),)
 
 
-@pytest.mark.xfail(reason="a size that is not a number makes a claim that is always true", strict=True)
 def test_sizes_that_are_no_integers() -> None:
     for size in (1.5, float("nan")):
         with pytest.raises(ParameterError):

@@ -118,14 +118,15 @@ def prove_var(
     """Prove that the committed entries satisfy the statement.
 
     Counting the entries and committing read memory at places that depend on the entries (and on the multiplicities):
-    whoever watches the cache of the prover's processor may learn them. The rest is constant time.
+    whoever watches the cache of the prover's processor may learn them. The kernels are constant time, the Python
+    integers between them are not.
 
     Args:
         statement: what is proven.
         context: what the proof is bound to, name -> bytes: session, round, client, ...: whatever is not in it can be
             exchanged.
         x: the entries, signed integers (d,).
-        commitment: of `commit_var`, for these entries.
+        commitment: of `commit_var`, for these entries: that is not checked; of others, the proof will be refused.
         opening: its blindings.
         rng: entropy.
         transcript: a fresh one over another hash, where the bytes are fixed elsewhere.
@@ -203,7 +204,7 @@ def check(
 
     Raises:
         RemoteError: it does not hold. (CodecError: its bytes are no proof of this statement.) Nothing else is raised,
-            whatever the bytes; the time depends on the statement alone.
+            whatever the bytes; the time is bounded by the statement.
         ParameterError: the commitment has another layout than the statement.
     """
     raw = to_bytes(proof)
@@ -236,7 +237,7 @@ def failures(
 
     Args:
         items: of any statements.
-        rng: entropy of the verifier, that no prover foresees.
+        rng: entropy of the verifier, that no prover foresees (workers of an executor use their system's own).
         executor: where to check `workers` parts side by side; threads share one interpreter and gain little.
         workers: parts that an executor gets.
 

@@ -1,7 +1,7 @@
 """The prover. Steps and their numbers are those of docs/norm-proof.md.
 
-Constant time in the entries but for two things, which `prove_var` says: counting the entries reads memory at places
-that depend on them, and so do the tables of fixed multiples.
+The kernels are constant time. What is not, `prove_var` says: counting the entries and the tables of fixed multiples
+read memory at places that depend on them, and Python's integers take a time that depends on their values.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ __all__ = [
 PROTOCOL: Final = "privcomp-norm-v1"
 _MOST_ENTRIES: Final = 1 << 28
 _MOST_VALUES: Final = 1 << 24
+_MOST_HALVINGS: Final = 20
 
 IntVector = npt.NDArray[np.signedinteger] | tuple[int, ...] | list[int]
 
@@ -266,6 +267,7 @@ class HistogramAtMost(_Directed):
     @classmethod
     def beyond(cls, lo: int, hi: int, size: int, most: int) -> HistogramAtMost:
         """At most `most` entries have |x_j| > size >= 0: a quantile."""
+        _integers(size=size)
         if size < 0:
             raise ParameterError(f"a size of {size}")
         return cls((np.abs(_per_value(lo, hi)) > size).astype(np.int64), most)
@@ -307,7 +309,8 @@ class NormStatement:
         d: number of entries, 1 .. 2^28.
         lo: the smallest allowed entry, <= 0.
         hi: the largest, >= 0; lo < hi < lo + 2^24.
-        claims: in any order; at most one `L2AtMost`, at most one `EntryRange` for an index.
+        claims: at most one `L2AtMost`, at most one `EntryRange` for an index. Kinds and entries are put into order; of
+            two other claims of one kind, the order is part of the statement.
         columns: 2^c, 2 .. 2^16: bytes of commitments against bytes and time of the opening.
         group: RISTRETTO255 or BN254.
 
@@ -334,10 +337,10 @@ class NormStatement:
             raise ParameterError(f"the interval [{self.lo}, {self.hi}]; needed is lo <= 0 <= hi, lo < hi < lo + 2^24")
         if not 2 <= self.columns <= 1 << 16 or self.columns & (self.columns - 1):
             raise ParameterError(f"{self.columns} columns; allowed are the powers of two from 2 to 65536")
-        claims: tuple[object, ...] = tuple(self.claims)
+        claims: tuple[Any, ...] = tuple(self.claims)
         if not all(isinstance(claim, Claim) and claim.KIND for claim in claims):
             raise ParameterError("claims are EntryRange, L2AtMost, InnerProductAtLeast and their siblings")
-        ordered = sorted(self.claims, key=lambda c: (c.KIND, c.index if isinstance(c, EntryRange) else 0))
+        ordered = sorted(claims, key=lambda c: (c.KIND, c.index if isinstance(c, EntryRange) else 0))
         object.__setattr__(self, "claims", tuple(ordered))
         self._check_claims()
         self._check_wrap()
@@ -368,6 +371,8 @@ class NormStatement:
             worst.append(size + (1 << need.bits))
         if max(worst) >= self.group.order:
             raise ParameterError(f"a claim is about numbers too large for {self.group}")
+        if self.halvings > _MOST_HALVINGS:
+            raise ParameterError(f"the claims take {self.scalars} scalars; that is too many for one proof")
 
     def _of(self, kind: type[Any]) -> list[Any]:
         return [claim for claim in self.claims if isinstance(claim, kind)]

@@ -81,6 +81,8 @@ def equation(
     Raises:
         RemoteError: wrong length, an encoding that is not canonical, the identity, a forbidden challenge.
     """
+    if any(commitment.rows.equal(statement.group.identity)):
+        raise CodecError("a row commitment is the identity")
     if len(proof) != statement.proof_bytes:
         raise CodecError(f"a proof of {len(proof)} bytes where {statement.proof_bytes} should be")
     try:
