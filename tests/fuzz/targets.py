@@ -19,14 +19,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 import privcomp
 from privcomp.codec import Message, decode_any
-from privcomp.errors import CodecError, JournalError, LedgerError, ParameterError
+from privcomp.errors import CodecError, JournalError, LedgerError, ParameterError, RemoteError
 from privcomp.integrations.file_journal import FileJournal, parse_entries
 from privcomp.keys import Identity, Roster, SignedRoster, open_sealed, seal
 from privcomp.ledger import Header, HeaderChain, Ledger, Record, audit, recover
 from privcomp.ledger.chain import decode_frame, read_frames, read_preamble
 from privcomp.secagg.leaves import Leaves, pack_leaves
+from privcomp.zk import norm
 from tests.fuzz.values import message_of
 from tests.ledger.rounds import CLIENTS, ROSTER, SERVER, VERIFIERS, aborted, complete
 
@@ -51,7 +54,7 @@ class Target:
 def message_classes() -> dict[int, type[Message]]:
     """Every message class of the library, by tag, without those that tests define."""
     for module in pkgutil.walk_packages(privcomp.__path__, "privcomp."):
-        if module.name.rpartition(".")[2] in ("messages", "record", "chain", "keys"):
+        if module.name.rpartition(".")[2] in ("messages", "record", "chain", "keys", "attestation", "spec"):
             importlib.import_module(module.name)
     found: dict[int, type[Message]] = {}
     queue = list(Message.__subclasses__())
@@ -230,6 +233,30 @@ def _check_journal(data: bytes) -> None:
         raise Finding("a journal accepts bytes that it does not write")
 
 
+_STATEMENT = norm.NormStatement(5, -2, 3, (norm.L2AtMost(30),), columns=2)
+_CONTEXT = {"client": b"fuzz"}
+
+
+def _proof() -> bytes:
+    x = np.array([3, -2, 0, 1, 3])
+    commitment, opening = norm.commit_var(_STATEMENT, x)
+    return commitment.encode() + norm.prove_var(_STATEMENT, _CONTEXT, x, commitment, opening)
+
+
+_PROOF = _proof()
+
+
+def _check_norm(data: bytes) -> None:
+    """Commitments and proof, one after the other: nothing but the ones that were made is accepted."""
+    cut = _STATEMENT.commitment_bytes
+    try:
+        norm.check(_STATEMENT, _CONTEXT, norm.decode_commitment(_STATEMENT, data[:cut]), data[cut:])
+    except RemoteError:
+        return
+    if data != _PROOF:
+        raise Finding("a proof that nobody made is accepted")
+
+
 @cache
 def targets() -> dict[str, Target]:
     """All targets by name."""
@@ -244,5 +271,6 @@ def targets() -> dict[str, Target]:
         Target("frames", (_SHORT, _SHORT, _SHORT, _LEDGER), _check_frames),
         Target("journal", (_JOURNAL,), _check_journal),
         Target("ledger", (_LEDGER,), _check_ledger, cost=1000),
+        Target("norm", (_PROOF,), _check_norm, cost=1000),
     )
     return {target.name: target for target in found}
