@@ -34,6 +34,9 @@ class Policy:
         open_rounds_max: rounds whose secrets are kept at the same time; the oldest unfinished one is given up.
         entries_max: most vector entries of an upload.
         attachment_max: most bytes of an upload's attachment.
+        attestation: "any", or "required": refuse rounds in which updates are not proven bounded.
+        attestation_values_max: most values that an entry may have in what an attested round states; time and memory of
+            the proof grow with it.
         roster_hash: pinned hash of the roster, or None (the roster that the node was built with is the pin).
         ledger_key: Ed25519 key of the ledger that this node follows, or None.
         code_hashes: SHA-256 hashes (32 bytes each) of code that a framework may bring to this node and run there; a
@@ -59,6 +62,8 @@ class Policy:
     open_rounds_max: int = 8
     entries_max: int = 1 << 32
     attachment_max: int = 1 << 26
+    attestation: str = "any"
+    attestation_values_max: int = 1 << 20
     roster_hash: bytes | None = None
     ledger_key: bytes | None = None
     code_hashes: tuple[bytes, ...] = ()
@@ -79,6 +84,8 @@ class Policy:
             raise ParameterError("policy: needs threshold_min >= 2 and 3 <= clients_min <= clients_max")
         if min(self.gamma_ppm, self.delta_ppm) < 0 or self.gamma_ppm + self.delta_ppm > _PPM // 2:
             raise ParameterError("policy: gamma and delta must not be negative, and their sum not above 0.5")
+        if self.attestation not in ("any", "required"):
+            raise ParameterError(f"policy: attestation {self.attestation!r}: allowed are 'any' and 'required'")
         if self.open_rounds_max < 1:
             raise ParameterError("policy: open_rounds_max must be at least 1")
         if any(count < 0 for _, count in self.same_model_reentries):
@@ -178,6 +185,10 @@ require_hybrid = false    # true: refuse sessions without ML-KEM-768
 open_rounds_max = 8
 entries_max = 4294967296
 attachment_max = 67108864
+
+# "required": refuse rounds in which updates are not proven to be bounded.
+attestation = "any"
+attestation_values_max = 1048576
 
 # roster_hash = "…64 hex digits…"
 # ledger_key = "…64 hex digits…"

@@ -28,8 +28,8 @@ def _check(status: int) -> None:
         raise ParameterError(f"the core refused the sizes of tables or points (code {status})")
 
 
-def _table(name: str, table: U64Array, n: int | None = None) -> int:
-    check_array(name, table, ("uint64",), (n, 4))
+def _table(name: str, table: U64Array, n: int | None = None, *, write: bool = False) -> int:
+    check_array(name, table, ("uint64",), (n, 4), write=write)
     return int(table.shape[0])
 
 
@@ -80,13 +80,13 @@ def table_store(group: int, table: U64Array) -> U8Array:
 
 def table_scale(group: int, table: U64Array, factor: int) -> None:
     """table *= factor."""
-    n = _table("table", table)
+    n = _table("table", table, write=True)
     _check(lib.privcomp_multilinear_scale(pointer(table, write=True), n, _scalars([factor]), _group(group)))
 
 
 def table_fold(group: int, tables: U64Array, count: int, half: int, s: int) -> None:
     """Bind the highest variable of `count` tables, one after another in u64 (count * stride, 4), to s."""
-    n = _table("tables", tables)
+    n = _table("tables", tables, write=True)
     stride = n // max(count, 1)
     if count < 1 or half < 1 or n != count * stride or stride < 2 * half:
         raise ParameterError(f"{n} values are not {count} tables of at least {2 * half}")
@@ -99,9 +99,10 @@ def table_eq(group: int, point: Sequence[int], cut: int, below: int, above: int)
     """The table of eq(point, y), times `below` for y < cut and times `above` for the others."""
     n = _variables(len(point))
     table, scratch = np.empty((1 << n, 4), np.uint64), _scratch(n)
+    cut = min(max(cut, 0), 1 << n)
     _check(
         lib.privcomp_multilinear_eq(
-            pointer(table, write=True), _scalars(point), n, max(cut, 0), _scalars([below]), _scalars([above]),
+            pointer(table, write=True), _scalars(point), n, cut, _scalars([below]), _scalars([above]),
             _group(group), pointer(scratch, write=True),
         )
     )  # fmt: skip
@@ -110,7 +111,7 @@ def table_eq(group: int, point: Sequence[int], cut: int, below: int, above: int)
 
 def table_combine(group: int, table: U64Array, coefficients: Sequence[int], x: I64Array, *, added: bool) -> None:
     """table[y] (+)= the sum over k of coefficients[k] * x[k * len(table) + y], x being 0 beyond its end."""
-    size, d = _table("table", table), _vector("x", x)
+    size, d = _table("table", table, write=True), _vector("x", x)
     _check(
         lib.privcomp_multilinear_combine(
             pointer(table, write=True), _scalars(coefficients), len(coefficients), pointer(x), d, size, int(added),
@@ -153,7 +154,7 @@ def dot_i64(group: int, x: I64Array, y: I64Array) -> int:
 def product_round(group: int, a: U64Array, g: U64Array, half: int) -> tuple[int, ...]:
     """h(0) and the coefficient of X^2 of the sum over y < half of a(X, y) g(X, y)."""
     out = _out(2)
-    if _table("a", a) < 2 * half or _table("g", g) < 2 * half:
+    if half < 0 or _table("a", a) < 2 * half or _table("g", g) < 2 * half:
         raise ParameterError(f"tables of less than {2 * half} values")
     _check(lib.privcomp_sumcheck_product(pointer(out, write=True), pointer(a), pointer(g), half, _group(group)))
     return _ints(out)
@@ -165,7 +166,7 @@ def fraction_layer(group: int, out: U64Array, x: I64Array, variables: int, layer
     if not 0 <= layer < variables <= layer + _LAST_LAYERS:
         raise ParameterError(f"layer {layer} of {variables}")
     d = _vector("x", x)
-    _table("out", out, 2 << layer)
+    _table("out", out, 2 << layer, write=True)
     _check(
         lib.privcomp_fraction_layer(
             pointer(out, write=True), pointer(x), d, variables, layer, _scalars([shift]), _group(group)
@@ -175,14 +176,16 @@ def fraction_layer(group: int, out: U64Array, x: I64Array, variables: int, layer
 
 def fraction_up(group: int, out: U64Array, below: U64Array, layer: int) -> None:
     """out = layer `layer`, from the one below it."""
-    _table("out", out, 2 << layer)
+    if not 0 <= layer < MULTILINEAR_MAX:
+        raise ParameterError(f"layer {layer}; allowed is [0, {MULTILINEAR_MAX - 1}]")
+    _table("out", out, 2 << layer, write=True)
     _table("below", below, 4 << layer)
     _check(lib.privcomp_fraction_up(pointer(out, write=True), pointer(below), layer, _group(group)))
 
 
 def fraction_mix(group: int, tables: U64Array, factor: int) -> None:
     """p1 += factor * q1 in the tables p0, p1, q0, q1."""
-    n = _table("tables", tables)
+    n = _table("tables", tables, write=True)
     if n % 4:
         raise ParameterError(f"{n} values are not four tables")
     _check(lib.privcomp_fraction_mix(pointer(tables, write=True), n // 4, _scalars([factor]), _group(group)))
@@ -234,7 +237,7 @@ def fraction_first_fold(
     """The mixed tables (of leaves: q0 and q1) after that round, its variable bound to s."""
     _first(variables, layer)
     d = _vector("x", x)
-    _table("tables", tables, (2 if layer + 1 == variables else 4) << (layer - 1))
+    _table("tables", tables, (2 if layer + 1 == variables else 4) << (layer - 1), write=True)
     _check(
         lib.privcomp_fraction_first_fold(
             pointer(tables, write=True), pointer(x), d, variables, layer, _scalars([shift]), _scalars([factor]),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -34,6 +34,8 @@ PARTS: Final = {1: ("whole",), 2: ("signal", "noise")}
 STAGE: Final = "attest"
 _PROTOCOL: Final = b"privcomp-attest-v1"
 _LABEL: Final = "privcomp/attest"
+_BLINDINGS: Final = "privcomp/attest-blindings"
+_ENTROPY_BYTES: Final = 64
 _VERSION: Final = b"1"
 _MAX_ROWS: Final = 1 << 26
 
@@ -169,8 +171,9 @@ def attest_var(
     parts: list[AttestationPart] = []
     openings = []
     for statement, name, x in zip(statements, _names(statements), vectors, strict=True):
-        commitment, opening = norm.commit_var(statement, x, rng)
-        proof = norm.prove_var(statement, context.fields(client, name), x, commitment, opening, rng)
+        fields = context.fields(client, name)
+        commitment, opening = norm.commit_var(statement, x, _hedged(identity, fields, x, rng))
+        proof = norm.prove_var(statement, fields, x, commitment, opening, rng)
         parts.append(AttestationPart(commitment.encode(), proof))
         openings.append(opening)
     blindings = openings[0].blindings
@@ -178,6 +181,23 @@ def attest_var(
         blindings = blindings + opening.blindings
     signature = identity.sign(_LABEL, attest_message(statements, context, client, parts))
     return Attestation(tuple(parts), signature), blindings
+
+
+def _hedged(
+    identity: Identity, fields: Mapping[str, bytes], x: IntArray, rng: Callable[[int], bytes]
+) -> Callable[[int], bytes]:
+    """Entropy for blindings: of `rng`, of vector and context, and of what only the holder of the key can compute.
+
+    Blindings that repeat beside another vector would show where the two differ. These repeat only where everything
+    does.
+    """
+    parts = [part for name in sorted(fields) for part in (name.encode(), fields[name])]
+    secret = identity.sign(_BLINDINGS, *parts, sha256(np.ascontiguousarray(x).tobytes()).digest())  # never sent
+
+    def drawn(n: int) -> bytes:
+        return shake_256(lp(secret, rng(_ENTROPY_BYTES))).digest(n)
+
+    return drawn
 
 
 def _signed(

@@ -16,6 +16,8 @@ from privcomp.zk.norm import EntryRange, L2AtMost, NormStatement
 
 __all__ = ["AttestationSpec"]
 
+_COLUMNS_ALWAYS: Final = 1024
+
 _HALF: Final = 12  # entries have at most 23 bits and a sign: products of an entry with twelve bits add up below 2^63
 
 
@@ -75,7 +77,8 @@ class AttestationSpec(Message):
         """An encoded update within the norm: as it is, or with its entries scaled down.
 
         As with entries that are clipped, no bound that a server announces makes a client refuse. Scaled entries are
-        rounded towards 0, and all that are not 0 count as clipped.
+        rounded towards 0. The clip count stays: it is published in the sum, and would tell how many updates were
+        above a norm that the server chose.
 
         Args:
             encoding: what encoded it.
@@ -95,7 +98,6 @@ class AttestationSpec(Message):
         while _squares(out[: encoding.entries]) > self.l2_squared:
             np.trunc(entries * factor, out=out[: encoding.entries], casting="unsafe")
             factor *= 1 - 2.0**-40  # where the products in float64 came out too large
-        out[encoding.entries + 1] = min(int(np.count_nonzero(entries)), encoding.clip_cap)
         return out, True
 
 
@@ -112,6 +114,8 @@ def _statements(spec: AttestationSpec, encoding: FixedPoint) -> tuple[NormStatem
     ranges = (EntryRange(weight, 1, encoding.max_weight, outside), EntryRange(clipped, 0, encoding.clip_cap, outside))
     norm = (L2AtMost(spec.l2_squared),) if outside else ()
     signal = NormStatement(encoding.length, -bound, bound, (*ranges, *norm), spec.columns)
+    if spec.columns > max(_COLUMNS_ALWAYS, 1 << (encoding.length - 1).bit_length()):
+        raise ParameterError(f"{spec.columns} columns for {encoding.length} entries: tables that nobody fills")
     if not spec.noise:
         return (signal,)
     still = EntryRange(weight, -spec.noise_weight, spec.noise_weight)

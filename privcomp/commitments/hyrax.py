@@ -14,6 +14,7 @@ import numpy.typing as npt
 from privcomp import _core
 from privcomp.algebra import RISTRETTO255, FixedBases, Group, Points, Scalars
 from privcomp.commitments.generators import Generators
+from privcomp.commitments.weights import verifier_weights
 from privcomp.errors import BufferTypeError, EncodingError, ParameterError, RemoteError
 from privcomp.typing import Buffer
 
@@ -21,7 +22,6 @@ __all__ = ["Hyrax", "Opening", "RowCommitment"]
 
 _MOST_ENTRIES: Final = 1 << 32
 _BLOCK_ROWS: Final = 256  # rows that are widened to 32 bits at once
-_WEIGHT_BYTES: Final = 16  # of random weights: a wrong sum passes with probability 2^-128
 
 IntArray = npt.NDArray[np.signedinteger]
 
@@ -203,7 +203,8 @@ class Hyrax:
         rows = len(commitment.rows)
         padded = np.zeros((rows, self.columns), np.int64)
         padded.reshape(-1)[: x.size] = x
-        weights = _weights(self.group, rows, rng)
+        bound = (commitment.encode(), opening.blindings.to_bytes(), padded.tobytes())
+        weights = verifier_weights(self.group, rows, rng, bound)
         generators = Generators.derive(self.group, self.columns)
         values = weights.combine(padded)
         left = generators.columns.msm_var(values) + generators.blinding * weights.dot(opening.blindings)
@@ -214,15 +215,6 @@ class Hyrax:
 def _check_entries(x: object) -> None:
     if not isinstance(x, np.ndarray) or x.dtype.kind != "i" or x.ndim != 1:
         raise BufferTypeError("entries are a one-dimensional array of signed integers")
-
-
-def _weights(group: Group, n: int, rng: Callable[[int], bytes]) -> Scalars:
-    drawn = rng(_WEIGHT_BYTES * n)
-    if len(drawn) != _WEIGHT_BYTES * n:
-        raise ParameterError(f"rng gave {len(drawn)} bytes where {_WEIGHT_BYTES * n} were asked for")
-    raw = np.zeros((n, 64), np.uint8)
-    raw[:, :_WEIGHT_BYTES] = np.frombuffer(drawn, np.uint8).reshape(n, _WEIGHT_BYTES)
-    return group.scalars_from_wide(raw.reshape(-1))
 
 
 @lru_cache(maxsize=4)

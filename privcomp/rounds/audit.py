@@ -15,6 +15,7 @@ from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, UNATTESTED, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
 from privcomp.rounds.evidence import evidence_of, update_context
+from privcomp.rounds.messages import Evidence
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by, unsigned
 from privcomp.secagg.messages import Advertise, Announce, UploadEnd, bitmap
@@ -157,11 +158,22 @@ class AttestationAuditor:
                 check_sum(spec.statements, record.survivors, good, total, evidence.blindings)
             except RemoteError as error:
                 raise RemoteError(SERVER, "sum", f"the server published a false sum: {error.message}") from None
+        else:
+            self._ended(record, evidence)
+            sent = {party: Submission(keys.get(party), data) for party, data in evidence.attestations}
+            good = self._checked(spec, context, sent)
+        for party, reason, data in evidence.refused:
+            self._refusal(record, spec, context, party, keys.get(party), reason, data)
+        self.refused += len(evidence.refused)
+        if record.outcome == COMPLETE:
             self.sums += 1
             self.updates += len(good)
-        for party, _, data in evidence.refused:
-            self._refusal(record, spec, context, party, keys.get(party), data)
-            self.refused += 1
+
+    @staticmethod
+    def _ended(record: Record, evidence: Evidence) -> None:
+        """A round without a sum shows the attestations of its survivors, and nothing of a sum."""
+        if evidence.blindings or tuple(party for party, _ in evidence.attestations) != record.survivors:
+            raise RemoteError(SERVER, "attest", "a round without a sum shows blindings, or attestations of others")
 
     def _keys(self, record: Record) -> dict[bytes, bytes]:
         if self._roster is not None:
@@ -178,7 +190,14 @@ class AttestationAuditor:
         return good
 
     def _refusal(
-        self, record: Record, spec: RoundSpec, context: RoundContext, party: bytes, public: bytes | None, data: bytes
+        self,
+        record: Record,
+        spec: RoundSpec,
+        context: RoundContext,
+        party: bytes,
+        public: bytes | None,
+        reason: str,
+        data: bytes,
     ) -> None:
         """The client signed the upload whose attestation does not hold."""
         try:
@@ -194,11 +213,13 @@ class AttestationAuditor:
         ):
             raise RemoteError(SERVER, "attest", f"the server refused {party!r} and shows no upload that it signed")
         sent = {party: Submission(public, end.attachment)}
-        good, _ = check_attestations(spec.statements, update_context(context.announce), sent)
+        good, bad = check_attestations(spec.statements, update_context(context.announce), sent)
         if good:
             raise RemoteError(
                 SERVER, "attest", f"the server refused {party!r}, an honest client: its recorded attestation holds"
             )
+        if bad[party].message[:1024] != reason:
+            raise RemoteError(SERVER, "attest", f"the server gives another reason for refusing {party!r} than there is")
 
 
 def audit(

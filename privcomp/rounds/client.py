@@ -121,6 +121,7 @@ class RoundClient:
             raise PolicyError(f"the announced round does not add up: {error}") from None
         if spec.task is not None and spec.task.purpose != announce.purpose:
             raise PolicyError(f"the round is announced for {announce.purpose!r}, its task is {spec.task.purpose!r}")
+        self._allowed(spec)
         with self._journal.locked():
             chain = self._followed(message)
             if chain.head != announce.ledger_head:
@@ -136,6 +137,15 @@ class RoundClient:
         if state is not None:
             self._states = {context.digest: state}
         return out
+
+    def _allowed(self, spec: RoundSpec) -> None:
+        """What the policy says of attestations."""
+        policy = self._policy
+        attested = policy.attestation == "any" or spec.attestation is not None
+        policy.require(attested, "a round without attestations", "rounds in which updates are proven bounded")
+        values = max((statement.values for statement in spec.statements), default=0)
+        most = policy.attestation_values_max
+        policy.require(values <= most, f"attestations about entries of {values} values", f"at most {most}")
 
     def _followed(self, message: RoundAnnouncement) -> HeaderChain:
         pinned = self._policy.ledger_key

@@ -40,6 +40,8 @@ def evidence_of(record: Record, ledger: Path) -> Evidence | None:
     """
     extras = dict(record.extras)
     data = extras.get(INLINE)
+    if data is not None and FILE in extras:
+        raise RemoteError(SERVER, _STAGE, "the record has attestations of its own and names a file with others")
     if data is None and FILE in extras:
         data = read_beside(ledger, extras[FILE].decode("utf-8", "replace"))
         if sha256(data).digest() != extras.get(DIGEST):

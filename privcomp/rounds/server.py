@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from privcomp._core import center
 from privcomp.attest import Attestation, check_attestation, check_sum
+from privcomp.codec import lp
 from privcomp.encoding import Decoded
 from privcomp.errors import CodecError, LedgerError, PrivcompError, RemoteError, StateError
 from privcomp.keys import Roster
@@ -140,10 +141,18 @@ class RoundServer:
         if self.spec.attestation is None:
             return state
         evidence = self._evidence(self._survivors(), b"").to_bytes()
-        return FrozenRound(state, evidence, sha256(evidence).digest()).to_bytes()
+        return FrozenRound(state, evidence, _digest(state, evidence)).to_bytes()
 
     @classmethod
-    def thaw(cls, data: bytes, *, roster: Roster | None, ledger: Ledger, executor: Executor | None = None) -> Self:
+    def thaw(
+        cls,
+        data: bytes,
+        *,
+        roster: Roster | None,
+        ledger: Ledger,
+        accept: Callable[[bytes, bytes], bool] | None = None,
+        executor: Executor | None = None,
+    ) -> Self:
         """The round that `freeze` wrote, on the same ledger.
 
         Raises:
@@ -153,15 +162,18 @@ class RoundServer:
         evidence = None
         if data[:5] == _FROZEN:
             stored = FrozenRound.from_bytes(data, max_bytes=len(data))
-            if sha256(stored.evidence).digest() != stored.digest:
-                raise CodecError("the stored attestations were changed on disk")
+            if _digest(stored.secagg, stored.evidence) != stored.digest:
+                raise CodecError("the stored round was changed on disk")
             data, evidence = stored.secagg, Evidence.from_bytes(stored.evidence, max_bytes=len(stored.evidence))
-        secagg = Server.thaw(data, roster=roster, executor=executor)
+        server = cls.__new__(cls)
+        secagg = Server.thaw(data, roster=roster, accept=server._accepts, executor=executor)
         head = secagg.context.announce.ledger_head
         ledger.headers_since(head)
-        server = cls.__new__(cls)
-        server._set_up(RoundSpec.of_params(secagg.params), ledger, head, None)
+        server._set_up(RoundSpec.of_params(secagg.params), ledger, head, accept)
         server.secagg = secagg
+        kept = tuple(party for party, _ in evidence.attestations) if evidence is not None else ()
+        if (evidence is None) != (server.spec.attestation is None) or (kept != server._survivors() and evidence):
+            raise CodecError("the stored attestations are not those of the stored round's survivors")
         if evidence is not None:
             for party, attestation in evidence.attestations:
                 server._attestations[party] = Attestation.from_bytes(attestation, max_bytes=len(attestation))
@@ -290,6 +302,10 @@ def _write_synced(path: Path, data: bytes) -> None:
         raise LedgerError(
             f"the artefact {path.name} cannot be written: {error.strerror}; nothing was recorded"
         ) from None
+
+
+def _digest(secagg: bytes, evidence: bytes) -> bytes:
+    return sha256(lp(secagg, evidence)).digest()
 
 
 def _named(ids: tuple[bytes, ...], places: Iterable[int]) -> tuple[bytes, ...]:

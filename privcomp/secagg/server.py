@@ -276,8 +276,19 @@ class Server:
         )
 
     @classmethod
-    def thaw(cls, data: bytes, *, roster: Roster | None, executor: Executor | None = None) -> Server:
+    def thaw(
+        cls,
+        data: bytes,
+        *,
+        roster: Roster | None,
+        accept: Callable[[bytes, bytes], bool] | None = None,
+        executor: Executor | None = None,
+    ) -> Server:
         """The round that `freeze` wrote. In a new one nobody has advertised yet, and its model is not known.
+
+        Args:
+            data: what `freeze` gave.
+            roster, accept, executor: as for a new server; they are not stored.
 
         Raises:
             CodecError: not what `freeze` writes.
@@ -285,7 +296,7 @@ class Server:
         stored = frozen.read(data)
         server = cls.__new__(cls)
         announce = Announce.from_bytes(stored.announce, max_bytes=1 << 17)
-        server._set_up(announce, b"", roster, None, executor, 0)
+        server._set_up(announce, b"", roster, accept, executor, 0)
         if not stored.u:
             return server
         for message in stored.advertisements:

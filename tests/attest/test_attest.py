@@ -4,6 +4,7 @@ be named."""
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from privcomp.attest import (
     check_attestations,
     check_sum,
 )
-from privcomp.commitments import Hyrax
+from privcomp.commitments import Hyrax, hyrax
 from privcomp.encoding import FixedPoint
 from privcomp.errors import EncodingError, ParameterError, RemoteError
 from privcomp.keys import Identity
@@ -230,13 +231,13 @@ def test_encodings_whose_bound_would_not_be_proven_are_refused(encoding: FixedPo
 
 @given(st.lists(st.integers(-7, 7), min_size=9, max_size=9), st.integers(1, 500))
 @settings(max_examples=60, deadline=None)
-def test_scaling_keeps_the_norm_and_tells(entries: list[int], bound: int) -> None:
+def test_scaling_keeps_the_norm_and_the_clip_count(entries: list[int], bound: int) -> None:
     x = np.array([*entries, 5, 2])
     out, changed = AttestationSpec(columns=4, l2_squared=bound).fitted(ENCODING, x)
     assert changed == (sum(v * v for v in entries) > bound)
     assert int(np.dot(out[:9], out[:9])) <= bound
     assert out[WEIGHT] == 5
-    assert out[CLIPPED] == (min(sum(v != 0 for v in entries), 7) if changed else 2)
+    assert out[CLIPPED] == 2
     assert (np.abs(out[:9]) <= np.abs(x[:9])).all()
     assert (out[:9] * x[:9] >= 0).all()
 
@@ -486,25 +487,34 @@ def test_an_invented_attestation_fits_the_sum_and_fails_by_its_signature(parts: 
         parts.check(b"3", invented)
 
 
-def test_weights_that_the_server_foresees_hide_two_errors_in_one_another(whole: Round) -> None:
-    """Why the weights are fresh: rows of which one holds too much and one too little cancel under known weights."""
-
-    def constant(n: int) -> bytes:
-        return (b"\x01" + bytes(15)) * (n // 16)
-
+def test_weights_that_the_server_foresees_hide_two_errors_in_one_another(
+    whole: Round, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why the weights are fresh: rows of which one holds too much and one too little cancel under equal weights."""
     total = whole.total
     total[0] += 1
     total[4] -= 1  # the same column, the next row
-    whole.sum(total=total, rng=constant)
-    with pytest.raises(RemoteError):
-        whole.sum(total=total)
+    for rng in (os.urandom, bytes):  # without entropy they still depend on what is checked
+        with pytest.raises(RemoteError):
+            whole.sum(total=total, rng=rng)
+    monkeypatch.setattr(hyrax, "verifier_weights", lambda group, n, *_: group.scalars([1] * n))
+    whole.sum(total=total)
 
 
-def test_entropy_that_repeats_is_the_callers(whole: Round) -> None:
-    """Blindings come from `rng` and from nothing else."""
+def test_entropy_that_repeats_shows_nothing_of_another_update(whole: Round) -> None:
+    """Blindings depend on entropy, vector, context and key: no row of another update is blinded as this one."""
     x = whole.uploads[b"1"].vectors
     first, _ = attest_var(whole.statements, CONTEXT, b"1", KEYS[b"1"], x, entropy(5))
     second, _ = attest_var(whole.statements, CONTEXT, b"1", KEYS[b"1"], x, entropy(5))
     third, _ = attest_var(whole.statements, CONTEXT, b"1", KEYS[b"1"], x)
     assert first == second
     assert first.parts[0].rows != third.parts[0].rows
+    y = [part.copy() for part in x]
+    y[0][0] += 1 if y[0][0] < 1 else -1
+    other = UpdateContext(CONTEXT.session, CONTEXT.round + 1, CONTEXT.model, CONTEXT.roster)
+    for vectors, context, key in ((y, CONTEXT, KEYS[b"1"]), (x, other, KEYS[b"1"]), (x, CONTEXT, KEYS[b"2"])):
+        again, _ = attest_var(whole.statements, context, b"1", key, vectors, entropy(5))
+        size = 32
+        for a, b in zip(first.parts, again.parts, strict=True):
+            rows = [(a.rows[k : k + size], b.rows[k : k + size]) for k in range(0, len(a.rows), size)]
+            assert all(one != two for one, two in rows)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privcomp.algebra import BN254, RISTRETTO255, Group
-from privcomp.commitments import Generators, Hyrax, Opening, Pedersen, RowCommitment
+from privcomp.commitments import Generators, Hyrax, Opening, Pedersen, RowCommitment, hyrax
 from privcomp.errors import BufferTypeError, CodecError, EncodingError, ParameterError, RemoteError
 
 SMALL = Hyrax(columns=8)
@@ -90,7 +90,7 @@ def test_sums_open_to_sums(data: st.DataObject) -> None:
             SMALL.check(commitment, total, Opening(found[0][1].blindings))
 
 
-def test_errors_that_cancel_are_found() -> None:
+def test_errors_that_cancel_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """With equal weights for all rows, +1 in one row and -1 in the next would cancel."""
     x = draw_entries(32)
     commitment, opening = SMALL.commit_var(x)
@@ -100,7 +100,11 @@ def test_errors_that_cancel_are_found() -> None:
         wrong[3 + other] -= 1
         with pytest.raises(RemoteError):
             SMALL.check(commitment, wrong, opening)
-        SMALL.check(commitment, wrong, opening, rng=lambda n: b"\1" * n)  # this is what the entropy is for
+        with pytest.raises(RemoteError):
+            SMALL.check(commitment, wrong, opening, rng=bytes)  # without entropy, too: they depend on what is checked
+        with monkeypatch.context() as patched:
+            patched.setattr(hyrax, "verifier_weights", lambda group, n, *_: group.scalars([1] * n))
+            SMALL.check(commitment, wrong, opening)
     swapped = RowCommitment(
         SMALL,
         32,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from privcomp import _core
 from privcomp.algebra import RISTRETTO255, Points, Scalars
 from privcomp.commitments.hyrax import Hyrax, Opening, RowCommitment
+from privcomp.commitments.weights import verifier_weights
 from privcomp.errors import BufferTypeError, CodecError, EncodingError, ExecutorError, ParameterError, RemoteError
 from privcomp.transcript import Transcript
 from privcomp.typing import Buffer, I64Array
@@ -37,7 +38,6 @@ __all__ = ["Proven", "check", "commit_var", "decode_commitment", "failures", "pr
 IntArray = npt.NDArray[np.signedinteger]
 
 _NONCES_AT_ONCE: Final = 64
-_WEIGHT_BYTES: Final = 16  # a false proof passes among others with probability 2^-128
 
 
 def scheme(statement: NormStatement) -> Hyrax:
@@ -282,16 +282,24 @@ def _failures(items: Sequence[Proven], rng: Callable[[int], bytes]) -> dict[int,
             found.append((k, equation(item.statement, item.context, commitment, to_bytes(item.proof), None)))
         except RemoteError as error:
             out[k] = error
-    weights = rng(_WEIGHT_BYTES * len(found))
-    if len(weights) != _WEIGHT_BYTES * len(found):
-        raise ParameterError(f"rng gave {len(weights)} bytes where {_WEIGHT_BYTES * len(found)} were asked for")
-    scaled = []
-    for place, (k, one) in enumerate(found):
-        drawn = int.from_bytes(weights[_WEIGHT_BYTES * place : _WEIGHT_BYTES * (place + 1)], "little")
-        scaled.append((k, one.scaled(one.statement.group.scalar(drawn))))
+    weights = verifier_weights(RISTRETTO255, len(found), rng, _bound(items)).to_ints()
+    scaled = [
+        (k, one.scaled(one.statement.group.scalar(weight))) for (k, one), weight in zip(found, weights, strict=True)
+    ]
     for k in _bad(scaled):
         out[k] = _refused()
     return dict(sorted(out.items()))
+
+
+def _bound(items: Sequence[Proven]) -> Iterator[bytes]:
+    """Everything that is checked, for the weights."""
+    for item in items:
+        yield item.statement.encoding
+        for name in sorted(item.context):
+            yield name.encode()
+            yield item.context[name]
+        yield item.commitment
+        yield item.proof
 
 
 def _bad(equations: list[tuple[int, Equation]]) -> list[int]:

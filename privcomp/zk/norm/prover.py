@@ -178,9 +178,9 @@ class _Prover:
         self.p, self.root = _values(self.id, self._layer(0), [0, 1])
         if self.root == 0:
             raise ForbiddenChallenge("alpha")
-        inverse = pow(self.root, -1, self.q)
+        self.inverse = int(self.group.scalar(self.root).inverse())  # a test for guesses of x: not by Python's `pow`
         sigma = _core.table_dot(self.id, self.weights[: statement.values], self.counts)
-        self.out.send("root", [self.p, self.root, inverse, sigma])
+        self.out.send("root", [self.p, self.root, self.inverse, sigma])
         return sigma
 
     def _layer(self, k: int) -> U64Array:
@@ -281,8 +281,7 @@ class _Prover:
             if slot.kind in ("bit", "sq"):
                 value = slots[k if slot.kind == "bit" else slot.data]
                 pairs.append((value, value))
-        inverse = pow(self.root, -1, q)
-        pairs += [(self.root, inverse), (self.p, inverse), *factors]
+        pairs += [(self.root, self.inverse), (self.p, self.inverse), *factors]
         if statement.has_norm:
             v = out.scalars[-2]
             pairs.append((v, v))

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from privcomp import _core
+from privcomp.errors import ParameterError
+from privcomp.zk.norm.replay import ForbiddenChallenge
 from privcomp.zk.norm.statement import NormStatement
 
 __all__ = ["Challenges", "eq_at", "eq_list", "interpolate", "opening_form"]
@@ -187,7 +189,10 @@ def opening_form(statement: NormStatement, ch: Challenges) -> tuple[list[int], i
     eta = ch.eta
     rx, rm, r1 = ch.opened[:n], ch.opened[: statement.table_variables], ch.leaf_point
     entries = (eta * eq_between(r1, rx, q) + eta * eta * eq_from(statement.d, r1, rx, q)) % q
-    table = pow(eta, 3, q) * _core.reciprocal_sum(statement.group.core_id, statement.values, ch.alpha, rm) % q
+    try:
+        table = pow(eta, 3, q) * _core.reciprocal_sum(statement.group.core_id, statement.values, ch.alpha, rm) % q
+    except ParameterError:
+        raise ForbiddenChallenge("alpha") from None  # alpha + t = 0 for an allowed value
     factor = pow(eta, 4, q)
     idle_x = 1 << (statement.open_rounds - n)
     idle_m = 1 << (statement.open_rounds - statement.table_variables)

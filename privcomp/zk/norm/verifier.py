@@ -11,7 +11,7 @@ from typing import Final
 
 from privcomp.algebra import Points, Scalar, Scalars
 from privcomp.commitments.hyrax import RowCommitment
-from privcomp.errors import CodecError, ParameterError, RemoteError
+from privcomp.errors import CodecError, RemoteError
 from privcomp.transcript import Transcript
 from privcomp.zk.norm.relations import Challenges, eq_list, opening_form
 from privcomp.zk.norm.replay import ForbiddenChallenge, begin, challenge, layer_rounds
@@ -101,10 +101,7 @@ def _equation(
     group, q = statement.group, statement.group.order
     reader = _Reader(statement, proof, begin(statement, context, commitment.encode(), transcript))
     ch = _replay(statement, reader)
-    try:
-        form, value = opening_form(statement, ch)
-    except ParameterError:  # alpha + t = 0 for an allowed value
-        raise ForbiddenChallenge("alpha") from None
+    form, value = opening_form(statement, ch)
     inner = []
     for i in range(statement.halvings):
         reader.point(f"L{i}")
