@@ -1,22 +1,15 @@
-/* Sumchecks over multilinear polynomials modulo the order of a group: refusals here, arithmetic in multilinear_template.h. */
-#include "orders.h"
+/* Sumchecks over multilinear polynomials modulo the order of a group: refusals here, arithmetic in multilinear_kernels.c. */
+#include "multilinear.h"
 
-#define ML(name) ed_##name
-#define FIELD (&ED_ORDER)
-#include "multilinear_template.h"
-
-#define ML(name) bn_##name
-#define FIELD (&BN_ORDER)
-#include "multilinear_template.h"
-
-#undef ML_SUMS
-
-/* Calls ed_name or bn_name. */
-#define BOTH(group, name, ...) ((group) == PRIVCOMP_BN254_G1 ? bn_##name(__VA_ARGS__) : ed_##name(__VA_ARGS__))
-
-static const mont *order_of(int group)
+const struct multilinear *pc_multilinear_at(int group, int level)
 {
-    return group == PRIVCOMP_RISTRETTO255 ? &ED_ORDER : group == PRIVCOMP_BN254_G1 ? &BN_ORDER : NULL;
+#if PC_X86
+    if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA)
+        return &pc_multilinear_ristretto255_ifma;
+#else
+    (void)level;
+#endif
+    return group == PRIVCOMP_RISTRETTO255 ? &pc_multilinear_ristretto255 : group == PRIVCOMP_BN254_G1 ? &pc_multilinear_bn254 : NULL;
 }
 
 static int canonical(const uint8_t *scalars, size_t n, const mont *f)
@@ -36,8 +29,9 @@ static int canonical(const uint8_t *scalars, size_t n, const mont *f)
     } while (0)
 
 #define FIELD_OF(group) \
-    const mont *const f = order_of(group); \
-    REFUSE(f == NULL)
+    const struct multilinear *const m = pc_multilinear_at(group, privcomp_level_get()); \
+    REFUSE(m == NULL); \
+    const mont *const f = m->order
 
 #define REFUSE_SCALARS(array, n) \
     do { \
@@ -86,7 +80,7 @@ int privcomp_multilinear_fold(uint64_t *tables, size_t count, size_t stride, siz
     FIELD_OF(group);
     REFUSE(stride < 2 * half);
     REFUSE_SCALARS(s, 1);
-    BOTH(group, fold, (mt *)tables, count, stride, half, mt_from_bytes(s, f));
+    m->fold((mt *)tables, count, stride, half, mt_from_bytes(s, f));
     return PRIVCOMP_OK;
 }
 
@@ -98,7 +92,7 @@ int privcomp_multilinear_eq(uint64_t *table, const uint8_t *point, unsigned vari
     REFUSE_SCALARS(point, variables);
     REFUSE_SCALARS(below, 1);
     REFUSE_SCALARS(above, 1);
-    BOTH(group, eq_cut, (mt *)table, point, variables, cut, mt_from_bytes(below, f), mt_from_bytes(above, f), (mt *)scratch);
+    m->eq_cut((mt *)table, point, variables, cut, mt_from_bytes(below, f), mt_from_bytes(above, f), (mt *)scratch);
     return PRIVCOMP_OK;
 }
 
@@ -108,7 +102,7 @@ int privcomp_multilinear_combine(uint64_t *table, const uint8_t *coefficients, s
     FIELD_OF(group);
     REFUSE(count > PRIVCOMP_MULTILINEAR_PIECES);
     REFUSE_SCALARS(coefficients, count);
-    BOTH(group, combine, (mt *)table, coefficients, count, x, d, size, added);
+    m->combine((mt *)table, coefficients, count, x, d, size, added);
     return PRIVCOMP_OK;
 }
 
@@ -118,7 +112,7 @@ int privcomp_multilinear_dot(uint8_t *out, const int64_t *x, size_t d, uint64_t 
     FIELD_OF(group);
     REFUSE(variables > PRIVCOMP_MULTILINEAR_MAX || last > (uint64_t)1 << variables);
     REFUSE_SCALARS(point, variables);
-    const mt sum = BOTH(group, dot, x, d, first, last, variables, point, (mt *)scratch);
+    const mt sum = m->dot(x, d, first, last, variables, point, (mt *)scratch);
     wide_store(out, sum.w);
     return PRIVCOMP_OK;
 }
@@ -155,7 +149,7 @@ int privcomp_sumcheck_product(uint8_t *out, const uint64_t *a, const uint64_t *g
     FIELD_OF(group);
     mt h[2];
     REFUSE(half > UINT32_MAX);
-    BOTH(group, product_round, h, (const mt *)a, (const mt *)g, half);
+    m->product_round(h, (const mt *)a, (const mt *)g, half);
     store(out, h, 2, f);
     return PRIVCOMP_OK;
 }
@@ -167,15 +161,15 @@ int privcomp_fraction_layer(uint64_t *out, const int64_t *x, size_t d, unsigned 
     FIELD_OF(group);
     REFUSE(variables > PRIVCOMP_MULTILINEAR_MAX || layer >= variables || variables - layer > 3);
     REFUSE_SCALARS(shift, 1);
-    BOTH(group, fraction_layer, (mt *)out, x, d, variables, layer, mt_from_bytes(shift, f));
+    m->fraction_layer((mt *)out, x, d, variables, layer, mt_from_bytes(shift, f));
     return PRIVCOMP_OK;
 }
 
 int privcomp_fraction_up(uint64_t *out, const uint64_t *in, unsigned layer, int group)
 {
-    FIELD_OF(group);
-    REFUSE(layer >= PRIVCOMP_MULTILINEAR_MAX);
-    BOTH(group, fraction_up, (mt *)out, (const mt *)in, layer);
+    const struct multilinear *const m = pc_multilinear_at(group, privcomp_level_get());
+    REFUSE(m == NULL || layer >= PRIVCOMP_MULTILINEAR_MAX);
+    m->fraction_up((mt *)out, (const mt *)in, layer);
     return PRIVCOMP_OK;
 }
 
@@ -183,7 +177,7 @@ int privcomp_fraction_mix(uint64_t *tables, size_t size, const uint8_t *lambda, 
 {
     FIELD_OF(group);
     REFUSE_SCALARS(lambda, 1);
-    BOTH(group, fraction_mix, (mt *)tables, size, size, mt_from_bytes(lambda, f));
+    m->fraction_mix((mt *)tables, size, size, mt_from_bytes(lambda, f));
     return PRIVCOMP_OK;
 }
 
@@ -195,10 +189,10 @@ int privcomp_fraction_round(uint8_t *out, const uint64_t *tables, size_t stride,
     REFUSE(b >= PRIVCOMP_MULTILINEAR_MAX || stride < (size_t)2 << b);
     REFUSE_SCALARS(point, b);
     if (lambda == NULL) {
-        BOTH(group, fraction_round, h, (const mt *)tables, stride, b, point, (mt *)scratch);
+        m->fraction_round(h, (const mt *)tables, stride, b, point, (mt *)scratch);
     } else {
         REFUSE_SCALARS(lambda, 1);
-        BOTH(group, leaf_round, h, (const mt *)tables, stride, b, mt_from_bytes(lambda, f), point, (mt *)scratch);
+        m->leaf_round(h, (const mt *)tables, stride, b, mt_from_bytes(lambda, f), point, (mt *)scratch);
     }
     store(out, h, 2, f);
     return PRIVCOMP_OK;
@@ -216,7 +210,7 @@ int privcomp_fraction_first_round(uint8_t *out, const int64_t *x, size_t d, unsi
     REFUSE_FIRST;
     REFUSE_SCALARS(point, layer - 1);
     mt h[2];
-    BOTH(group, first_round, h, x, d, variables, layer, mt_from_bytes(shift, f), mt_from_bytes(lambda, f), point, (mt *)scratch);
+    m->first_round(h, x, d, variables, layer, mt_from_bytes(shift, f), mt_from_bytes(lambda, f), point, (mt *)scratch);
     store(out, h, 2, f);
     return PRIVCOMP_OK;
 }
@@ -227,7 +221,7 @@ int privcomp_fraction_first_fold(uint64_t *tables, const int64_t *x, size_t d, u
     FIELD_OF(group);
     REFUSE_FIRST;
     REFUSE_SCALARS(s, 1);
-    BOTH(group, first_fold, (mt *)tables, x, d, variables, layer, mt_from_bytes(shift, f), mt_from_bytes(lambda, f), mt_from_bytes(s, f));
+    m->first_fold((mt *)tables, x, d, variables, layer, mt_from_bytes(shift, f), mt_from_bytes(lambda, f), mt_from_bytes(s, f));
     return PRIVCOMP_OK;
 }
 
@@ -238,7 +232,7 @@ int privcomp_reciprocals(uint64_t *table, size_t count, size_t size, const uint8
     FIELD_OF(group);
     REFUSE(count > size);
     REFUSE_SCALARS(alpha, 1);
-    return BOTH(group, reciprocals, (mt *)table, count, size, mt_from_bytes(alpha, f)) ? PRIVCOMP_OK : PRIVCOMP_E_ZERO;
+    return m->reciprocals((mt *)table, count, size, mt_from_bytes(alpha, f)) ? PRIVCOMP_OK : PRIVCOMP_E_ZERO;
 }
 
 int privcomp_reciprocal_sum(uint8_t *out, uint64_t count, unsigned variables, const uint8_t *alpha, const uint8_t *point, int group, uint64_t *scratch)
@@ -248,7 +242,7 @@ int privcomp_reciprocal_sum(uint8_t *out, uint64_t count, unsigned variables, co
     REFUSE(variables > PRIVCOMP_MULTILINEAR_MAX || count > (uint64_t)1 << variables);
     REFUSE_SCALARS(alpha, 1);
     REFUSE_SCALARS(point, variables);
-    if (!BOTH(group, reciprocal_sum, &sum, count, variables, mt_from_bytes(alpha, f), point, (mt *)scratch)) return PRIVCOMP_E_ZERO;
+    if (!m->reciprocal_sum(&sum, count, variables, mt_from_bytes(alpha, f), point, (mt *)scratch)) return PRIVCOMP_E_ZERO;
     store(out, &sum, 1, f);
     return PRIVCOMP_OK;
 }

@@ -1,4 +1,4 @@
-/* Multilinear polynomials modulo one prime, FIELD: the kernels of multilinear.c, once for each order of a group.
+/* Multilinear polynomials modulo one prime, FIELD: the portable kernels, once for each order of a group.
  * Included with ML(name) and FIELD defined. */
 
 /* out[y] = scale times the product over b < n of (bit b of y ? r_b : 1 - r_b). */
@@ -58,12 +58,15 @@ static ML(split) ML(split_of)(mt *scratch, const uint8_t *point, unsigned n, mt 
         second = mt_sum_reduce(&outer_h, FIELD); \
     } while (0)
 
+/* From place `first` on, as in all functions of that name. */
+static void ML(fold_from)(mt *t, size_t first, size_t half, mt s)
+{
+    for (size_t y = first; y < half; y++) t[y] = mt_add(t[y], mt_mul(s, mt_sub(t[y + half], t[y], FIELD), FIELD), FIELD);
+}
+
 static void ML(fold)(mt *tables, size_t count, size_t stride, size_t half, mt s)
 {
-    for (size_t k = 0; k < count; k++) {
-        mt *t = tables + k * stride;
-        for (size_t y = 0; y < half; y++) t[y] = mt_add(t[y], mt_mul(s, mt_sub(t[y + half], t[y], FIELD), FIELD), FIELD);
-    }
+    for (size_t k = 0; k < count; k++) ML(fold_from)(tables + k * stride, 0, half, s);
 }
 
 #define DIFFERENCE(x) mt_sub(x[y + half], x[y], FIELD)
@@ -434,5 +437,4 @@ static int ML(reciprocal_sum)(mt *out, size_t count, unsigned n, mt alpha, const
 }
 
 #undef DIFFERENCE
-#undef ML
-#undef FIELD
+#undef ML_SUMS
