@@ -76,7 +76,7 @@ static const pc_level levels[] = {
 #if PC_X86
 /* Not a test of this code, which the tests are, but of the compiler, CPU and hypervisor that it meets: whether the keystreams of a level,
  * combined in every way, its field functions, its group functions and its sumchecks give what the portable ones give. About 40 microseconds,
- * once, and 400 where groups have kernels.
+ * once, and about 300 where groups have kernels.
  */
 static int agrees_with_portable(int level)
 {

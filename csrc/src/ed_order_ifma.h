@@ -190,7 +190,9 @@ IFMA PC_INLINE void mt8_store(mt *out, mt8 a) { mt8_store_short(out, mt8_canonic
  * A product of limbs a[i] b[j] = lo + 2^52 hi adds lo to column i + j and hi to the next one: less than 9 2^52 to any of them for a product of
  * residues. So MT8_TERMS products may follow a carry, after which columns are below 2^52 + 2^12, and leave room for the reduction. */
 
+#ifndef MT8_TERMS /* the tests carry more often */
 #define MT8_TERMS 256 /* check: 2**53 + 256 * 9 * 2**52 + 8 * 2**52 < 2**64 - 2**52 */
+#endif
 
 IFMA PC_INLINE mt8_sum mt8_sum_zero(void)
 {
@@ -211,6 +213,16 @@ IFMA PC_INLINE void mt8_sum_add(mt8_sum *s, mt8 a, mt8 b)
         PC_UNROLL
         for (int j = 0; j < 5; j++) s->c[i + j + 1] = mt8_high(s->c[i + j + 1], a.v[i], b.v[j]);
     }
+}
+
+/* Adds a v to columns c[0] .. c[5], for v's lower 52 bits. */
+IFMA PC_INLINE void mt8_word_add(__m512i *c, mt8 a, __m512i v)
+{
+    VERIFY(mt8_short(a));
+    PC_UNROLL
+    for (int j = 0; j < 5; j++) c[j] = mt8_low(c[j], a.v[j], v);
+    PC_UNROLL
+    for (int j = 0; j < 5; j++) c[j + 1] = mt8_high(c[j + 1], a.v[j], v);
 }
 
 /* The highest column keeps what is above 2^520. */

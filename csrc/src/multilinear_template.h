@@ -202,6 +202,14 @@ static void ML(fraction_mix)(mt *t, size_t stride, size_t size, mt lambda)
 /* The sumcheck of layer k = n - 1 or n - 2 over its children, nodes of layer k + 1: first round, and what is left after it.
  * Leaves, k = n - 1: with u, v of the two, h(0) = sum eq (lambda q0 q1 + q0 + q1), q0 q1 = base^2 + base (u + v) + u v, so that three sums of
  * eq times small integers suffice; sum of eq = 1. The differences are signed: 2^62 is added, and taken away from the sum. */
+static void ML(first_of_sums)(mt out[2], const ML(leaves) *l, mt lambda, mt sums, mt products, mt differences)
+{
+    const uint64_t offset[4] = {(uint64_t)1 << 62, 0, 0, 0};
+    const mt q = mt_add(mt_add(l->square, mt_mul(l->base, sums, FIELD), FIELD), products, FIELD);
+    out[0] = mt_add(mt_mul(lambda, q, FIELD), mt_add(l->twice, sums, FIELD), FIELD);
+    out[1] = mt_mul(lambda, mt_sub(differences, mt_from_words(offset, FIELD), FIELD), FIELD);
+}
+
 static void ML(first_round)(mt out[2], const int64_t *x, size_t d, unsigned n, unsigned k, mt shift, mt lambda, const uint8_t *point,
                             mt *scratch)
 {
@@ -228,11 +236,7 @@ static void ML(first_round)(mt out[2], const int64_t *x, size_t d, unsigned n, u
         }
         /* Sums without the factor 2^256. */
         const mt words[3] = {mt_sum_reduce(&sums, FIELD), mt_sum_reduce(&products, FIELD), mt_sum_reduce(&differences, FIELD)};
-        const uint64_t offset[4] = {(uint64_t)1 << 62, 0, 0, 0};
-        const mt s = mt_from_words(words[0].w, FIELD), t = mt_from_words(words[1].w, FIELD);
-        const mt q = mt_add(mt_add(l.square, mt_mul(l.base, s, FIELD), FIELD), t, FIELD);
-        out[0] = mt_add(mt_mul(lambda, q, FIELD), mt_add(l.twice, s, FIELD), FIELD);
-        out[1] = mt_mul(lambda, mt_sub(mt_from_words(words[2].w, FIELD), mt_from_words(offset, FIELD), FIELD), FIELD);
+        ML(first_of_sums)(out, &l, lambda, mt_from_words(words[0].w, FIELD), mt_from_words(words[1].w, FIELD), mt_from_words(words[2].w, FIELD));
         return;
     }
     /* p1 + lambda q1 = 2 base + lambda base^2 + (1 + lambda base) s + lambda t */
@@ -326,7 +330,7 @@ static mt ML(dot)(const int64_t *x, size_t d, size_t first, size_t last, unsigne
 }
 
 /* table[y] (or += where added) the sum over k < count of c_k x[k size + y], x = 0 from d on; in Montgomery form. */
-static void ML(combine)(mt *table, const uint8_t *coefficients, size_t count, const int64_t *x, size_t d, size_t size, int added)
+static void ML(combine_from)(mt *table, const uint8_t *coefficients, size_t count, const int64_t *x, size_t d, size_t first, size_t size, int added)
 {
     mt c[PRIVCOMP_MULTILINEAR_PIECES], total = mt_zero;
     const mt r2 = {{FIELD->r2[0], FIELD->r2[1], FIELD->r2[2], FIELD->r2[3]}};
@@ -336,7 +340,7 @@ static void ML(combine)(mt *table, const uint8_t *coefficients, size_t count, co
     }
     const mt half = {{(uint64_t)1 << 63, 0, 0, 0}}; /* signs: u = x + 2^63 >= 0, less 2^63 times the sum of the c */
     total = mt_mul(total, half, FIELD);
-    for (size_t y = 0; y < size; y++) {
+    for (size_t y = first; y < size; y++) {
         mt_sum s = {{0}};
         for (size_t k = 0; k < count; k++) {
             const size_t j = k * size + y;
@@ -347,17 +351,24 @@ static void ML(combine)(mt *table, const uint8_t *coefficients, size_t count, co
     }
 }
 
+static void ML(combine)(mt *table, const uint8_t *coefficients, size_t count, const int64_t *x, size_t d, size_t size, int added)
+{
+    ML(combine_from)(table, coefficients, count, x, d, 0, size, added);
+}
+
 /* h(0) and the coefficient of X^2 of h(X) = sum over y < half of a(X, y) g(X, y). */
-static void ML(product_round)(mt out[2], const mt *a, const mt *g, size_t half)
+static void ML(product_from)(mt out[2], const mt *a, const mt *g, size_t first, size_t half)
 {
     mt_sum zero = {{0}}, square = {{0}};
-    for (size_t y = 0; y < half; y++) {
+    for (size_t y = first; y < half; y++) {
         mt_sum_add(&zero, a[y], g[y]);
         mt_sum_add(&square, DIFFERENCE(a), DIFFERENCE(g));
     }
     out[0] = mt_sum_reduce(&zero, FIELD);
     out[1] = mt_sum_reduce(&square, FIELD);
 }
+
+static void ML(product_round)(mt out[2], const mt *a, const mt *g, size_t half) { ML(product_from)(out, a, g, 0, half); }
 
 /* table[y] = eq(point, y) times (y < cut ? below : above). */
 static void ML(eq_cut)(mt *table, const uint8_t *point, unsigned n, size_t cut, mt below, mt above, mt *scratch)
@@ -397,43 +408,58 @@ static int ML(reciprocals)(mt *table, size_t count, size_t size, mt alpha)
     return 1;
 }
 
-/* The sum over t < count of eq(point, t) / (alpha + t), as fractions: a row of 2^low places has the numerator and denominator of
- * sum over k of eq_low[k] / (v + k), v = alpha + t - k, added up in pairs: three products for a place instead of the five of inverting each.
- * Returns 0 if there is a pole. */
-static int ML(reciprocal_sum)(mt *out, size_t count, unsigned n, mt alpha, const uint8_t *point, mt *scratch)
+/* The fraction that is the sum over k < count of e[k] / (t + k), added up in pairs: three products for a place instead of the five of inverting
+ * each. num and den have room for half of them. */
+static ML(fraction) ML(reciprocal_row)(const mt *e, size_t count, mt t, mt *num, mt *den)
+{
+    const mt one = mt_one(FIELD);
+    size_t live = 0;
+    for (size_t k = 0; k + 1 < count; k += 2, live++) { /* e / t + f / (t + 1) = ((e + f) t + e) / (t (t + 1)) */
+        const mt next = mt_add(t, one, FIELD);
+        num[live] = mt_add(mt_mul(mt_add(e[k], e[k + 1], FIELD), t, FIELD), e[k], FIELD);
+        den[live] = mt_mul(t, next, FIELD);
+        t = mt_add(next, one, FIELD);
+    }
+    if (count & 1) {
+        num[live] = e[count - 1];
+        den[live++] = t;
+    }
+    for (; live > 1; live = (live + 1) / 2) {
+        for (size_t k = 0; 2 * k + 1 < live; k++) {
+            num[k] = mt_mul2(num[2 * k], den[2 * k + 1], num[2 * k + 1], den[2 * k], FIELD);
+            den[k] = mt_mul(den[2 * k], den[2 * k + 1], FIELD);
+        }
+        if (live & 1) num[live / 2] = num[live - 1], den[live / 2] = den[live - 1];
+    }
+    const ML(fraction) out = {num[0], den[0]};
+    return out;
+}
+
+/* The sum over t < count of eq(point, t) / (alpha + t), as fractions: a row of 2^low places has eq_high times the fraction of eq_low, which
+ * `row` gives. Returns 0 if there is a pole. */
+static int ML(reciprocal_sum_of)(mt *out, size_t count, unsigned n, mt alpha, const uint8_t *point, mt *scratch,
+                                 ML(fraction) (*row)(const mt *e, size_t count, mt t, mt *num, mt *den))
 {
     const ML(split) eq = ML(split_of)(scratch, point, n, mt_one(FIELD));
     const size_t width = (size_t)1 << eq.bits;
-    const mt one = mt_one(FIELD);
-    mt *num = scratch + width + ((size_t)1 << (n - eq.bits)), *den = num + width, top = mt_zero, bottom = one, t = alpha;
+    const uint64_t word[4] = {width, 0, 0, 0};
+    const mt step = mt_from_words(word, FIELD);
+    mt *num = scratch + width + ((size_t)1 << (n - eq.bits)), *den = num + width, top = mt_zero, bottom = mt_one(FIELD), t = alpha;
     for (size_t first = 0; first < count; first += width) {
-        const size_t here = count - first < width ? count - first : width;
-        size_t live = 0;
-        for (size_t k = 0; k + 1 < here; k += 2, live++) { /* e / t + f / (t + 1) = ((e + f) t + e) / (t (t + 1)) */
-            const mt next = mt_add(t, one, FIELD);
-            num[live] = mt_add(mt_mul(mt_add(eq.low[k], eq.low[k + 1], FIELD), t, FIELD), eq.low[k], FIELD);
-            den[live] = mt_mul(t, next, FIELD);
-            t = mt_add(next, one, FIELD);
-        }
-        if (here & 1) {
-            num[live] = eq.low[here - 1];
-            den[live++] = t;
-            t = mt_add(t, one, FIELD);
-        }
-        for (; live > 1; live = (live + 1) / 2) {
-            for (size_t k = 0; 2 * k + 1 < live; k++) {
-                num[k] = mt_mul2(num[2 * k], den[2 * k + 1], num[2 * k + 1], den[2 * k], FIELD);
-                den[k] = mt_mul(den[2 * k], den[2 * k + 1], FIELD);
-            }
-            if (live & 1) num[live / 2] = num[live - 1], den[live / 2] = den[live - 1];
-        }
-        top = mt_mul2(top, den[0], mt_mul(eq.high[first >> eq.bits], num[0], FIELD), bottom, FIELD);
-        bottom = mt_mul(bottom, den[0], FIELD);
+        const ML(fraction) f = row(eq.low, count - first < width ? count - first : width, t, num, den);
+        top = mt_mul2(top, f.q, mt_mul(eq.high[first >> eq.bits], f.p, FIELD), bottom, FIELD);
+        bottom = mt_mul(bottom, f.q, FIELD);
+        t = mt_add(t, step, FIELD);
     }
     const uint64_t zero = mt_equal_mask(bottom, mt_zero);
     PC_DECLASSIFY(zero);
     *out = mt_mul(top, mt_inv(bottom, FIELD), FIELD);
     return !zero;
+}
+
+static int ML(reciprocal_sum)(mt *out, size_t count, unsigned n, mt alpha, const uint8_t *point, mt *scratch)
+{
+    return ML(reciprocal_sum_of)(out, count, n, alpha, point, scratch, ML(reciprocal_row));
 }
 
 #undef DIFFERENCE

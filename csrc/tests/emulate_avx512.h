@@ -28,6 +28,15 @@ typedef uint8_t emulated_mask8;
 
 EMULATE __m512i _mm512_loadu_si512(const void *p) { __m512i r; memcpy(&r, p, 64); return r; }
 EMULATE void _mm512_storeu_si512(void *p, __m512i x) { memcpy(p, &x, 64); }
+EMULATE __m512i _mm512_maskz_loadu_epi64(__mmask8 m, const void *p) /* reads no other words */
+{
+    __m512i r;
+    for (int j = 0; j < 8; j++) {
+        r.lane[j] = 0;
+        if (m >> j & 1) memcpy(&r.lane[j], (const char *)p + 8 * j, 8);
+    }
+    return r;
+}
 EMULATE __m512i _mm512_setzero_si512(void) { EACH_LANE(0); }
 EMULATE __m512i _mm512_set1_epi64(long long x) { EACH_LANE((uint64_t)x); }
 EMULATE __m512i _mm512_add_epi64(__m512i a, __m512i b) { EACH_LANE(a.lane[j] + b.lane[j]); }
@@ -73,6 +82,7 @@ EMULATE __m512i _mm512_unpacklo_epi64(__m512i a, __m512i b) { EACH_LANE(j % 2 ? 
 EMULATE __m512i _mm512_unpackhi_epi64(__m512i a, __m512i b) { EACH_LANE(j % 2 ? b.lane[j] : a.lane[j + 1]); }
 EMULATE __m512i _mm512_shuffle_i64x2(__m512i a, __m512i b, int pieces) { EACH_LANE((j < 4 ? a : b).lane[2 * (pieces >> j / 2 * 2 & 3) + j % 2]); }
 EMULATE __m512i _mm512_permutex2var_epi64(__m512i a, __m512i at, __m512i b) { EACH_LANE((at.lane[j] & 8 ? b : a).lane[at.lane[j] & 7]); }
+EMULATE __m512i _mm512_permutexvar_epi64(__m512i at, __m512i a) { EACH_LANE(a.lane[at.lane[j] & 7]); }
 EMULATE __m256i _mm512_extracti64x4_epi64(__m512i a, int at) { __m256i r; memcpy(&r, a.lane + 4 * at, 32); return r; }
 EMULATE __m256i _mm512_castsi512_si256(__m512i a) { return _mm512_extracti64x4_epi64(a, 0); }
 EMULATE void _mm256_storeu_si256(void *p, __m256i x) { memcpy(p, &x, 32); }

@@ -222,6 +222,43 @@ static void groups(int level, int group)
     }
 }
 
+/* What a level replaces of the sumchecks: tables shorter than a vector, and up to some vectors for every value of the high variables. */
+static void sumchecks(int level, int group)
+{
+    enum { BITS = 8, N = 1 << BITS, SCALAR = PRIVCOMP_SCALAR_BYTES };
+    static uint8_t wide[64 * 4 * N], scalars[SCALAR * 4 * N];
+    static uint64_t tables[4 * 4 * N], start[4 * 4 * N], want[4 * 4 * N], got[4 * 4 * N], scratch[1 << 10];
+    static int64_t x[4 * N];
+    test_fill(wide, sizeof wide);
+    for (size_t i = 0; i < 4 * N; i++) x[i] = (int64_t)(test_u64() >> 33) - ((int64_t)1 << 30);
+    CHECK(privcomp_scalar_from_wide(scalars, wide, 4 * N, group) == PRIVCOMP_OK);
+    CHECK(privcomp_multilinear_load(tables, scalars, 4 * N, group) == PRIVCOMP_OK);
+    memcpy(start, tables, sizeof start);
+    const uint8_t *const s = scalars + 20 * SCALAR, *const t = s + SCALAR;
+    for (size_t n = 0; n <= 20; n++) {
+        SAME(level, start, want, got, privcomp_multilinear_fold(out, 3, 2 * n + 1, n, s, group));
+        SAME(level, start, want, got, privcomp_multilinear_combine(out, scalars, 3, x, 2 * n, n, n % 2, group));
+        SAME(level, start, want, got, privcomp_sumcheck_product((uint8_t *)out, tables, tables + 8 * N, n, group));
+    }
+    for (unsigned b = 0; b < BITS; b++) {
+        const size_t size = (size_t)1 << b, d = size + test_u64() % size;
+        SAME(level, start, want, got, privcomp_multilinear_fold(out, 4, N, size, s, group));
+        SAME(level, start, want, got, privcomp_multilinear_eq(out, scalars, b, d / 2, s, t, group, scratch));
+        SAME(level, start, want, got, privcomp_fraction_up(out, tables, b, group));
+        SAME(level, start, want, got, privcomp_fraction_mix(out, size, s, group));
+        SAME(level, start, want, got, privcomp_fraction_round((uint8_t *)out, tables, N, b, scalars, NULL, group, scratch));
+        SAME(level, start, want, got, privcomp_fraction_round((uint8_t *)out, tables, N, b, scalars, s, group, scratch));
+        SAME(level, start, want, got, privcomp_reciprocals(out, size - size / 3, size, s, group));
+        SAME(level, start, want, got, privcomp_reciprocal_sum((uint8_t *)out, size - size / 3, b, s, scalars, group, scratch));
+        for (unsigned depth = 1; depth <= 2; depth++) {
+            SAME(level, start, want, got, privcomp_fraction_layer(out, x, d, b + depth, b, s, group));
+            if (b == 0) continue;
+            SAME(level, start, want, got, privcomp_fraction_first_round((uint8_t *)out, x, d, b + depth, b, s, t, scalars, group, scratch));
+            SAME(level, start, want, got, privcomp_fraction_first_fold(out, x, d, b + depth, b, s, t, s, group));
+        }
+    }
+}
+
 /* With an argument: from that level on. */
 int main(int argc, char **argv)
 {
@@ -240,7 +277,7 @@ int main(int argc, char **argv)
             shamir(level, field, 20, 11, 511, 1), shamir(level, field, 21, 14, 513, 1), shamir(level, field, 33, 17, 530, 0);
             shamir(level, field, 100, 67, 33, 1), shamir(level, field, 50, 34, 40, 0);
         }
-        for (int group = PRIVCOMP_RISTRETTO255; group <= PRIVCOMP_BN254_G1; group++) groups(level, group);
+        for (int group = PRIVCOMP_RISTRETTO255; group <= PRIVCOMP_BN254_G1; group++) groups(level, group), sumchecks(level, group);
         printf("levels: %d agrees with portable in %lu cases%s\n", level, cases,
                level == PRIVCOMP_LEVEL_AVX512 ? pc_cpu_features() & PC_CPU_AVX512IFMA ? " (with IFMA)" : " (without IFMA)" : "");
         cases = 0;

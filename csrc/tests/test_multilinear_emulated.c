@@ -10,6 +10,7 @@
 #undef PC_INLINE
 #define PC_INLINE static inline
 #define PRIVCOMP_EMULATE_AVX512
+#define MT8_TERMS 2 /* so that small tables reach every carry of the loops; arithmetic() has the real distance */
 #define pc_multilinear_ristretto255 emulated_portable
 #define pc_multilinear_ristretto255_ifma emulated
 #define pc_multilinear_bn254 emulated_bn254
@@ -23,8 +24,6 @@ static const struct multilinear *const portable = &pc_multilinear_ristretto255;
 
 /* The place of lane k among eight residues in memory. */
 static const int place[LANES] = {0, 2, 1, 3, 4, 6, 5, 7};
-
-static mt wrap(mt a) { return mt_mul(a, mt_one(&ED_ORDER), &ED_ORDER); }
 
 /* Below l: random, and each of the smallest, the largest and those about 2^252 and the ends of words and limbs. */
 static mt residue(void)
@@ -81,6 +80,8 @@ static mt value(mt8 a, int lane)
     return out;
 }
 
+enum { TERMS = 256 };
+
 static void arithmetic(void)
 {
     mt a[LANES], b[LANES], c[LANES], d[LANES], got[LANES];
@@ -124,7 +125,7 @@ static void arithmetic(void)
     }
     /* sums of as many products as may follow a carry, and of many more */
     for (int trial = 0; trial < 20; trial++) {
-        const int count = trial < 4 ? 4 * MT8_TERMS : (int)(test_u64() % (3 * MT8_TERMS));
+        const int count = trial < 4 ? 4 * TERMS : (int)(test_u64() % (3 * TERMS));
         mt8_sum s = mt8_sum_zero();
         mt want = mt_zero;
         for (int i = 0; i < count; i++) {
@@ -133,7 +134,7 @@ static void arithmetic(void)
             if (trial == 0) /* the largest limbs */
                 for (int q = 0; q < 5; q++) x.v[q] = y.v[q] = all8(MT8_MASK);
             mt8_sum_add(&s, x, y);
-            if (i % MT8_TERMS == MT8_TERMS - 1) mt8_sum_carry(&s);
+            if (i % TERMS == TERMS - 1) mt8_sum_carry(&s);
             for (int k = 0; k < LANES; k++) want = mt_add(want, mt_mul(value(x, k), value(y, k), &ED_ORDER), &ED_ORDER);
         }
         const mt total = mt8_sum_total(s);
@@ -149,14 +150,14 @@ static void arithmetic(void)
 
 /* ---- whole functions ---- */
 
-enum { BITS = 9, N = 1 << BITS };
+enum { BITS = 11, N = 1 << BITS };
 static mt tables[4 * N + 1], want[4 * N + 1], got[4 * N + 1], scratch[4 * N];
-static uint8_t point[PRIVCOMP_SCALAR_BYTES * (BITS + 2)];
+static uint8_t point[PRIVCOMP_SCALAR_BYTES * (BITS)];
 
 static void draw(int all_largest)
 {
     fill(tables, 4 * N + 1, all_largest);
-    for (unsigned b = 0; b < BITS + 2; b++) mt_to_bytes(point + PRIVCOMP_SCALAR_BYTES * b, all_largest ? largest() : residue(), &ED_ORDER);
+    for (unsigned b = 0; b < BITS; b++) mt_to_bytes(point + PRIVCOMP_SCALAR_BYTES * b, all_largest ? largest() : residue(), &ED_ORDER);
 }
 
 /* The same call of both on copies of the tables; the whole of them has to agree. */
@@ -172,19 +173,77 @@ static void draw(int all_largest)
         same(want, got, 4 * N + 1); \
     } while (0)
 
+static void linear(mt s, int trial)
+{
+    static int64_t x[4 * N];
+    for (int i = 0; i < 4 * N; i++) x[i] = trial == 0 ? INT64_MIN : trial == 1 ? INT64_MAX : (int64_t)test_u64() >> i % 64;
+    for (size_t half = 0; half <= 20; half++) {
+        SAME(m->fold(out, 3, 2 * half + 1, half, s));
+        SAME(m->product_round(out, tables, tables + 2 * N, half));
+        for (size_t count = 0; count <= PRIVCOMP_MULTILINEAR_PIECES; count += 1 + count / 2) {
+            const size_t d = count * half > 0 ? test_u64() % (count * half + 1) : 0;
+            SAME(m->combine(out, point, count, x, d, half, trial % 2));
+        }
+    }
+    for (unsigned b = 0; b < BITS; b++) SAME(m->fold(out, 4, N, (size_t)1 << b, s));
+    SAME(m->product_round(out, tables, tables + 2 * N, N));
+    for (unsigned n = 0; n <= BITS; n++) {
+        const size_t cut = test_u64() % (((size_t)1 << n) + 1);
+        SAME(m->eq_cut(out, point, n, cut, s, tables[0], scratch));
+        SAME(m->eq_cut(out, point, n, cut & ~(size_t)7, tables[1], s, scratch));
+    }
+}
+
+static void fractions(mt s, int trial)
+{
+    static int64_t x[8 * N];
+    const mt lambda = trial == 0 ? largest() : residue(), shift = trial == 0 ? largest() : residue();
+    const int64_t most = (int64_t)1 << 30;
+    for (int i = 0; i < 8 * N; i++) x[i] = trial == 0 ? most - 1 : trial == 1 ? -most : (int64_t)(test_u64() % (2 * (uint64_t)most)) - most;
+    if (trial == 2)
+        for (int i = 0; i < 8 * N; i++) x[i] = i >> 7 & 1 ? most - 1 : -most; /* the largest differences */
+    for (unsigned b = 0; b < BITS; b++) {
+        SAME(m->fraction_round(out, tables, N, b, point, scratch));
+        SAME(m->leaf_round(out, tables, N, b, lambda, point, scratch));
+        SAME(m->fraction_up(out, tables, b));
+        SAME(m->fraction_mix(out, N, (size_t)1 << b, lambda));
+        SAME(m->fraction_mix(out, N, b, lambda));
+    }
+    for (unsigned layer = 0; layer < BITS; layer++) {
+        for (unsigned depth = 1; depth <= 3; depth++) {
+            const unsigned n = layer + depth;
+            const size_t d = trial < 3 ? (size_t)1 << n : test_u64() % (((size_t)1 << n) + 1);
+            SAME(m->fraction_layer(out, x, d, n, layer, shift));
+            if (depth == 3 || layer == 0) continue;
+            SAME(m->first_round(out, x, d, n, layer, shift, lambda, point, scratch));
+            SAME(m->first_fold(out, x, d, n, layer, shift, lambda, s));
+        }
+    }
+}
+
+/* Poles everywhere too: alpha = -t. */
+static void reciprocals(int trial)
+{
+    int good[2];
+    for (unsigned n = 0; n <= BITS; n++) {
+        const size_t size = (size_t)1 << n, count = trial % 2 ? test_u64() % (size + 1) : size;
+        const uint64_t pole[4] = {test_u64() % size, 0, 0, 0};
+        const mt alpha = trial % 3 ? residue() : mt_neg(mt_from_words(pole, &ED_ORDER), &ED_ORDER);
+        SAME(good[m == portable] = m->reciprocals(out, count, size, alpha));
+        CHECK(good[0] == good[1] && (trial % 3 || good[0] == (pole[0] >= count)));
+        SAME(good[m == portable] = m->reciprocal_sum(out, count, n, alpha, point, scratch));
+        CHECK(good[0] == good[1] && (trial % 3 || good[0] == (pole[0] >= count)));
+    }
+}
+
 static void functions(void)
 {
-    for (int trial = 0; trial < 12; trial++) {
+    for (int trial = 0; trial < 5; trial++) {
         draw(trial == 0);
-        const mt s = trial == 1 ? mt_zero : trial == 2 ? largest() : wrap(residue());
-        for (size_t half = 0; half <= 20; half++) SAME(m->fold(out, 3, 2 * half + 1, half, s));
-        for (unsigned b = 0; b <= BITS; b++) {
-            const size_t half = (size_t)1 << b;
-            if (b < BITS) {
-                SAME(m->fold(out, 4, N, half, s));
-                SAME(m->fraction_round(out, tables, N, b, point, scratch));
-            }
-        }
+        const mt s = trial == 1 ? mt_zero : trial == 2 ? largest() : residue();
+        linear(s, trial);
+        fractions(s, trial);
+        for (int i = 0; i < 3; i++) reciprocals(3 * trial + i);
     }
 }
 
