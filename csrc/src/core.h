@@ -8,7 +8,17 @@
 
 #include "privcomp.h"
 
+/* Sanitizers would take minutes for arithmetic that is written out in every kernel. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PC_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(PC_ASAN)
+#define PC_INLINE static inline
+#else
 #define PC_INLINE static inline __attribute__((always_inline))
+#endif
 
 #if defined(__has_feature)
 #if __has_feature(memory_sanitizer)
