@@ -114,6 +114,20 @@ def test_errors_that_cancel_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         SMALL.check(swapped, x, opening)
 
 
+@pytest.mark.parametrize("group", [RISTRETTO255, BN254], ids=str)
+def test_constant_time_gives_the_same_commitment(group: Group) -> None:
+    scheme, entropy = Hyrax(8, 2, group), bytes(range(256)) * 20
+    for d in (1, 7, 8, 9, 30):
+        x = draw_entries(d)
+        fast, slow = scheme.commit_var(x, lambda n: entropy[:n]), scheme.commit(x, lambda n: entropy[:n])
+        assert fast[0].encode() == slow[0].encode()
+        assert fast[1].blindings == slow[1].blindings
+    with pytest.raises(EncodingError):
+        scheme.commit(np.array([1 << 20]))
+    with pytest.raises(BufferTypeError):
+        scheme.commit(np.array([0.5]))  # type: ignore[arg-type]
+
+
 def test_entries_of_different_widths_add_up() -> None:
     """A signal of one byte and noise of two."""
     x, z = draw_entries(20, 1, 100), draw_entries(20, 2)
