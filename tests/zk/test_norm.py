@@ -317,7 +317,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "d a truth value": lambda: norm.NormStatement(True, -7, 7),
     "lo no integer": lambda: norm.NormStatement(5, np.int64(-7), 7),  # type: ignore[arg-type]
     "no claim": lambda: norm.NormStatement(5, -7, 7, (3,)),  # type: ignore[arg-type]
-    "claim of no kind": lambda: norm.NormStatement(5, -7, 7, (norm.Claim(),)),
+    "claim of no kind": lambda: norm.NormStatement(5, -7, 7, ("l2 <= 4",)),
     "entry beyond d": lambda: norm.NormStatement(5, -7, 7, (norm.EntryRange(5, 0, 1),)),
     "entry below 0": lambda: norm.NormStatement(5, -7, 7, (norm.EntryRange(-1, 0, 1),)),
     "entry below lo": lambda: norm.NormStatement(5, -7, 7, (norm.EntryRange(1, -8, 1),)),

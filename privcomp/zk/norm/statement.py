@@ -6,6 +6,7 @@ Notation and layout of docs/norm-proof.md: d entries in rows of C = 2^c columns,
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -79,15 +80,15 @@ def square_sum(u: I64Array) -> int:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(ABC):
     """One claim; use its subclasses."""
 
     KIND: ClassVar[int] = 0
 
     @property
+    @abstractmethod
     def data(self) -> bytes:
         """The bytes after the kind."""
-        raise NotImplementedError
 
     def encode(self) -> bytes:
         """The kind as a byte, then the data."""
@@ -338,7 +339,7 @@ class NormStatement:
         if not 2 <= self.columns <= 1 << 16 or self.columns & (self.columns - 1):
             raise ParameterError(f"{self.columns} columns; allowed are the powers of two from 2 to 65536")
         claims: tuple[Any, ...] = tuple(self.claims)
-        if not all(isinstance(claim, Claim) and claim.KIND for claim in claims):
+        if not all(isinstance(claim, Claim) for claim in claims):
             raise ParameterError("claims are EntryRange, L2AtMost, InnerProductAtLeast and their siblings")
         ordered = sorted(claims, key=lambda c: (c.KIND, c.index if isinstance(c, EntryRange) else 0))
         object.__setattr__(self, "claims", tuple(ordered))
