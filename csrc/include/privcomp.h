@@ -406,6 +406,88 @@ int privcomp_reciprocal_sum(uint8_t *out, uint64_t count, unsigned variables, co
 
 /* ---- end of multilinear ---- */
 
+/* ---- encoding for distributed noise: rotation, clip, rounding ----
+ * A vector x of floats becomes integers q whose Euclidean norm is bounded with certainty: x is padded with zeros to d = 2^k entries, rotated to
+ * H S x / sqrt(d) (S: signs, H: the Walsh-Hadamard transform), clipped to norm c, divided by the granularity g, and rounded at random until the exact
+ * integer ||q||^2 is within a bound. Vectors have at most 2^30 entries, d = 1 .. 2^30; lengths beyond: PRIVCOMP_E_ARGUMENT.
+ * Floats are IEEE 754 doubles, or singles taken as doubles. Results are the same at every level. An entry that is infinite or not a number is refused.
+ * Bit i of a stream is bit i mod 8 of its byte i / 8; word i is the little-endian number at bytes 8i .. 8i + 7; seeds and ciphers as above.
+ * Not constant time: the time of float arithmetic may depend on its numbers (subnormal ones), and what is said at each function. Functions on integers
+ * without _var are constant time in their values (whether they refused is public).
+ * Source: Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure Aggregation" (2021), section 4.
+ */
+
+#define PRIVCOMP_E_FLOAT (-7) /* an entry is infinite or not a number */
+#define PRIVCOMP_E_RANGE (-8) /* integers so large that a sum could overflow */
+#define PRIVCOMP_E_NORM (-9)  /* the integers are longer than the bound; they have been wiped */
+
+/* x = H x, in place: the new x[i] is the sum over j of (-1)^(number of bits of i & j) x[j]. For integers exact, and
+ * requires: the sum of all |x[j]| below 2^62, else PRIVCOMP_E_RANGE; it bounds every number on the way.
+ * For floats each level of butterflies, at distances d/2, d/4, .., 1, rounds once per entry. */
+int privcomp_hadamard_f64(double *x, size_t d);
+int privcomp_hadamard_i64(int64_t *x, size_t d);
+
+/* x[j] = -x[j] where bit j of the seed's stream is 1. Any n <= 2^40. */
+int privcomp_flip_f64(double *x, size_t n, const uint8_t *seed, int cipher);
+int privcomp_flip_i64(int64_t *x, size_t n, const uint8_t *seed, int cipher);
+
+/* out = scale S H q, S by privcomp_flip_f64: with scale = g / sqrt(d) the inverse of the rotation. The transform is exact as long as the sum of all
+ * |q[j]| is below 2^53. */
+int privcomp_unrotate_i64(double *out, const int64_t *q, size_t d, double scale, const uint8_t *seed, int cipher);
+
+/* out = x if its norm is at most clip, else x times a number close to, and not above, clip / ||x||.
+ * requires: 2^-100 <= clip <= 2^100; out may be x.
+ * ensures:  ||out|| <= clip in exact arithmetic, and ||out|| >= (1 - 2^-29) clip if ||x|| >= clip (single precision: 1 - 2^-19).
+ *           Entries of x below 2^-800 ||x|| may become zero. */
+int privcomp_clip_l2_f32(float *out, const float *x, size_t n, double clip);
+int privcomp_clip_l2_f64(double *out, const double *x, size_t n, double clip);
+
+/* q = x / gamma, rounded at random: with t = x[j] / gamma (one rounding, towards zero) and a = min(|t|, beta), |q[j]| is floor(a), or one more if
+ * u < a - floor(a), where u = (k + 1/2) / 2^52 for the upper 52 bits k of word n i + j of the seed's stream, in attempt i = 0, 1, ..
+ * P[one more] is exactly a - floor(a) if a >= 1, and within 2^-53 of it below. There are at most `trials` attempts until ||q||^2 <= bound; then
+ * |q[j]| = floor(a) is tried. attempt, for tests: which one it was (0 .. trials); NULL for everybody else, since it depends on x.
+ * requires: 2^-100 <= gamma <= 2^100, beta <= 2^48, bound = bound_high 2^64 + bound_low < 2^127, trials <= 2^16; a fresh seed.
+ * ensures:  |q[j]| <= beta; ||q||^2 <= bound, in exact integers, else PRIVCOMP_E_NORM and zeros, which is impossible if ||x|| <= c and
+ *           bound >= floor((c / gamma)^2).
+ * Time depends on how many attempts were made, which depends on x and the coins. */
+int privcomp_round_l2_f64_var(int64_t *q, int32_t *attempt, const double *x, size_t n, double gamma, uint64_t beta, uint64_t bound_high,
+                              uint64_t bound_low, uint32_t trials, const uint8_t *seed, int cipher);
+
+/* Doubles of scratch for the functions below, or -1. */
+int64_t privcomp_encode_l2_scratch(size_t d);
+
+/* All at once: q = round(clip(H S x / sqrt(d)) / gamma), x padded to d entries, S by the bits of `rotation`, coins from `seed`, rounded as above with
+ * t within 2^-29 |t| of its value.
+ * requires: n <= d; clip, gamma, beta, bound, trials as above; scratch_words at least the above, else PRIVCOMP_E_LENGTH.
+ * ensures:  as above; PRIVCOMP_E_NORM is impossible if bound >= floor((clip / gamma)^2). Scratch is wiped. */
+int privcomp_encode_l2_f32_var(int64_t *q, int32_t *attempt, size_t d, const float *x, size_t n, double clip, double gamma, uint64_t beta,
+                               uint64_t bound_high, uint64_t bound_low, uint32_t trials, const uint8_t *rotation, const uint8_t *seed, int cipher,
+                               double *scratch, size_t scratch_words);
+int privcomp_encode_l2_f64_var(int64_t *q, int32_t *attempt, size_t d, const double *x, size_t n, double clip, double gamma, uint64_t beta,
+                               uint64_t bound_high, uint64_t bound_low, uint32_t trials, const uint8_t *rotation, const uint8_t *seed, int cipher,
+                               double *scratch, size_t scratch_words);
+
+/* acc += the exact sum of r over the rows of d entries, r = the row clipped to norm clip, divided by unit, and truncated towards zero. Unlike a sum of
+ * floats, it changes by no more than clip / unit when a record is left out.
+ * requires: 2^-100 <= clip, unit <= 2^100, clip / unit <= 2^48; max |acc| + rows clip / unit < 2^62, else PRIVCOMP_E_RANGE; two doubles of scratch per
+ *           row, else PRIVCOMP_E_LENGTH. The sum of r^2 of each row is at most bound, else PRIVCOMP_E_NORM and zeros in acc, which is
+ *           impossible if bound >= floor((clip / unit)^2).
+ * Time depends on the records only as stated above. Scratch is wiped.
+ * Source of what it avoids: Casacuberta, Shoemate, Vadhan, Wagaman, "Widespread Underestimation of Sensitivity .." (2022). */
+int privcomp_sum_records_f32_var(int64_t *acc, const float *records, size_t rows, size_t d, double clip, double unit, uint64_t bound_high,
+                                 uint64_t bound_low, double *scratch, size_t scratch_words);
+int privcomp_sum_records_f64_var(int64_t *acc, const double *records, size_t rows, size_t d, double clip, double unit, uint64_t bound_high,
+                                 uint64_t bound_low, double *scratch, size_t scratch_words);
+
+/* q[j] = floor((v[j] + U_j) / divisor), U_j uniform in [0, divisor) and independent: floor(w divisor / 2^64) for the first w of the words j, j + n,
+ * j + 2n, .. with w divisor mod 2^64 >= 2^64 mod divisor.
+ * requires: 1 <= divisor <= 2^60; |v[j]| <= 2^62, else PRIVCOMP_E_RANGE; a fresh seed. q and v do not overlap.
+ * PRIVCOMP_E_ENTROPY, and zeros, if 128 words in turn are refused (probability below 2^-512).
+ * constant time in v; which words were refused is public. */
+int privcomp_floor_div_random(int64_t *q, const int64_t *v, size_t n, uint64_t divisor, const uint8_t *seed, int cipher);
+
+/* ---- end of encoding ---- */
+
 /* ---- Fiat-Shamir transcripts: Merlin v1.0 over STROBE-128 ----
  * Every message and every challenge is framed by its label and its length, so that different sequences never absorb the same bytes.
  * Constant time in what is appended. Source: de Valence, "Merlin" (merlin.cool); Hamburg, "The STROBE protocol framework" (2017).
