@@ -7,7 +7,18 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BoolArray", "Buffer", "F64Array", "I32Array", "I64Array", "RingArray", "U8Array", "U32Array", "U64Array"]
+__all__ = [
+    "BoolArray",
+    "Buffer",
+    "F32Array",
+    "F64Array",
+    "I32Array",
+    "I64Array",
+    "RingArray",
+    "U8Array",
+    "U32Array",
+    "U64Array",
+]
 
 U8Array: TypeAlias = npt.NDArray[np.uint8]
 """Bytes; seeds are (k, seed bytes), lanes (n, 32)."""
@@ -26,6 +37,9 @@ I32Array: TypeAlias = npt.NDArray[np.int32]
 
 I64Array: TypeAlias = npt.NDArray[np.int64]
 """Signed integers."""
+
+F32Array: TypeAlias = npt.NDArray[np.float32]
+"""Floats of single precision, as models have them."""
 
 F64Array: TypeAlias = npt.NDArray[np.float64]
 """Floats before encoding or after decoding."""

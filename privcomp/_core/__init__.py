@@ -91,6 +91,17 @@ from privcomp._core._multilinear import (
     table_scale,
     table_store,
 )
+from privcomp._core._noise import (
+    clip_l2,
+    encode_l2_var,
+    flip_signs,
+    floor_div_random,
+    hadamard_f64,
+    hadamard_i64,
+    round_l2_var,
+    sum_records_var,
+    unrotate,
+)
 from privcomp._core._privcomp import ffi, lib
 from privcomp._core._transcript import MerlinState
 from privcomp.errors import BufferTypeError, CodecError, LocalError, ParameterError
@@ -117,7 +128,9 @@ __all__ = [
     "as_bytes",
     "available_levels",
     "center",
+    "clip_l2",
     "dot_i64",
+    "encode_l2_var",
     "eq_dot",
     "field_add",
     "field_axpy",
@@ -126,6 +139,8 @@ __all__ = [
     "field_mul",
     "field_neg",
     "field_sub",
+    "flip_signs",
+    "floor_div_random",
     "force_level",
     "fraction_first_fold",
     "fraction_first_round",
@@ -150,6 +165,8 @@ __all__ = [
     "group_sub",
     "group_sum",
     "group_table",
+    "hadamard_f64",
+    "hadamard_i64",
     "keystream",
     "lagrange_weights",
     "lanes_add",
@@ -161,6 +178,7 @@ __all__ = [
     "reciprocal_sum",
     "reciprocals",
     "ring_axpy",
+    "round_l2_var",
     "scalar_add",
     "scalar_axpy",
     "scalar_check",
@@ -175,6 +193,7 @@ __all__ = [
     "shamir_combine",
     "shamir_interpolate",
     "shamir_share",
+    "sum_records_var",
     "table_combine",
     "table_dot",
     "table_eq",
@@ -184,6 +203,7 @@ __all__ = [
     "table_store",
     "unpack",
     "unpack_add",
+    "unrotate",
     "wipe",
 ]
 

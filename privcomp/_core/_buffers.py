@@ -18,6 +18,8 @@ C_TYPES = {
     "int32": "int32_t[]",
     "int64": "int64_t[]",
     "bool": "uint8_t[]",
+    "float32": "float[]",
+    "float64": "double[]",
 }
 # str(dtype) takes microseconds. A byte-swapped dtype is another key than its native twin.
 _NAMES = {np.dtype(name): name for name in C_TYPES}
