@@ -438,7 +438,7 @@ int privcomp_unrotate_i64(double *out, const int64_t *q, size_t d, double scale,
 /* out = x if its norm is at most clip, else x times a number close to, and not above, clip / ||x||.
  * requires: 2^-100 <= clip <= 2^100; out may be x.
  * ensures:  ||out|| <= clip in exact arithmetic, and ||out|| >= (1 - 2^-29) clip if ||x|| >= clip (single precision: 1 - 2^-19).
- *           Entries of x below 2^-800 ||x|| may become zero. */
+ *           Products that underflow may become zero. */
 int privcomp_clip_l2_f32(float *out, const float *x, size_t n, double clip);
 int privcomp_clip_l2_f64(double *out, const double *x, size_t n, double clip);
 
@@ -457,7 +457,7 @@ int privcomp_round_l2_f64_var(int64_t *q, int32_t *attempt, const double *x, siz
 int64_t privcomp_encode_l2_scratch(size_t d);
 
 /* All at once: q = round(clip(H S x / sqrt(d)) / gamma), x padded to d entries, S by the bits of `rotation`, coins from `seed`, rounded as above with
- * t within 2^-29 |t| of its value.
+ * t off by at most 2^-29 |t| + 2^-48 ||t||: the clip, and the rounding of the transform.
  * requires: n <= d; clip, gamma, beta, bound, trials as above; scratch_words at least the above, else PRIVCOMP_E_LENGTH.
  * ensures:  as above; PRIVCOMP_E_NORM is impossible if bound >= floor((clip / gamma)^2). Scratch is wiped. */
 int privcomp_encode_l2_f32_var(int64_t *q, int32_t *attempt, size_t d, const float *x, size_t n, double clip, double gamma, uint64_t beta,

@@ -1,4 +1,5 @@
 /* Which kernels run: decided here and nowhere else. */
+#include "encode.h"
 #include "field.h"
 #include "group.h"
 #include "multilinear.h"
@@ -75,7 +76,7 @@ static const pc_level levels[] = {
 
 #if PC_X86
 /* Not a test of this code, which the tests are, but of the compiler, CPU and hypervisor that it meets: whether the keystreams of a level,
- * combined in every way, its field functions, its group functions and its sumchecks give what the portable ones give. About 40 microseconds,
+ * combined in every way, its field functions, its group functions, its sumchecks and its encoding give what the portable ones give. About 40 microseconds,
  * once, and about 300 where groups have kernels.
  */
 static int agrees_with_portable(int level)
@@ -154,6 +155,29 @@ static int agrees_with_portable(int level)
             m[q]->fold(nodes[q], 4, NODES, NODES / 2, r);
         }
         same &= memcmp(nodes[0], nodes[1], sizeof nodes[0]) == 0 && memcmp(h[0], h[1], sizeof h[0]) == 0;
+    }
+    const struct encode *const e[2] = {&pc_encode_portable, pc_encode_at(level)};
+    if (e[0] != e[1]) {
+        enum { ENTRIES = 254, PADDED = 256 }; /* whole vectors, rests, and zeros beyond them */
+        float x[ENTRIES];
+        struct { /* without padding */
+            double rotated[PADDED], squares[3];
+            uint64_t transformed[PADDED];
+            int64_t rounded[PADDED];
+            encode_squares parts;
+        } out[2];
+        for (int i = 0; i < ENTRIES; i++) x[i] = (float)((int)(want[i] % 2001) - 1000);
+        for (int q = 0; q < 2; q++) {
+            out[q].squares[0] = e[q]->rotate_f32(out[q].rotated, PADDED, x, ENTRIES, (const uint8_t *)want, 0.3);
+            out[q].squares[1] = e[q]->squares_f64(out[q].rotated, ENTRIES, 0.7);
+            out[q].squares[2] = e[q]->squares_f32(x, ENTRIES, 0.7);
+            memcpy(out[q].transformed, want, sizeof out[q].transformed);
+            e[q]->hadamard_i64(out[q].transformed, PADDED);
+            e[q]->flip_i64(out[q].transformed, ENTRIES, (const uint8_t *)want);
+            memcpy(out[q].rounded, want, sizeof out[q].rounded);
+            out[q].parts = e[q]->round(out[q].rounded, out[q].rotated, ENTRIES, 0.9, 3000);
+        }
+        same &= memcmp(&out[0], &out[1], sizeof out[0]) == 0;
     }
     return same;
 }

@@ -1,12 +1,14 @@
-/* The self-check of dispatch.c: where a kernel or a field function computes something else, a lower level is chosen. */
+/* The self-check of dispatch.c: where a kernel, a field function or the encoding computes something else, a lower level is chosen. */
 #include "check.h"
+#include "encode.h"
 #include "field.h"
 
 #if PC_X86
-static enum { NOTHING, WIDE_AES, CHACHA, FIELD } broken;
+static enum { NOTHING, WIDE_AES, CHACHA, FIELD, ENCODING } broken;
 
 static pc_kernel_fn wide_aes_256, wide_aes_512, chacha;
 static int field_at(struct field *f, int field, int level);
+static const struct encode *encode_at(int level);
 
 /* A second copy of dispatch.c under other names, which runs the parts below. */
 #define pc_cpu_features copy_cpu_features
@@ -18,12 +20,14 @@ static int field_at(struct field *f, int field, int level);
 #define pc_aes_avx512 wide_aes_512
 #define pc_chacha_avx2 chacha
 #define pc_field_at field_at
+#define pc_encode_at encode_at
 #include "../src/dispatch.c"
 #undef privcomp_level_max
 #undef pc_aes_vaes
 #undef pc_aes_avx512
 #undef pc_chacha_avx2
 #undef pc_field_at
+#undef pc_encode_at
 
 static void wide_aes_256(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
 {
@@ -56,6 +60,22 @@ static int field_at(struct field *f, int field, int level)
     return status;
 }
 
+static encode_squares rounding(int64_t *q, const double *y, size_t n, double factor, uint64_t beta)
+{
+    encode_squares parts = pc_encode_portable.round(q, y, n, factor, beta);
+    if (broken == ENCODING) parts.middle ^= 1;
+    return parts;
+}
+
+static const struct encode *encode_at(int level)
+{
+    static struct encode copy;
+    if (level == PRIVCOMP_LEVEL_PORTABLE) return &pc_encode_portable;
+    copy = *pc_encode_at(level);
+    copy.round = rounding;
+    return &copy;
+}
+
 int main(void)
 {
     const int max = privcomp_level_max();
@@ -66,6 +86,8 @@ int main(void)
     broken = CHACHA;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     broken = FIELD;
+    CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
+    broken = ENCODING;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     CHECK(copy_level_max() == max); /* asked once */
     CHECK(copy_level_set(max) == PRIVCOMP_OK && copy_level_set(max + 1) == PRIVCOMP_E_ARGUMENT);
