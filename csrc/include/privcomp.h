@@ -505,4 +505,50 @@ int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_
 int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
 int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length);
 
+/* ---- exact samplers in closed form: f(z) = exp(-phi(|z|)) on the integers ----
+ *   Gaussian  phi(x) = x^2 / (2 q)      Laplace  phi(x) = x / q      q = numerator / denominator: sigma^2, or t
+ *
+ * The output is a function of the table's law and the seeds; its law is exactly f / sum f if the streams are uniform. All arithmetic
+ * that decides is exact; a table's weights only say how many candidates it takes. docs/samplers.md has the argument.
+ */
+
+#define PRIVCOMP_SAMPLER_BINS 64
+#define PRIVCOMP_SAMPLER_GAUSS 1
+#define PRIVCOMP_SAMPLER_LAPLACE 2
+
+/* A table, made by the caller. With w = 2^shift, rho(x) = exp(-phi(x)) and c = scale / 2^40:
+ *   weight[j] >= c rho(j w) for j < 63; the weights sum to 2^22
+ *   Gaussian: 63 w >= 9 sigma and weight[63] >= 2 c rho(63 w)       Laplace: weight[63] is a power of two, >= 2^22 rho(63 w)
+ *   if shift > 24: 63 w < 18 sigma, or 18 t
+ *   alias[j] = threshold 2^6 + other, the alias table of the weights: weight[j] = threshold_j + sum of 2^16 - threshold_i over other_i = j
+ * These are required. What is checked: numerator, denominator, scale (at most 2^62) and all weights are not 0, the sum, the alias table
+ * and the power of two, shift <= 38, kind. A table that passes and breaks the rest gives numbers of another law, nothing worse. */
+typedef struct {
+    uint64_t numerator[2], denominator[2]; /* the low half first */
+    uint64_t scale;
+    uint32_t weight[64], alias[64];
+    uint32_t kind, shift;
+    uint32_t band_single, band_double; /* at most 15 and 40: values nearer to their thresholds than 2^-band are decided by slower
+                                        * arithmetic. Smaller ones do not change the output, only the time: for tests. */
+} privcomp_exp_table;
+
+/* out[j] = z_j, or acc[j] += z_j modulo 2^32 or 2^64: n independent samples.
+ * requires: cipher is one of the two; seeds has 2 SEED_BYTES, two independent seeds of streams 1 and 2 (csrc/src/sampler.h says which
+ *           bytes are used for what); n <= 2^40, a valid table, else PRIVCOMP_E_ARGUMENT. Seeds are used once.
+ * ensures:  |z_j| < 2^50. PRIVCOMP_E_ENTROPY, probability < 2^-1900 n: no answer; out is then all zeros, acc unspecified.
+ * Variable time. The number of candidates and the words of each do not depend on the output; branches and addresses do.
+ * Source: Canonne, Kamath, Steinke, "The discrete Gaussian for differential privacy" (2020), for the laws; Walker, "An efficient method
+ * for generating discrete random variables with general distributions", ACM TOMS 3 (1977), for the alias table. */
+int privcomp_sample_exp_var(int64_t *out, size_t n, const privcomp_exp_table *table, const uint8_t *seeds, int cipher);
+int privcomp_sample_exp_add_u32_var(uint32_t *acc, size_t n, const privcomp_exp_table *table, const uint8_t *seeds, int cipher);
+int privcomp_sample_exp_add_u64_var(uint64_t *acc, size_t n, const privcomp_exp_table *table, const uint8_t *seeds, int cipher);
+
+/* out[j] = 1 with probability exp(-numerator / denominator), else 0, each of two 64-bit words, the low half first.
+ * requires: seeds and cipher as above; n <= 2^40, band <= 64, denominator not 0, else PRIVCOMP_E_ARGUMENT.
+ * ensures:  as above. Value j is decided by the words of candidate j: by the top `band` bits of A if these are enough, else exactly. */
+int privcomp_bernoulli_exp_var(uint8_t *out, size_t n, const uint64_t *numerator, const uint64_t *denominator, unsigned band,
+                               const uint8_t *seeds, int cipher);
+
+/* ---- end of samplers ---- */
+
 #endif

@@ -128,10 +128,15 @@ typedef struct {
 
 #define PC_CHUNK_MAX 512
 
-/* One level: for each cipher its kernels from wide to narrow, ended by run == NULL. */
+/* A kernel of the samplers (sampler.h). */
+struct pc_sampler;
+typedef size_t pc_sampler_fn(int64_t *out, size_t count, uint64_t first, struct pc_sampler *s, const void *table);
+
+/* One level: for each cipher its kernels from wide to narrow, ended by run == NULL; and the kernels of the samplers. */
 typedef struct {
     pc_kernel aes[4], chacha[3];
     void (*aes_expand)(pc_stream *s, const uint8_t key[16]);
+    pc_sampler_fn *sample_exp;
 } pc_level;
 
 const pc_level *pc_level_table(void);
@@ -179,6 +184,11 @@ void pc_aes_expand_portable(pc_stream *s, const uint8_t key[16]);
 #if PC_X86
 pc_kernel_fn pc_aes_aesni, pc_aes_vaes, pc_aes_avx512, pc_chacha_avx2, pc_chacha_avx512;
 void pc_aes_expand_aesni(pc_stream *s, const uint8_t key[16]);
+#endif
+
+pc_sampler_fn pc_sample_exp_portable;
+#if PC_X86
+pc_sampler_fn pc_sample_exp_avx2;
 #endif
 
 /* Seeds whose round keys are kept on the stack at once (12 KiB), and the piece of accumulator that stays in L1 meanwhile. */

@@ -16,9 +16,9 @@
 
 #define SAMPLER_TILE 512      /* candidates at a time: their words and values stay in L1 */
 #define SAMPLER_SLACK 8       /* values that a kernel may write past the accepted ones */
-#define SAMPLER_EXTENSION 32  /* words; check: 256 == 8 * 32 */
+#define SAMPLER_EXTENSION 32 /* words; check: 256 == 8 * 32 */
 
-typedef struct {
+typedef struct pc_sampler {
     pc_stream first, second;
     int cipher, exhausted;
     const pc_level *level;
@@ -26,11 +26,12 @@ typedef struct {
     int64_t values[SAMPLER_TILE + SAMPLER_SLACK];
 } pc_sampler;
 
-/* out = the accepted values of candidates first .. first + count - 1, whose words A, B are s->words[2 i], s->words[2 i + 1]; returns how
- * many there are. count is a multiple of 8, at most SAMPLER_TILE; out has room for count + SAMPLER_SLACK values. */
-typedef size_t pc_sampler_fn(int64_t *out, size_t count, uint64_t first, pc_sampler *s, const void *table);
+/* A pc_sampler_fn (core.h): out = the accepted values of candidates first .. first + count - 1, whose words A, B are s->words[2 i],
+ * s->words[2 i + 1]; returns how many there are. count is a multiple of 8, at most SAMPLER_TILE; out has room for
+ * count + SAMPLER_SLACK values. */
 
-#define SAMPLER_MAX_N ((uint64_t)1 << 40) /* 64 n + 2^16 candidates, each with 256 bytes of stream 2, end below 2^62; check: 256 * (64 * 2**40 + 2**16 + 512) < 2**62 */
+/* 64 n + 2^16 candidates, each with 256 bytes of stream 2, end below byte 2^62. */
+#define SAMPLER_MAX_N ((uint64_t)1 << 40) /* check: 256 * (64 * 2**40 + 2**16 + 512) < 2**62 */
 
 /* n samples: stored to int64_t (PC_STORE), added to uint32_t (PC_ADD32) or to uint64_t (PC_ADD64), modulo 2^32 or 2^64.
  * seeds: 2 SEED_BYTES of the cipher. PRIVCOMP_E_ARGUMENT: no such cipher, n > SAMPLER_MAX_N; nothing is written.
