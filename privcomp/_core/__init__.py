@@ -103,6 +103,15 @@ from privcomp._core._noise import (
     unrotate,
 )
 from privcomp._core._privcomp import ffi, lib
+from privcomp._core._samplers import (
+    GAUSS,
+    LAPLACE,
+    SAMPLER_BINS,
+    ExpTable,
+    bernoulli_exp_var,
+    sample_exp_add_var,
+    sample_exp_var,
+)
 from privcomp._core._transcript import MerlinState
 from privcomp.errors import BufferTypeError, CodecError, LocalError, ParameterError
 from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array
@@ -112,21 +121,26 @@ __all__ = [
     "BN254_G1",
     "CHACHA20",
     "ENCODING_BYTES",
+    "GAUSS",
     "GOLDILOCKS",
     "GOLDILOCKS_P",
+    "LAPLACE",
     "M61",
     "M61_P",
     "MULTILINEAR_MAX",
     "POINT_BYTES",
     "RISTRETTO255",
+    "SAMPLER_BINS",
     "SCALAR_BYTES",
     "SEED_BYTES",
     "SHAMIR_MAX_POINTS",
     "UNIFORM_BYTES",
     "Drbg",
+    "ExpTable",
     "MerlinState",
     "as_bytes",
     "available_levels",
+    "bernoulli_exp_var",
     "center",
     "clip_l2",
     "dot_i64",
@@ -179,6 +193,8 @@ __all__ = [
     "reciprocals",
     "ring_axpy",
     "round_l2_var",
+    "sample_exp_add_var",
+    "sample_exp_var",
     "scalar_add",
     "scalar_axpy",
     "scalar_check",
