@@ -549,6 +549,45 @@ int privcomp_sample_exp_add_u64_var(uint64_t *acc, size_t n, const privcomp_exp_
 int privcomp_bernoulli_exp_var(uint8_t *out, size_t n, const uint64_t *numerator, const uint64_t *denominator, unsigned band,
                                const uint8_t *seeds, int cipher);
 
+/* ---- sampling from a table ----
+ * Whole numbers with given probabilities, by rejection: 64 bins of integer weights (an alias table) propose a place of the table, and its
+ * threshold, a number of 192 bits, says how often that place is accepted. The candidates' words come from two streams: candidate i takes the
+ * 16 bytes from 16 i on of the first one, two little-endian words A and B, and where they do not decide, words from 256 i on of the second.
+ * The output is the accepted values in their order, the same at every level.
+ *   bin     j = bits 0..5 of A if bits 6..21 are below alias[j] / 64, else the low 6 bits of alias[j]
+ *   place   x = j 2^shift + the low `shift` bits of A / 2^23; for the tail j = 63: x = 63 2^shift + the low `tail_shift` bits of A / 2^23
+ *   accept  if the 192-bit number B, word 0, word 1 (from the highest to the lowest) is below tops[x], rest[2x], rest[2x + 1]
+ *   value   mirror 0: base + x; in the tail and from `wrap` on base + x - length.
+ *           mirror 1: base + x or base - x, mirror 2: base + x or base - 1 - x, as bit 22 of A is 0 or 1
+ */
+
+#define PRIVCOMP_TABLE_SHIFT_MAX 32
+
+typedef struct {
+    uint64_t alias[64]; /* threshold 64 + other bin: kept with probability threshold / 2^16 */
+    int64_t base;
+    uint64_t wrap;
+    uint32_t shift, tail_shift, mirror;
+    uint32_t band; /* the low bits of B that the first comparison leaves to the exact one. 0, except in tests: the output is the same */
+} privcomp_table;
+
+/* out[i] = sample i; acc[i] += sample i, modulo 2^32 or 2^64.
+ * requires: tops has length words, rest 2 length; shift, tail_shift <= PRIVCOMP_TABLE_SHIFT_MAX, mirror <= 2, band <= 64, n <= 2^40,
+ *           a known cipher, else PRIVCOMP_E_ARGUMENT; 64 2^shift <= length, else PRIVCOMP_E_LENGTH; seeds: two seeds of the cipher, used
+ *           for this call only.
+ * PRIVCOMP_E_ENTROPY: 64 n + 2^16 candidates gave no n samples; out is zeros then, and acc holds unspecified numbers. With a table that
+ * accepts one candidate in eight or more the probability of that is below 2^-1024.
+ * Any other contents of a table give wrong numbers and touch no memory outside the arrays.
+ * Time and addresses depend on the samples (the number of candidates does not); the words and samples left on the stack are wiped.
+ * Source: Walker, "An efficient method for generating discrete random variables with general distributions", ACM TOMS 3 (1977); von Neumann,
+ * "Various techniques used in connection with random digits" (1951); Knuth, Yao (1976) for deciding a comparison by as many words as it takes. */
+int privcomp_sample_table_var(int64_t *out, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest, size_t length,
+                              const uint8_t *seeds, int cipher);
+int privcomp_sample_table_add_u32_var(uint32_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
+                                      size_t length, const uint8_t *seeds, int cipher);
+int privcomp_sample_table_add_u64_var(uint64_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
+                                      size_t length, const uint8_t *seeds, int cipher);
+
 /* ---- end of samplers ---- */
 
 #endif

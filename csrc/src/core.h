@@ -136,7 +136,7 @@ typedef size_t pc_sampler_fn(int64_t *out, size_t count, uint64_t first, struct 
 typedef struct {
     pc_kernel aes[4], chacha[3];
     void (*aes_expand)(pc_stream *s, const uint8_t key[16]);
-    pc_sampler_fn *sample_exp;
+    pc_sampler_fn *sample_exp, *sample_table;
 } pc_level;
 
 const pc_level *pc_level_table(void);
@@ -186,9 +186,9 @@ pc_kernel_fn pc_aes_aesni, pc_aes_vaes, pc_aes_avx512, pc_chacha_avx2, pc_chacha
 void pc_aes_expand_aesni(pc_stream *s, const uint8_t key[16]);
 #endif
 
-pc_sampler_fn pc_sample_exp_portable;
+pc_sampler_fn pc_sample_exp_portable, pc_sample_table_portable;
 #if PC_X86
-pc_sampler_fn pc_sample_exp_avx2;
+pc_sampler_fn pc_sample_exp_avx2, pc_sample_table_avx2;
 #endif
 
 /* Seeds whose round keys are kept on the stack at once (12 KiB), and the piece of accumulator that stays in L1 meanwhile. */

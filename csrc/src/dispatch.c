@@ -4,6 +4,7 @@
 #include "group.h"
 #include "multilinear.h"
 #include "sampler_exp.h"
+#include "sampler_table.h"
 
 #if PC_X86
 #include <cpuid.h>
@@ -56,6 +57,7 @@ static const pc_level levels[] = {
         .chacha = {{pc_chacha_portable, 256}},
         .aes_expand = pc_aes_expand_portable,
         .sample_exp = pc_sample_exp_portable,
+        .sample_table = pc_sample_table_portable,
     },
 #if PC_X86
     [PRIVCOMP_LEVEL_AESNI] = {
@@ -63,26 +65,29 @@ static const pc_level levels[] = {
         .chacha = {{pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
+        .sample_table = pc_sample_table_avx2,
     },
     [PRIVCOMP_LEVEL_VAES] = {
         .aes = {{pc_aes_vaes, 256}, {pc_aes_aesni, 128}},
         .chacha = {{pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
+        .sample_table = pc_sample_table_avx2,
     },
     [PRIVCOMP_LEVEL_AVX512] = {
         .aes = {{pc_aes_avx512, 512}, {pc_aes_aesni, 128}},
         .chacha = {{pc_chacha_avx512, 2048}, {pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
+        .sample_table = pc_sample_table_avx2,
     },
 #endif
 };
 
 #if PC_X86
 /* Not a test of this code, which the tests are, but of the compiler, CPU and hypervisor that it meets: whether the keystreams of a level,
- * combined in every way, its field functions, its group functions, its sumchecks, its encoding and its samplers give what the portable ones give. About 40 microseconds,
- * once, and about 300 where groups have kernels.
+ * combined in every way, its field functions, its group functions, its sumchecks, its encoding and its samplers give what the portable
+ * ones give. About 40 microseconds, once, and about 300 where groups have kernels.
  */
 static int agrees_with_portable(int level)
 {
@@ -123,6 +128,23 @@ static int agrees_with_portable(int level)
         }
         same &= bad[0] == bad[1] && memcmp(in[0], in[1], BYTES) == 0 && memcmp(out[0], out[1], sizeof out[0]) == 0 &&
                 memcmp(further[0], further[1], sizeof further[0]) == 0;
+    }
+    if (levels[level].sample_table != levels[PRIVCOMP_LEVEL_PORTABLE].sample_table) {
+        enum { SHIFT = 1, LENGTH = PRIVCOMP_SAMPLER_BINS << SHIFT, COUNT = WORDS / 16 * 8, ROOM = COUNT + SAMPLER_SLACK };
+        int64_t values[2][ROOM] = {{0}};
+        uint64_t alias[PRIVCOMP_SAMPLER_BINS];
+        size_t accepted[2];
+        const sampler_table t = {.alias = alias, .tops = want + PRIVCOMP_SAMPLER_BINS, .rest = want, .length = LENGTH, .base = 1,
+                                 .compared = UINT64_MAX << 60, .flip = UINT64_MAX, .carry = UINT64_MAX, .shift = SHIFT, .tail_shift = SHIFT + 1};
+        pc_sampler sampler = {.cipher = PRIVCOMP_CHACHA20, .level = &levels[PRIVCOMP_LEVEL_PORTABLE]};
+        pc_stream_init(&sampler.second, sampler.cipher, seed, sampler.level);
+        memcpy(sampler.words, want, sizeof want);
+        for (int j = 0; j < PRIVCOMP_SAMPLER_BINS; j++) alias[j] = want[j] >> 42; /* threshold and other bin; check: 64 - 16 - 6 */
+        for (int q = 0; q < 2; q++) {
+            accepted[q] = levels[q ? level : PRIVCOMP_LEVEL_PORTABLE].sample_table(values[q], COUNT, 0, &sampler, &t);
+            memset(values[q] + accepted[q], 0, 8 * (ROOM - accepted[q]));
+        }
+        same &= accepted[0] == accepted[1] && memcmp(values[0], values[1], sizeof values[0]) == 0;
     }
     const struct group *const g[2] = {pc_group_at(PRIVCOMP_RISTRETTO255, PRIVCOMP_LEVEL_PORTABLE), pc_group_at(PRIVCOMP_RISTRETTO255, level)};
     if (g[0] != g[1]) {
