@@ -11,6 +11,7 @@ The text of every error says what was seen, what is allowed, and what to do. No 
 from __future__ import annotations
 
 __all__ = [
+    "BudgetError",
     "BufferTypeError",
     "CodecError",
     "EncodingError",
@@ -53,6 +54,10 @@ class StateError(LocalError):
 
 class PolicyError(LocalError):
     """The server asks for something that this node's own policy forbids."""
+
+
+class BudgetError(LocalError):
+    """This node's privacy budget does not pay for another release, or does not count what is asked for."""
 
 
 class JournalError(LocalError):

@@ -31,7 +31,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp._core import encode_l2_var, flip_signs, floor_div_random, hadamard_i64, sum_records_var, unrotate
 from privcomp.codec import F64, U8, U16, U32, U64, Codec, Message, Opt, Text
+from privcomp.dp.checks import fresh, integer, real
 from privcomp.dp.rdp import (
     RdpCurve,
     Sensitivity,
@@ -44,6 +46,7 @@ from privcomp.dp.rdp import (
 )
 from privcomp.dp.tails import CUT_LOG2, noise_cut_holds, wrap_holds
 from privcomp.errors import EncodingError, ParameterError, RemoteError
+from privcomp.samplers import DiscreteGaussian, Skellam
 from privcomp.typing import BoolArray, F64Array, I64Array
 
 __all__ = ["DDG", "RECORD", "REPLACE_ONE", "SKELLAM", "USER", "ZERO_OUT", "Decoded", "DistributedPlan", "Encoded"]
@@ -75,8 +78,8 @@ _REDRAWS: Final = 16
 def why_no_client_sampling() -> str:
     """Why a distributed plan takes sampling="none" only."""
     return (
-        "sampling of clients does not amplify a distributed plan: an absent client's noise is absent too, and everybody "
-        "learns who took part; plan with sampling='none' (every round counts in full)"
+        "sampling of clients does not amplify a distributed plan: an absent client's noise is absent too, and "
+        "everybody learns who took part; plan with sampling='none' (every round counts in full)"
     )
 
 
@@ -324,8 +327,8 @@ class DistributedPlan(Message):
             return
         _require(
             self._fits(self.wrap_exponent),
-            f"{self.modulus_bits} bits are infeasible: the sum of {self.clients} clients wraps with a probability above "
-            f"2^-{self.wrap_exponent}; use more bits or a larger granularity",
+            f"{self.modulus_bits} bits are infeasible: the sum of {self.clients} clients wraps with a probability "
+            f"above 2^-{self.wrap_exponent}; use more bits or a larger granularity",
         )
 
     def _fits(self, wrap_exponent: float) -> bool:
@@ -465,8 +468,7 @@ class DistributedPlan(Message):
         Raises:
             ParameterError: more rounds than planned.
         """
-        if type(rounds) is not int or not 0 <= rounds <= self.rounds:
-            raise ParameterError(f"{rounds!r} rounds: this plan is for at most {self.rounds}; make a new plan")
+        integer("rounds (of this plan)", rounds, 0, self.rounds)
         return self.rdp_round.times(rounds).epsilon(self.delta - self.cut_delta(rounds)) if rounds else 0.0
 
     @cached_property
@@ -505,8 +507,8 @@ class DistributedPlan(Message):
         inflation = self.inflation
         if inflation > 2.0:
             found.append(
-                f"rounding inflates the sensitivity {inflation:.3g} times: {self.modulus_bits} bits leave a granularity "
-                "that is coarse against the clip; use more bits"
+                f"rounding inflates the sensitivity {inflation:.3g} times: {self.modulus_bits} bits leave a "
+                "granularity that is coarse against the clip; use more bits"
             )
         return tuple(found)
 
@@ -520,38 +522,73 @@ class DistributedPlan(Message):
         one = "client" if self.unit == USER else "record"
         change = "is replaced by another" if self.adjacency == REPLACE_ONE else "contributes zero, its noise stays"
         rows = [
-            ("mechanism", f"{'Skellam' if self.mechanism == SKELLAM else 'distributed discrete Gaussian'}, "
-                          f"{self.rounds} round(s), no sampling of clients"),
-            ("epsilon(delta)", f"{self.epsilon_after(self.rounds):.4f} at delta {self.delta:.3g} after all rounds, "
-                               f"{self.epsilon_after(1):.4f} after one (target {self.epsilon:.4g})"),
+            (
+                "mechanism",
+                f"{'Skellam' if self.mechanism == SKELLAM else 'distributed discrete Gaussian'}, "
+                f"{self.rounds} round(s), no sampling of clients",
+            ),
+            (
+                "epsilon(delta)",
+                f"{self.epsilon_after(self.rounds):.4f} at delta {self.delta:.3g} after all rounds, "
+                f"{self.epsilon_after(1):.4f} after one (target {self.epsilon:.4g})",
+            ),
             ("adjacency", f"{self.adjacency}: one {one} {change}"),
-            ("honest shares", f"h = {self.min_survivors} survivors - {self.colluders} colluders = {self.h}, "
-                              f"of {self.clients} clients"),
+            (
+                "honest shares",
+                f"h = {self.min_survivors} survivors - {self.colluders} colluders = {self.h}, "
+                f"of {self.clients} clients",
+            ),
             ("clip", f"{self.clip:.6g} (L2, per {one})"),
             ("granularity", f"{self.granularity:.6g}, {self.modulus_bits} bits per entry"),
-            ("noise", f"s = {self.s:.6g} per share ({self.sigma_local:.6g} in the update's units); "
-                      f"{self.sigma_local / math.sqrt(self.clients):.6g} per entry of the mean of all"),
-            ("sensitivity", f"D2 = {self.d2:.6g}, D1 = {self.d1:.6g} integer steps; rounding inflates the clip "
-                            f"{self.inflation:.4g} times"),
-        ]  # fmt: skip
+            (
+                "noise",
+                f"s = {self.s:.6g} per share ({self.sigma_local:.6g} in the update's units); "
+                f"{self.sigma_local / math.sqrt(self.clients):.6g} per entry of the mean of all",
+            ),
+            (
+                "sensitivity",
+                f"D2 = {self.d2:.6g}, D1 = {self.d1:.6g} integer steps; rounding inflates the clip "
+                f"{self.inflation:.4g} times",
+            ),
+        ]
         if self.unit == RECORD:
             rate = "all of them" if self.record_rate == 1.0 else f"each with probability {self.record_rate:.4g}"
-            rows.append(("records", f"at most {self.records_max} per client, {rate}, summed exactly in steps of "
-                                    f"granularity / 2^{self.record_bits}"))  # fmt: skip
+            rows.append(
+                (
+                    "records",
+                    f"at most {self.records_max} per client, {rate}, summed exactly in steps of "
+                    f"granularity / 2^{self.record_bits}",
+                )
+            )
         if self.proof_bits:
             extra = self.noise_bound * math.sqrt(self.padded)
-            rows.append(("proofs", f"|signal| <= {self.signal_bound}, its squares sum to <= {self.d2_squared}; "
-                                   f"|noise| <= {self.noise_bound}: an attacker may add a norm of {extra:.4g} steps "
-                                   f"({extra / float(self.client_ratio):.4g} times the clip) as noise"))  # fmt: skip
+            rows.append(
+                (
+                    "proofs",
+                    f"|signal| <= {self.signal_bound}, its squares sum to <= {self.d2_squared}; "
+                    f"|noise| <= {self.noise_bound}: an attacker may add a norm of {extra:.4g} steps "
+                    f"({extra / float(self.client_ratio):.4g} times the clip) as noise",
+                )
+            )
             rows.append(("wrap", "impossible for proven vectors"))
             rows.append(("delta of the cut", f"{self.cut_delta(self.rounds):.3g} (inside delta)"))
         else:
             rows.append(("wrap probability", f"{self.wrap_probability:.3g} per round (costs accuracy, not privacy)"))
-        rows.append(("protects against", f"whoever sees the sums and the noise of {self.colluders} clients, as long as "
-                                         f"sums of fewer than {self.min_survivors} clients are never opened"))  # fmt: skip
-        rows.append(("does not cover", "anything else that leaves a client, weights other than 1, clients that leave "
-                                       "out their noise beyond the colluders"
-                                       + (", the client itself as one unit" if self.unit == RECORD else "")))  # fmt: skip
+        rows.append(
+            (
+                "protects against",
+                f"whoever sees the sums and the noise of {self.colluders} clients, as long as "
+                f"sums of fewer than {self.min_survivors} clients are never opened",
+            )
+        )
+        rows.append(
+            (
+                "does not cover",
+                "anything else that leaves a client, weights other than 1, clients that leave "
+                "out their noise beyond the colluders"
+                + (", the client itself as one unit" if self.unit == RECORD else ""),
+            )
+        )
         rows += [("note", note) for note in self.notes()]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
@@ -587,13 +624,12 @@ class DistributedPlan(Message):
         """
         if self.unit != USER:
             raise EncodingError("this plan protects records: pass their gradients to encode_records_var")
-        if type(weight) is not int or weight != 1:
+        if weight != 1:
             raise EncodingError(
                 "a plan's weights are 1: a weight that depends on the data would be an unnoised release; leave it out"
             )
         _check_floats("the update", values, (self.entries,))
         _check_rotation(rotation)
-        from privcomp._core import encode_l2_var  # TEMP
 
         signal = encode_l2_var(
             np.ascontiguousarray(values),
@@ -604,7 +640,7 @@ class DistributedPlan(Message):
             bound=self.d2_squared,
             trials=self.trials,
             rotation=rotation,
-            coins=_fresh(rng, ROTATION_BYTES),
+            coins=fresh(rng, ROTATION_BYTES),
         )
         return Encoded(signal, self.noise_var(rng))
 
@@ -621,7 +657,7 @@ class DistributedPlan(Message):
             raise EncodingError(f"{count!r} records: this plan allows 0..{self.records_max} per client")
         if self.record_rate == 1.0:
             return np.ones(count, dtype=np.bool_)
-        words = np.frombuffer(_fresh(rng, 8 * count), dtype="<u8")
+        words = np.frombuffer(fresh(rng, 8 * count), dtype="<u8")
         chosen: BoolArray = words < np.uint64(int(Fraction(self.record_rate) * 2**64))
         return chosen
 
@@ -648,16 +684,13 @@ class DistributedPlan(Message):
         if self.unit != RECORD:
             raise EncodingError("this plan protects clients: pass the update to encode_var")
         _check_rotation(rotation)
-        from privcomp._core import AES128_CTR, flip_signs, floor_div_random, hadamard_i64, sum_records_var  # TEMP
 
         unit = math.ldexp(self.granularity, -self.record_bits)
         bound = math.floor((Fraction(self.clip) / Fraction(unit)) ** 2)
         total = np.zeros(self.padded, dtype=np.int64)
         records = 0
         for batch in batches:
-            if not isinstance(batch, np.ndarray) or batch.ndim != 2:
-                raise EncodingError("a batch must be a NumPy array of shape (records, entries)")
-            _check_floats("a batch of records", batch, (batch.shape[0], self.entries))
+            _check_floats("a batch of records", batch, (len(batch), self.entries))
             records += batch.shape[0]
             if records > self.records_max:
                 raise EncodingError(
@@ -667,9 +700,9 @@ class DistributedPlan(Message):
                 sum_records_var(
                     total[: self.entries], np.ascontiguousarray(batch), clip=self.clip, unit=unit, bound=bound
                 )
-        flip_signs(total, rotation, cipher=AES128_CTR)
+        flip_signs(total, rotation)
         hadamard_i64(total)
-        signal = floor_div_random(total, self.divisor, _fresh(rng, ROTATION_BYTES))
+        signal = floor_div_random(total, self.divisor, fresh(rng, ROTATION_BYTES))
         np.clip(signal, -self.signal_bound, self.signal_bound, out=signal)  # 1-Lipschitz: no sensitivity grows
         return Encoded(signal, self.noise_var(rng))
 
@@ -702,7 +735,8 @@ class DistributedPlan(Message):
             `Decoded`.
 
         Raises:
-            EncodingError: wrong dtype, shape, divisor, or fewer survivors than min_survivors.
+            EncodingError: wrong dtype, shape, or fewer survivors than min_survivors.
+            ParameterError: a divisor that is not above 0, or a rotation of a wrong length.
             RemoteError: a sum that honest clients cannot produce (stage "decode"); nothing is decoded.
         """
         if type(survivors) is not int or not self.min_survivors <= survivors <= self.clients:
@@ -718,8 +752,7 @@ class DistributedPlan(Message):
         _check_rotation(rotation)
         if divisor is None:
             divisor = float(survivors * max(1, self.records_max))
-        if isinstance(divisor, bool) or not isinstance(divisor, (int, float)) or not 0 < divisor < math.inf:
-            raise EncodingError(f"divisor is {divisor!r}; it must be a finite number > 0")
+        divisor = real("divisor", divisor, 0.0, above=True)
         reach = (1 << (self.modulus_bits - 1)) - 1
         if self.proof_bits:
             reach = survivors * (self.signal_bound + self.noise_bound)
@@ -735,7 +768,6 @@ class DistributedPlan(Message):
             scale = self.granularity / math.sqrt(self.padded)
         else:
             scale = math.ldexp(self.granularity, -self.record_bits) * (self.divisor / self.padded)
-        from privcomp._core import unrotate  # TEMP
 
         mean = unrotate(np.ascontiguousarray(total), scale / divisor, rotation)[: self.entries].copy()
         unit = scale * math.sqrt(self.padded) / divisor
@@ -754,7 +786,6 @@ def max_variance_log2(proof_bits: int) -> int:
 
 @lru_cache(maxsize=8)
 def _sampler(mechanism: str, variance: Fraction) -> Any:
-    from privcomp.samplers import DiscreteGaussian, Skellam  # TEMP
 
     return DiscreteGaussian(variance) if mechanism == DDG else Skellam(variance)
 
@@ -777,10 +808,3 @@ def _check_floats(what: str, values: object, shape: tuple[int, ...]) -> None:
 def _check_rotation(rotation: object) -> None:
     if type(rotation) is not bytes or len(rotation) != ROTATION_BYTES:
         raise ParameterError(f"rotation must be {ROTATION_BYTES} bytes, the seed of this round's signs")
-
-
-def _fresh(rng: Callable[[int], bytes], count: int) -> bytes:
-    drawn = rng(count)
-    if not isinstance(drawn, (bytes, bytearray)) or len(drawn) != count:
-        raise ParameterError(f"rng({count}) must return {count} bytes")
-    return bytes(drawn)

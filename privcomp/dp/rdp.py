@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from privcomp.codec import F64, Codec, Message, Seq
+from privcomp.dp.checks import integer, probability, real
 from privcomp.errors import ParameterError
 from privcomp.typing import F64Array
 
@@ -65,7 +66,7 @@ class RdpCurve(Message):
 
     >>> curve = RdpCurve.gaussian(1.0)
     >>> round(curve.epsilon(1e-5), 4), round((curve + curve).epsilon(1e-5), 4)
-    (4.7285, 7.0256)
+    (4.7527, 7.0879)
     """
 
     TAG: ClassVar[int] = 0x0500
@@ -95,7 +96,7 @@ class RdpCurve(Message):
         Args:
             noise_multiplier: z > 0, the ratio of the noise parameter to the L2 sensitivity of the adjacency in use.
         """
-        z = _positive("noise_multiplier", noise_multiplier)
+        z = real("noise_multiplier", noise_multiplier, 1e-100, 1e100)
         return cls.from_values(_up(_ALPHA / (2.0 * z * z)))
 
     def __add__(self, other: RdpCurve) -> RdpCurve:
@@ -104,8 +105,7 @@ class RdpCurve(Message):
 
     def times(self, count: int) -> RdpCurve:
         """The composition of `count` >= 0 mechanisms with this curve; ParameterError for another count."""
-        if type(count) is not int or count < 0:
-            raise ParameterError(f"count is {count!r}; it must be an integer >= 0")
+        integer("count", count, 0, 1 << 62)
         if count <= 1:
             return self if count else self.zero()
         return self.from_values(_up(np.multiply(self.values, float(count))))
@@ -134,7 +134,7 @@ class RdpCurve(Message):
         Source: Canonne, Kamath, Steinke, NeurIPS 2020 (arXiv 2004.00010v4), Proposition 12; Balle et al., AISTATS 2020,
         Theorem 21. It is the conversion of `dp_accounting.rdp.compute_epsilon`.
         """
-        delta = _probability("delta", delta)
+        delta = probability("delta", delta)
         r = np.array(self.values)
         if bool(np.any(-np.expm1(-r) < delta * delta * (1.0 - 2.0**-40))):
             return 0.0
@@ -149,8 +149,7 @@ class RdpCurve(Message):
         Args:
             epsilon: finite, >= 0. Raises ParameterError otherwise.
         """
-        if not isinstance(epsilon, (int, float)) or isinstance(epsilon, bool) or not 0.0 <= epsilon < math.inf:
-            raise ParameterError(f"epsilon is {epsilon!r}; it must be a finite number >= 0")
+        epsilon = real("epsilon", epsilon, 0.0)
         r = np.array(self.values)
         log_delta = (_ALPHA - 1.0) * (r - epsilon + np.log1p(-1.0 / _ALPHA)) - np.log(_ALPHA)
         with np.errstate(divide="ignore"):  # log(0) = -inf is what is meant
@@ -176,32 +175,17 @@ class RdpCurve(Message):
 
         Source: Zhu, Wang, ICML 2019 (Poisson Subsampled Rényi Differential Privacy; the general upper bound).
         """
-        if not isinstance(rate, float) or not 0.0 < rate <= 1.0:
-            raise ParameterError(f"rate is {rate!r}; it must be a float with 0 < rate <= 1")
+        rate = real("rate", rate, 0.0, 1.0, above=True)
         if rate == 1.0:
             return self
-        at = {order: value for order, value in zip(ORDERS, self.values, strict=True)}
-        r = np.array([at.get(order, self.values[-1]) for order in range(3, 257)])
-        log_rate, log_rest = math.log(rate), math.log1p(-rate)
-        out = []
-        for order, plain in zip(ORDERS, self.values, strict=True):
-            ell = np.arange(3, order + 1, dtype=np.float64)
-            terms = [
-                (order - 1) * log_rest + math.log1p((order - 1) * rate),
-                math.log(order * (order - 1) / 2) + 2 * log_rate + (order - 2) * log_rest + at[2],
-                *(
-                    math.log(3.0)
-                    + _log_choose(order)[3:]
-                    + (order - ell) * log_rest
-                    + ell * log_rate
-                    + (ell - 1) * r[: ell.size]
-                ),
-            ]
-            top = max(terms)
-            total = top + math.log(math.fsum([math.exp(term - top) for term in terms]))
-            # sums of terms of at most some 2^11 nats (each cancels against others): errors below 2^-40
-            out.append(min(plain, max(0.0, (total + 2.0**-38 * (1.0 + abs(total))) / (order - 1))))
-        return self.from_values(np.array(out))
+        at = dict(zip(ORDERS, self.values, strict=True))
+        r = np.array([0.0, 0.0, *(at.get(ell, self.values[-1]) for ell in range(2, ORDERS[-1] + 1))])
+        terms = _sampling_weights(rate) + np.arange(-1.0, ORDERS[-1]) * r  # ln of the addends, -inf where l > a
+        top = terms.max(axis=1, keepdims=True)
+        total = top[:, 0] + np.log(np.exp(terms - top).sum(axis=1))
+        # sums of terms of at most some 2^11 nats (each cancels against others): errors below 2^-40
+        total = (total + 2.0**-38 * (1.0 + np.abs(total))) / (_ALPHA - 1.0)
+        return self.from_values(np.minimum(self.values, np.maximum(total, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,17 +306,25 @@ def _tau(variance: float, shares: int) -> float:
 
 
 def _total(variance: Fraction, shares: int) -> Fraction:
-    if not isinstance(variance, (Fraction, int)) or variance <= 0:
+    if variance <= 0:
         raise ParameterError(f"the variance is {variance!r}; it must be a positive Fraction")
-    if type(shares) is not int or not 1 <= shares <= _MAX_SHARES:
-        raise ParameterError(f"shares is {shares!r}; it must be an integer in 1..2^20")
+    integer("shares", shares, 1, _MAX_SHARES)
     return Fraction(variance) * shares
 
 
-@lru_cache(maxsize=len(ORDERS))
-def _log_choose(order: int) -> F64Array:
-    """ln C(order, l) for l = 0 .. order."""
-    return np.array([math.log(math.comb(order, ell)) for ell in range(order + 1)])
+@lru_cache(maxsize=16)
+def _sampling_weights(rate: float) -> F64Array:
+    """(128, 257): ln of the factor of e^((l-1) r(l)) in row a, column l; column 1 holds the addend without r."""
+    log_rate, log_rest = math.log(rate), math.log1p(-rate)
+    out = np.full((len(ORDERS), ORDERS[-1] + 1), -np.inf)
+    for row, order in zip(out, ORDERS, strict=True):
+        ell = np.arange(2, order + 1, dtype=np.float64)
+        choose = np.array([math.log(math.comb(order, i)) for i in range(2, order + 1)])
+        row[2 : order + 1] = choose + (order - ell) * log_rest + ell * log_rate
+        row[3 : order + 1] += math.log(3.0)
+        row[1] = (order - 1) * log_rest + math.log1p((order - 1) * rate)
+    out.flags.writeable = False
+    return out
 
 
 def _up(values: Any) -> Any:
@@ -352,15 +344,3 @@ def _float_up(value: Fraction) -> float:
         return math.nextafter(float(value), math.inf)
     except OverflowError:
         raise ParameterError("a sensitivity is beyond float64: choose a larger granularity") from None
-
-
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < math.inf:
-        raise ParameterError(f"{name} is {value!r}; it must be a finite number > 0")
-    return float(value)
-
-
-def _probability(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, float) or not 0.0 < value < 1.0:
-        raise ParameterError(f"{name} is {value!r}; it must be a float with 0 < {name} < 1")
-    return value

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
 
+from privcomp.dp.checks import real
 from privcomp.dp.plan import (
     DDG,
     RECORD,
@@ -37,7 +38,8 @@ from privcomp.errors import ParameterError
 __all__ = ["PrivacyWarning", "plan_distributed", "solve_reference"]
 
 _MARGIN: Final = 2.0**-34  # the solver's reserve against another machine's exp and log; constructors use none
-_SIGNIFICANT: Final = 16  # bits of a granularity
+_SIGNIFICANT: Final = 12  # bits of a granularity
+_VARIANCE_SIGNIFICANT: Final = 24
 _RATIO_LOG2: Final = 40
 _RECORD_BITS: Final = range(10, 31)
 
@@ -89,10 +91,16 @@ class _Wish:
             sensitivity = user_sensitivity(ratio, self.padded, self.beta_log)
         if self.adjacency == REPLACE_ONE:
             sensitivity = sensitivity.doubled()
-        limit = max_variance_log2(self.proof_bits)
-        if limit + VARIANCE_BITS < 0 or not self.private(sensitivity, 1 << (limit + VARIANCE_BITS)):
+        half = 1 << (_VARIANCE_SIGNIFICANT - 1)
+
+        def units(index: int) -> int:
+            # 1, 2 .. 2^24, then m 2^e with 2^23 <= m < 2^24
+            return index if index < 2 * half else (half + index % half) << (index // half - 1)
+
+        last = (max_variance_log2(self.proof_bits) + VARIANCE_BITS - _VARIANCE_SIGNIFICANT + 2) * half
+        if last < half or not self.private(sensitivity, units(last)):
             return None
-        return _least(lambda units: self.private(sensitivity, units), 1, 1 << (limit + VARIANCE_BITS))
+        return units(_least(lambda index: self.private(sensitivity, units(index)), 1, last))
 
     def fit(self, granularity: float) -> tuple[int, int] | None:
         """(variance_units, noise_bound) where everything fits the bits at this granularity, else None."""
@@ -145,9 +153,9 @@ def plan_distributed(
 ) -> DistributedPlan:
     """The plan that meets a privacy target with the finest granularity that the bits allow.
 
-    The granularity has 16 significant bits: the least one for which the noise that the target needs, and the signal,
-    fit the modulus (see `privcomp.dp.tails`) and the range of noise. The noise is the least multiple of 2^-32 of the
-    variance that meets epsilon over all rounds. The same arguments give the same plan on every machine, but for the
+    The granularity has 12 significant bits: the least one for which the noise that the target needs, and the signal,
+    fit the modulus (see `privcomp.dp.tails`) and the range of noise. The variance of a share has 24: the least one that
+    meets epsilon over all rounds. The same arguments give the same plan on every machine, but for the
     last digits of its libm.
 
     Args:
@@ -258,9 +266,9 @@ def _checked(
         raise ParameterError(f"mechanism {mechanism!r}: allowed are 'skellam' and 'ddg'")
     if unit not in (USER, RECORD):
         raise ParameterError(f"unit {unit!r}: allowed are 'user' and 'record'")
-    if not isinstance(target, tuple) or len(target) != 2:
+    if len(target) != 2:
         raise ParameterError("target must be the pair (epsilon, delta)")
-    clip, epsilon, delta = _real("clip", clip), _real("epsilon", target[0]), _real("delta", target[1])
+    clip, epsilon, delta = real("clip", clip), real("epsilon", target[0]), real("delta", target[1])
     if not 2.0**-64 <= clip <= 2.0**64:
         raise ParameterError(f"clip is {clip!r}; it must be in 2^-64..2^64")
     if not 0.0 < epsilon <= 256.0:
@@ -277,13 +285,13 @@ def _checked(
             f"min_survivors = {min_survivors} with colluders = {colluders!r}: h = min_survivors - colluders must be at "
             "least 2, as the noise of colluders protects nobody"
         )
-    if type(proof_bits) is not int or proof_bits and not 2 <= proof_bits <= 24:
+    if type(proof_bits) is not int or (proof_bits and not 2 <= proof_bits <= 24):
         raise ParameterError(f"proof_bits is {proof_bits!r}; it must be 0 (no proofs) or in 2..24")
     if type(records_max) is not int or (unit == RECORD) != (records_max >= 1):
         raise ParameterError(
             f"records_max is {records_max!r}: unit 'record' needs the most records of one client, unit 'user' none (0)"
         )
-    record_rate = _real("record_rate", record_rate)
+    record_rate = real("record_rate", record_rate)
     if not 0.0 < record_rate <= 1.0 or (record_rate < 1.0 and (unit != RECORD or adjacency != ZERO_OUT)):
         raise ParameterError(
             f"record_rate is {record_rate!r}: a rate below 1 is for unit 'record' with adjacency 'zero_out', 1.0 else"
@@ -291,7 +299,7 @@ def _checked(
     if unit == RECORD:
         beta_log = None
     elif beta_log is not None:
-        beta_log = _real("beta_log", beta_log)
+        beta_log = real("beta_log", beta_log)
         if beta_log < 0.0:
             raise ParameterError(f"beta_log is {beta_log!r}; it is ln(1 / beta) >= 0")
     if proof_bits:
@@ -313,7 +321,7 @@ def _finest(wish: _Wish) -> tuple[float, int, int]:
     top = math.frexp(wish.clip)[1]
 
     def granularity(index: int) -> float:
-        # m 2^e with 2^15 <= m < 2^16, counted upwards from 2^(top - 1 - 40)
+        # m 2^e with 2^11 <= m < 2^12, counted upwards from 2^(top - 1 - 40)
         steps = 1 << (_SIGNIFICANT - 1)
         return math.ldexp(steps + index % steps, top - _RATIO_LOG2 - _SIGNIFICANT + index // steps)
 
@@ -342,12 +350,6 @@ def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _real(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ParameterError(f"{name} is {value!r}; it must be a finite number")
-    return float(value)
 
 
 def solve_reference(
@@ -382,10 +384,8 @@ def solve_reference(
     Source: Kairouz, Liu, Steinke 2021 and Agarwal, Kairouz, Liu 2021 (parameter selection in their experiments).
     """
 
-    def private(gamma: float, sigma: float) -> bool:
-        ratio = Fraction(clip) / Fraction(gamma)
+    def private(sensitivity: Sensitivity, gamma: float, sigma: float) -> bool:
         variance = (Fraction(sigma) / Fraction(gamma)) ** 2
-        sensitivity = user_sensitivity(ratio, padded, beta_log)
         try:
             if mechanism == DDG:
                 curve = ddg_curve(sensitivity, variance, clients, padded)
@@ -396,7 +396,8 @@ def solve_reference(
         return curve.epsilon(delta) <= epsilon
 
     def least_sigma(gamma: float) -> float:
-        return _bisect(lambda sigma: private(gamma, sigma), 1e-7 * clip, 1e5 * clip)
+        sensitivity = user_sensitivity(Fraction(clip) / Fraction(gamma), padded, beta_log)
+        return _bisect(lambda sigma: private(sensitivity, gamma, sigma), 1e-4 * clip, 1e3 * clip)
 
     def fits(gamma: float) -> bool:
         sigma = least_sigma(gamma)
@@ -405,14 +406,14 @@ def solve_reference(
 
     if not fits(clip):
         raise ParameterError(f"{bits} bits are infeasible for {clients} clients and epsilon = {epsilon}")
-    gamma = _bisect(fits, clip * 2.0**-_RATIO_LOG2, clip)
+    gamma = _bisect(fits, clip * 2.0**-24, clip)
     return gamma, least_sigma(gamma)
 
 
 def _bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The least number in low .. high with `holds`, to a relative 2^-44, by bisection of the logarithm."""
+    """The least number in low .. high with `holds`, to a relative 2^-38, by bisection of the logarithm."""
     bottom, top = math.log(low), math.log(high)
-    while top - bottom > 2.0**-44:
+    while top - bottom > 2.0**-38:
         middle = (bottom + top) / 2.0
         if not bottom < middle < top:
             break

@@ -6,8 +6,8 @@ records: R = records_max c / gamma). Before rounding, entry j of the sum is
     sum_i (H D x_i / sqrt(d))_j = sum_k e_k v_k / sqrt(d),      v = sum_i x_i, ||v|| <= n R, e_k independent signs
 
 as rows of H hold +-1 and D holds the signs of the round. Hoeffding: P[|entry| > t] <= 2 exp(-t^2 d / (2 ||v||^2)).
-With t = n R sqrt(2 ln(4 d / p) / d) that is p / (2 d), and p / 2 over all entries. Rounding moves an entry of one client
-by less than 1, and by less than 1 where it is clamped to floor(D2) first (R < D2); so the rounded sum is below
+With t = n R sqrt(2 ln(4 d / p) / d) that is p / (2 d), and p / 2 over all entries. Rounding moves an entry of one
+client by less than 1, and by less than 1 where it is clamped to floor(D2) first (R < D2); so the rounded sum is below
 
     a = n R sqrt(2 ln(4 d / p) / d) + n
 
@@ -28,7 +28,6 @@ what rounding by less than 1 leaves. A wrap costs accuracy, not privacy: it is a
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Final
 
 __all__ = ["CUT_LOG2", "log_tail", "noise_bound", "noise_cut_holds", "signal_reach", "wrap_holds"]
@@ -104,11 +103,3 @@ def noise_bound(mechanism: str, *, variance: float, clients: int, padded: int, m
         else:
             low = middle
     return high
-
-
-def as_float(value: Fraction) -> float:
-    """A rational as the nearest float64, infinite where it is too large."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
