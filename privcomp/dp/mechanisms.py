@@ -71,7 +71,7 @@ class GaussianMechanism:
 
     def event(self) -> Any:
         """GaussianDpEvent."""
-        return dp_accounting().GaussianDpEvent(float(self.noise_multiplier))
+        return dp_accounting().dp_event.GaussianDpEvent(float(self.noise_multiplier))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class LaplaceMechanism:
 
     def event(self) -> Any:
         """LaplaceDpEvent."""
-        return dp_accounting().LaplaceDpEvent(float(self.noise_multiplier))
+        return dp_accounting().dp_event.LaplaceDpEvent(float(self.noise_multiplier))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class DiscreteLaplaceMechanism:
 
     def event(self) -> Any:
         """DiscreteLaplaceDpEvent."""
-        return dp_accounting().DiscreteLaplaceDpEvent(float(1 / Fraction(self.scale)), self.sensitivity)
+        return dp_accounting().dp_event.DiscreteLaplaceDpEvent(float(1 / Fraction(self.scale)), self.sensitivity)
 
     def release_var(self, values: I64Array, rng: Callable[[int], bytes] = os.urandom) -> I64Array:
         """values + noise, int64 of the same one-dimensional shape; EncodingError for other arrays."""
@@ -134,7 +134,7 @@ class DiscreteGaussianMechanism:
 
     def event(self) -> Any:
         """ZCDpEvent: rho = l2_squared / (2 sigma2), for vectors of any length (arXiv 2004.00010, Theorem 14)."""
-        return dp_accounting().ZCDpEvent(float(self.l2_squared / (2 * Fraction(self.sigma2))))
+        return dp_accounting().dp_event.ZCDpEvent(float(self.l2_squared / (2 * Fraction(self.sigma2))))
 
     def curve(self) -> RdpCurve:
         """The Rényi curve, for vectors of any length; l2_squared is that of the adjacency in use."""
@@ -201,7 +201,7 @@ class ClippedGaussian:
 
     def event(self) -> Any:
         """ZCDpEvent: rho = 1 / (2 z^2), for removal or zero-out of a row."""
-        return dp_accounting().ZCDpEvent(0.5 / self.noise_multiplier**2)
+        return dp_accounting().dp_event.ZCDpEvent(0.5 / self.noise_multiplier**2)
 
     def curve(self, *, replace_one: bool = False) -> RdpCurve:
         """The Rényi curve; replacement of a row moves the sum twice as far."""
@@ -252,7 +252,7 @@ class PoissonSampled:
 
     def event(self) -> Any:
         """PoissonSampledDpEvent."""
-        return dp_accounting().PoissonSampledDpEvent(float(self.rate), self.mechanism.event())
+        return dp_accounting().dp_event.PoissonSampledDpEvent(float(self.rate), self.mechanism.event())
 
 
 Mechanism = (

@@ -15,38 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mpf
 
-from privcomp.dp import DistributedPlan, PrivacyWarning, plan_distributed, solve_reference
+from privcomp.dp import DistributedPlan, PrivacyWarning, solve_reference
 from privcomp.dp.tails import log_tail, signal_reach, wrap_holds
 from privcomp.errors import CodecError, ParameterError
+from tests.dp.plans import make, solved
 from tests.reference import dp as ref
-
-
-def make(**changes: Any) -> DistributedPlan:
-    """A plan with some arguments changed, solved once."""
-    key = repr(sorted(changes.items()))
-    if key not in MADE:
-        MADE[key] = solved(**changes)
-    return MADE[key]
-
-
-MADE: dict[str, DistributedPlan] = {}
-
-
-def solved(**changes: Any) -> DistributedPlan:
-    wish: dict[str, Any] = {
-        "clip": 1.0,
-        "dim": 1000,
-        "clients": 10,
-        "min_survivors": 8,
-        "colluders": 2,
-        "bits": 18,
-        "target": (8.0, 1e-5),
-        "rounds": 10,
-        "sampling": "none",
-        "adjacency": "zero_out",
-    }
-    return plan_distributed(**(wish | changes))
-
 
 RECORD = {"unit": "record", "records_max": 300, "bits": 24}
 VARIANTS: list[dict[str, Any]] = [
@@ -336,7 +309,7 @@ def test_record_plans_refuse_what_could_overflow() -> None:
 
 
 def test_wide_noise_is_refused_whatever_the_bits() -> None:
-    """s beyond 2^13 (2^11 with proofs over 16 bits): a finer granularity buys nothing; the solver does not ask for it."""
+    """s beyond 2^13 (2^11 with proofs over 16 bits): a finer granularity buys nothing, the solver never asks for it."""
     assert make(bits=40).s <= 2**13
     assert make(bits=40).s > 2**13 * 0.999
     assert make(bits=40, proof_bits=16).s > 2**11 * 0.999
@@ -350,14 +323,14 @@ def test_wide_noise_is_refused_whatever_the_bits() -> None:
 
 def test_warnings() -> None:
     with pytest.warns(PrivacyWarning, match="delta = 0.1 is not below"):
-        make(target=(8.0, 0.1))
+        solved(target=(8.0, 0.1))
     with pytest.warns(PrivacyWarning, match="below 2: sums of discrete Gaussians"):
-        make(mechanism="ddg", target=(20.0, 1e-5), rounds=1, dim=4, bits=9, clients=10, min_survivors=10, colluders=0)
+        solved(mechanism="ddg", target=(20.0, 1e-5), rounds=1, dim=4, bits=9, clients=10, min_survivors=10, colluders=0)
     with pytest.warns(PrivacyWarning, match="inflates"):
-        make(bits=12, dim=1 << 16, target=(30.0, 1e-5))
+        solved(clients=100, min_survivors=100, colluders=0, dim=250, bits=10, target=(1.0, 1e-5), rounds=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make()
+        solved()
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

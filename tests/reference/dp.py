@@ -179,7 +179,7 @@ def hockey_stick(p: Sequence[mpf], q: Sequence[mpf], eps: mpf) -> mpf:
 def sampled_gaussian_epsilon(z: float, q: float, rounds: int, delta: float, *, near: float) -> float:
     """The epsilon of a composed Poisson-sampled Gaussian, by inversion of the moments of its privacy loss L.
 
-    With M(w) = E_P[e^(w L)] of one round, (1 - e^(eps - x))+ has the two-sided Laplace transform e^(-w eps) / (w (w+1)):
+    With M(w) = E_P[e^(w L)] of one round, and e^(-w eps) / (w (w+1)), the Laplace transform of (1 - e^(eps - x))+:
 
         delta(eps) = 1/(2 pi i) integral over Re w = c of M(w)^T e^(-w eps) / (w (w + 1)) dw,     any c > 0.
 
