@@ -37,6 +37,12 @@ class Policy:
         attestation: "any", or "required": refuse rounds in which updates are not proven bounded.
         attestation_values_max: most values that an entry may have in what an attested round states; time and memory of
             the proof grow with it.
+        privacy: "any", or "required": refuse rounds without a plan of differential privacy.
+        privacy_unit: what "required" asks for: "user" (this node's whole contribution is hidden) or "record" (one
+            record of it is).
+        epsilon_max: the most that this node's own journal lets all its rounds with a plan spend together (of one unit
+            and adjacency), measured at `delta_max`; at most 256.
+        delta_max: delta at which epsilon_max is measured, between 0 and 1.
         roster_hash: pinned hash of the roster, or None (the roster that the node was built with is the pin).
         ledger_key: Ed25519 key of the ledger that this node follows, or None.
         code_hashes: SHA-256 hashes (32 bytes each) of code that a framework may bring to this node and run there; a
@@ -64,6 +70,10 @@ class Policy:
     attachment_max: int = 1 << 26
     attestation: str = "any"
     attestation_values_max: int = 1 << 20
+    privacy: str = "any"
+    privacy_unit: str = "user"
+    epsilon_max: float = 8.0
+    delta_max: float = 1e-5
     roster_hash: bytes | None = None
     ledger_key: bytes | None = None
     code_hashes: tuple[bytes, ...] = ()
@@ -86,6 +96,12 @@ class Policy:
             raise ParameterError("policy: gamma and delta must not be negative, and their sum not above 0.5")
         if self.attestation not in ("any", "required"):
             raise ParameterError(f"policy: attestation {self.attestation!r}: allowed are 'any' and 'required'")
+        if self.privacy not in ("any", "required"):
+            raise ParameterError(f"policy: privacy {self.privacy!r}: allowed are 'any' and 'required'")
+        if self.privacy_unit not in ("user", "record"):
+            raise ParameterError(f"policy: privacy_unit {self.privacy_unit!r}: allowed are 'user' and 'record'")
+        if not 0 < self.delta_max < 1 or not 0 < self.epsilon_max <= 256:
+            raise ParameterError("policy: needs 0 < epsilon_max <= 256 and 0 < delta_max < 1")
         if self.open_rounds_max < 1:
             raise ParameterError("policy: open_rounds_max must be at least 1")
         if any(count < 0 for _, count in self.same_model_reentries):
@@ -133,6 +149,8 @@ class Policy:
                     values[key + "_ppm"] = round(float(value) * _PPM)
                 elif key in ("roster_hash", "ledger_key"):
                     values[key] = bytes.fromhex(value)
+                elif key in ("epsilon_max", "delta_max"):
+                    values[key] = float(value)
                 elif key == "code_hashes" and isinstance(value, list):
                     values[key] = tuple(bytes.fromhex(item) for item in value)
                 elif key == "same_model_reentries":
@@ -189,6 +207,13 @@ attachment_max = 67108864
 # "required": refuse rounds in which updates are not proven to be bounded.
 attestation = "any"
 attestation_values_max = 1048576
+
+# "required": refuse rounds without differential privacy for this unit: "user" hides all that this node holds, "record"
+# one record of it. epsilon_max: what all rounds with a plan may spend together, measured at delta_max.
+privacy = "any"
+privacy_unit = "user"
+epsilon_max = 8.0
+delta_max = 0.00001
 
 # roster_hash = "…64 hex digits…"
 # ledger_key = "…64 hex digits…"

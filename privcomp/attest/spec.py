@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from privcomp.codec import U32, U64, Codec, Message
+from privcomp.dp import DistributedPlan
 from privcomp.encoding import FixedPoint
 from privcomp.errors import ParameterError
 from privcomp.typing import I64Array
@@ -23,12 +24,15 @@ _HALF: Final = 12  # entries have at most 23 bits and a sign: products of an ent
 
 @dataclass(frozen=True)
 class AttestationSpec(Message):
-    """What every client proves of its encoded update: d entries, the weight, the clip count.
+    """What every client proves of its encoded update: d entries, and under a plain encoding the weight, the clip count.
 
     The signal: every entry in [-bound, bound] of the encoding, the weight in 1 .. max_weight, the clip count in
     0 .. clip_cap, and the squares of the d entries add up to at most `l2_squared`. With `noise` the client proves the
     same of a second vector, which is added to the signal: entries in [-noise, noise], and what is added to the weight
     in [-noise_weight, noise_weight].
+
+    Under a plan of differential privacy the two vectors are the plan's own: the signal with the bounds of its integer
+    gate, the noise within the plan's `noise_bound` (`of_plan`).
 
     Args:
         columns: entries under one commitment, a power of two, 2 .. 2^16: bytes of commitments against bytes and time
@@ -64,16 +68,29 @@ class AttestationSpec(Message):
                 "noise_weight <= noise < 2^23"
             )
 
-    def statements(self, encoding: FixedPoint) -> tuple[NormStatement, ...]:
+    @classmethod
+    def of_plan(cls, plan: DistributedPlan, columns: int = 1024) -> Self:
+        """What a plan's clients prove: signal and noise, within the plan's own bounds.
+
+        Raises:
+            ParameterError: the plan was not made for proofs (`noise_bound` is 0).
+        """
+        spec = cls(columns, plan.d2_squared, plan.noise_bound)
+        spec.statements(plan)
+        return spec
+
+    def statements(self, encoding: FixedPoint | DistributedPlan) -> tuple[NormStatement, ...]:
         """What is proven of a vector under this encoding: of the whole, or of signal and noise.
 
         Raises:
             ParameterError: an encoding whose bound is not that of a quantised entry (there a client of small weight
-                could have entries that no honest one has), or one of more than 24 bits.
+                could have entries that no honest one has), or one of more than 24 bits; a plan with other bounds.
         """
-        return _statements(self, encoding)
+        if isinstance(encoding, FixedPoint):
+            return _statements(self, encoding)
+        return _of_plan(self, encoding)
 
-    def fitted(self, encoding: FixedPoint, vector: I64Array) -> tuple[I64Array, bool]:
+    def fitted(self, encoding: FixedPoint | DistributedPlan, vector: I64Array) -> tuple[I64Array, bool]:
         """An encoded update within the norm: as it is, or with its entries scaled down.
 
         As with entries that are clipped, no bound that a server announces makes a client refuse. Scaled entries are
@@ -87,7 +104,7 @@ class AttestationSpec(Message):
         Returns:
             (the vector, whether it was changed)
         """
-        if not self.l2_squared:
+        if not self.l2_squared or not isinstance(encoding, FixedPoint):  # a plan has scaled it before it was noised
             return vector, False
         entries = vector[: encoding.entries]
         size = _squares(entries)
@@ -114,12 +131,31 @@ def _statements(spec: AttestationSpec, encoding: FixedPoint) -> tuple[NormStatem
     ranges = (EntryRange(weight, 1, encoding.max_weight, outside), EntryRange(clipped, 0, encoding.clip_cap, outside))
     norm = (L2AtMost(spec.l2_squared),) if outside else ()
     signal = NormStatement(encoding.length, -bound, bound, (*ranges, *norm), spec.columns)
-    if spec.columns > max(_COLUMNS_ALWAYS, 1 << (encoding.length - 1).bit_length()):
-        raise ParameterError(f"{spec.columns} columns for {encoding.length} entries: tables that nobody fills")
+    _check_columns(spec, encoding.length)
     if not spec.noise:
         return (signal,)
     still = EntryRange(weight, -spec.noise_weight, spec.noise_weight)
     return signal, NormStatement(encoding.length, -spec.noise, spec.noise, (still,), spec.columns)
+
+
+@lru_cache(maxsize=16)
+def _of_plan(spec: AttestationSpec, plan: DistributedPlan) -> tuple[NormStatement, ...]:
+    if not plan.noise_bound:
+        raise ParameterError("this plan's noise has no bound that could be proven: make it with proofs=True")
+    if (spec.l2_squared, spec.noise, spec.noise_weight) != (plan.d2_squared, plan.noise_bound, 0):
+        raise ParameterError(
+            f"what is proven is the plan's own gate: norm^2 <= {plan.d2_squared} and noise <= {plan.noise_bound}; use "
+            "AttestationSpec.of_plan"
+        )
+    _check_columns(spec, plan.length)
+    bound = plan.signal_bound
+    signal = NormStatement(plan.length, -bound, bound, (L2AtMost(spec.l2_squared),), spec.columns)
+    return signal, NormStatement(plan.length, -spec.noise, spec.noise, (), spec.columns)
+
+
+def _check_columns(spec: AttestationSpec, length: int) -> None:
+    if spec.columns > max(_COLUMNS_ALWAYS, 1 << (length - 1).bit_length()):
+        raise ParameterError(f"{spec.columns} columns for {length} entries: tables that nobody fills")
 
 
 def _squares(entries: I64Array) -> int:

@@ -17,8 +17,11 @@ from privcomp.errors import LocalError, ParameterError
 __all__ = ["add_parser"]
 
 _MARKER = ".privcomp-demo"
-_FILES = ("ledger", "roster", "heads", "curves.png", "report.json", "lying/ledger", "lying/roster")
-_KINDS = tuple(f"{place}ledger.*.{kind}" for place in ("", "lying/") for kind in ("sum", "attest"))
+_FILES = (
+    *(place + name for place in ("", "record/") for name in ("ledger", "roster", "heads")),
+    "curves.png", "report.json", "lying/ledger", "lying/roster",
+)  # fmt: skip
+_KINDS = tuple(f"{place}ledger.*.{kind}" for place in ("", "lying/", "record/") for kind in ("sum", "attest"))
 
 
 def add_parser(commands: Any) -> None:
@@ -50,6 +53,12 @@ def add_parser(commands: Any) -> None:
         "semi_honest with secaggplus)"
     )  # fmt: skip
     run.add_argument("--hybrid", action="store_true", help="X25519 with ML-KEM-768")
+    private = demo.add_argument_group("differential privacy")
+    private.add_argument(
+        "--epsilon", type=float, metavar="E", help="train under differential privacy instead, once so that a hospital "
+        "is hidden and once so that a row is; --rounds does not apply"
+    )  # fmt: skip
+    private.add_argument("--delta", type=float, default=1e-5, help="delta of the guarantee, with --epsilon")
     out = demo.add_argument_group("output")
     out.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for ledger, roster, heads, picture")
     out.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
@@ -85,6 +94,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     SecureFederation.check(
         arguments.clients, dropout=arguments.dropout, protocol=arguments.protocol, adversary=adversary
     )
+    if arguments.epsilon is not None:
+        return _private(arguments, options, federation)
     _prepare(folder)
     secure = SecureFederation(
         arguments.clients,
@@ -118,6 +129,60 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _private(arguments: argparse.Namespace, options: Any, federation: Any) -> int:
+    """`privcomp demo --epsilon`: everything that leaves a hospital is inside a budget."""
+    from privcomp.demo.private_run import run_private
+    from privcomp.demo.secure import SecureFederation
+
+    folder: Path = arguments.out
+
+    federations: list[SecureFederation] = []
+
+    def opened(ledger: Path, policy: dict[str, Any]) -> SecureFederation:
+        secure = SecureFederation(
+            arguments.clients,
+            arguments.seed,
+            dropout=arguments.dropout,
+            protocol=options.protocol,
+            adversary=options.adversary,
+            hybrid=arguments.hybrid,
+            ledger=ledger,
+            policy=policy,
+        )
+        federations.append(secure)
+        return secure
+
+    _prepare(folder)
+    try:
+        with _progress(None, arguments.quiet) as progress:
+            report = run_private(
+                options,
+                federation,
+                opened,
+                folder,
+                epsilon=arguments.epsilon,
+                delta=arguments.delta,
+                progress=progress,
+            )
+    finally:
+        for secure in federations:
+            secure.close()
+    (folder / "report.json").write_text(report.json() + "\n", encoding="utf-8")
+    for secure, place in zip(federations, (folder, folder / "record"), strict=True):
+        (place / "roster").write_bytes(secure.roster.to_bytes())
+        (place / "heads").write_text("".join(head.hex() + "\n" for head in secure.heads), encoding="ascii")
+    if arguments.json:
+        print(report.json())
+        return 0
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    for secure, place in zip(federations, (folder, folder / "record"), strict=True):
+        print(
+            f"\ncheck it: {_program()} audit {_quoted(place / 'ledger')} --key {secure.ledger.public.hex()} "
+            f"--roster {_quoted(place / 'roster')} --heads {_quoted(place / 'heads')}"
+        )
+    return 0
+
+
 def _program() -> str:
     """How this program was called, so that a printed command can be pasted."""
     called = Path(sys.argv[0])
@@ -144,7 +209,7 @@ def _prepare(folder: Path) -> None:
 
 
 @contextmanager
-def _progress(rounds: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+def _progress(rounds: int | None, quiet: bool) -> Iterator[Callable[[Any], None]]:
     from tqdm import tqdm
 
     with tqdm(total=rounds, unit="round", file=sys.stderr, desc="setting up", dynamic_ncols=True, disable=quiet) as bar:

@@ -42,6 +42,8 @@ class Table:
         classes: names of the classes.
         malignant: the class whose recall is reported alone, or None.
         ranges: (lowest, highest) per feature, public, or None where nobody published any.
+        positive: every feature is a positive quantity whose ratios matter rather than its differences: a length, an
+            area. Public, as the ranges are.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Table:
     classes: tuple[str, ...]
     malignant: int | None = None
     ranges: tuple[tuple[float, float], ...] | None = None
+    positive: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +94,25 @@ def _order(size: int, *labels: object) -> NDArray[np.intp]:
     return np.argsort(uniform(size, *labels), kind="stable")
 
 
-def load_ranges(path: Path | None = None) -> Mapping[str, Mapping[str, tuple[float, float]]]:
-    """Public ranges: source name -> feature name (or "*" for every feature) -> (lowest, highest).
+@dataclass(frozen=True)
+class PublicRanges:
+    """What is public about a table's features.
+
+    Attributes:
+        ranges: feature name (or "*" for every feature) -> (lowest, highest).
+        positive: see `Table.positive`.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    positive: bool
+
+
+def load_ranges(path: Path | None = None) -> Mapping[str, PublicRanges]:
+    """Public ranges: source name -> ranges of its features.
 
     Args:
-        path: a JSON file of the form {"NAME": {"ranges": {"FEATURE": [LOW, HIGH], ...}}, ...}; None for the file
-            that is part of this package.
+        path: a JSON file of the form {"NAME": {"positive": true, "ranges": {"FEATURE": [LOW, HIGH], ...}}, ...}
+            ("positive" may be left out: false); None for the file that is part of this package.
 
     Raises:
         ParameterError: the file cannot be read or has another form.
@@ -109,17 +125,21 @@ def load_ranges(path: Path | None = None) -> Mapping[str, Mapping[str, tuple[flo
             else path.read_text("utf-8")
         )
         content = json.loads(text)
-        out: dict[str, dict[str, tuple[float, float]]] = {}
+        out: dict[str, PublicRanges] = {}
         for name, entry in content.items():
             if isinstance(entry, dict):
-                out[name] = {str(k): (float(low), float(high)) for k, (low, high) in entry["ranges"].items()}
+                ranges = {str(k): (float(low), float(high)) for k, (low, high) in entry["ranges"].items()}
+                positive = entry.get("positive", False)
+                if type(positive) is not bool:
+                    raise ValueError(f"{name}: positive must be true or false")
+                out[name] = PublicRanges(ranges, positive)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ParameterError(
             f"{what} cannot be read as public ranges ({type(error).__name__}: {error}); it must look like "
             '{"NAME": {"ranges": {"FEATURE": [LOW, HIGH]}}}'
         ) from None
-    for name, ranges in out.items():
-        for key, (low, high) in ranges.items():
+    for name, public in out.items():
+        for key, (low, high) in public.ranges.items():
             if not (math.isfinite(low) and math.isfinite(high) and low < high and max(-low, high) < _MAX_VALUE):
                 raise ParameterError(f"{what}: {name}, {key}: [{low}, {high}] is no range; low < high, both below 2^63")
     return out
@@ -167,7 +187,8 @@ def load(source: str, *, ranges: Path | None = None) -> Table:
         features=features,
         classes=tuple(map(str, bunch.target_names)),
         malignant=list(bunch.target_names).index("malignant") if source == "breast-cancer" else None,
-        ranges=_ranges_for(features, known[source], "the file of ranges"),
+        ranges=_ranges_for(features, known[source].ranges, "the file of ranges"),
+        positive=known[source].positive,
     )
 
 
@@ -226,12 +247,12 @@ def load_csv(path: Path, label: str, *, ranges: Path | None = None) -> Table:
     if len(classes) < 2:
         raise ParameterError(f"{path}: every row has the label {classes[0]!r}; at least two classes are needed")
     lowered = [name.casefold() for name in classes]
-    scales = None
+    scales, positive = None, False
     if ranges is not None:
         known = load_ranges(ranges)
         if path.stem not in known:
             raise ParameterError(f"{ranges} has no ranges for {path.stem!r}, the name of the table")
-        scales = _ranges_for(features, known[path.stem], str(ranges))
+        scales, positive = _ranges_for(features, known[path.stem].ranges, str(ranges)), known[path.stem].positive
     return Table(
         name=path.name,
         x=x,
@@ -240,6 +261,7 @@ def load_csv(path: Path, label: str, *, ranges: Path | None = None) -> Table:
         classes=classes,
         malignant=lowered.index("malignant") if "malignant" in lowered else None,
         ranges=scales,
+        positive=positive,
     )
 
 

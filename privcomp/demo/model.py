@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from privcomp.encoding import Layout
 from privcomp.errors import ParameterError
 
-__all__ = ["Standardiser", "Training", "class_weights", "descend", "initial", "layout", "predict"]
+__all__ = ["Standardiser", "Training", "class_weights", "descend", "initial", "layout", "predict", "row_gradients"]
 
 Parameters = Mapping[str, NDArray[np.float64]]
 
@@ -129,3 +129,18 @@ def predict(parameters: Parameters, z: NDArray[np.float64]) -> NDArray[np.int64]
     if logits.shape[1] == 1:
         return np.asarray(logits[:, 0] > 0, dtype=np.int64)
     return np.asarray(np.argmax(logits, axis=1), dtype=np.int64)
+
+
+def row_gradients(parameters: Parameters, z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The gradient of each row's cross-entropy, without penalty: float64 (rows, size of the model).
+
+    Args:
+        parameters: where.
+        z: standardised rows, float64 (rows, features).
+        y: classes, int64 (rows,).
+    """
+    columns = parameters["bias"].size
+    target = y[:, None].astype(np.float64) if columns == 1 else np.eye(columns)[y]
+    residual = _probabilities(_logits(parameters, z)) - target
+    weight = z[:, :, None] * residual[:, None, :]
+    return np.concatenate([weight.reshape(y.size, -1), residual], axis=1)

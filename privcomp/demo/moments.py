@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from privcomp.demo.data import Site
 from privcomp.demo.model import Standardiser
+from privcomp.dp import PrivateMean
 from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import ParameterError
 
@@ -69,7 +70,7 @@ def local_exponents(site: Site) -> NDArray[np.float64]:
     return onehot.reshape(-1)
 
 
-def decode_exponents(decoded: Decoded) -> NDArray[np.int64]:
+def decode_exponents(decoded: Decoded | PrivateMean) -> NDArray[np.int64]:
     """Per feature the highest exponent that some hospital reported, int64 (features,)."""
     counts = np.rint(decoded.mean * decoded.total_weight).reshape(-1, _BUCKETS)
     return np.asarray(HIGHEST - np.argmax(counts[:, ::-1] > 0, axis=1), dtype=np.int64)

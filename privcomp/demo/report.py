@@ -11,7 +11,7 @@ from typing import Any
 from privcomp.demo.metrics import Scores
 from privcomp.errors import LocalError
 
-__all__ = ["LyingReport", "PoisoningReport", "Report", "RoundReport", "Scenes"]
+__all__ = ["LyingReport", "PoisoningReport", "Report", "RoundReport", "Scenes", "table", "wrap"]
 
 
 _ATTESTED = (
@@ -265,14 +265,14 @@ class Report:
             f"{self.data}: {self.clients} hospitals with {self.train_rows} rows{skew}, {self.test_rows} rows held out",
             f"{self.protocol}, adversary: {self.adversary}; {self.rounds} training rounds, seed {self.seed}",
             "",
-            *_table(head, body),
+            *table(head, body),
             "precision and recall are macro averages over the classes",
             "",
         ]
         if self.private.confusion is not None and len(self.classes) <= 10:
             names = [name[:12] for name in self.classes]
             rows = [[name, *map(str, row)] for name, row in zip(names, self.private.confusion, strict=True)]
-            lines += [*_table(["true \\ predicted", *names], rows), ""]
+            lines += [*table(["true \\ predicted", *names], rows), ""]
         lost = sorted({r.lost for r in self.round_reports})
         counts = [len(r.survivors) for r in self.round_reports]
         facts = [
@@ -313,7 +313,7 @@ class Report:
             ]
         longest = max(len(name) for name, _ in facts)
         for name, value in facts:
-            lines += _wrap(f"{name:<{longest}}  ", value, width)
+            lines += wrap(f"{name:<{longest}}  ", value, width)
         return "\n".join(lines)
 
     def draw(self, path: Path) -> None:
@@ -377,7 +377,8 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -389,7 +390,8 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     return [line(head), "  ".join("-" * w for w in widths), *map(line, body)]
 
 
-def _wrap(label: str, text: str, width: int) -> list[str]:
+def wrap(label: str, text: str, width: int) -> list[str]:
+    """`label` and `text` in lines of `width`, the text as a block beside the label."""
     lines, current = [], label
     for word in text.split(" "):
         if len(current) + len(word) > width and current.strip() and current != " " * len(label) and current != label:

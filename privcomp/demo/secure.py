@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from privcomp._core import Drbg
 from privcomp.attest import AttestationSpec
 from privcomp.demo.train import SecureResult, Updates
+from privcomp.dp import DistributedPlan
 from privcomp.encoding import FixedPoint
 from privcomp.errors import ParameterError
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
 from privcomp.policy import Policy
-from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec
+from privcomp.rounds import NodeBudget, RoundClient, RoundResult, RoundServer, RoundSpec
 from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution, Params, Segment
 from privcomp.simulation.loopback import Traffic, run_round
 
@@ -56,6 +57,7 @@ class SecureFederation:
         protocol, adversary: as in `privcomp.secagg.Params`.
         hybrid: X25519 with ML-KEM-768.
         ledger: file of the ledger, or None to keep it in memory.
+        policy: further limits of every hospital's policy.
         executor: runs the server's unmasking; default: one pool of threads for the whole run.
 
     Raises:
@@ -72,6 +74,7 @@ class SecureFederation:
         adversary: str = MALICIOUS,
         hybrid: bool = False,
         ledger: Path | None = None,
+        policy: Mapping[str, Any] | None = None,
         executor: Executor | None = None,
     ) -> None:
         self.check(clients, dropout=dropout, protocol=protocol, adversary=adversary)
@@ -87,7 +90,8 @@ class SecureFederation:
         self.roster = Roster.of({party: identity.public for party, identity in identities.items()})
         self._corrupt = Policy(adversary=adversary).corrupt_for(adversary, clients)
         self.ledger = Ledger(ledger, Identity.generate())
-        self._node = Policy(adversary=adversary, roster_hash=self.roster.hash, ledger_key=self.ledger.public)
+        pins: dict[str, Any] = {"roster_hash": self.roster.hash, "ledger_key": self.ledger.public}
+        self._node = Policy(adversary=adversary, **pins, **(policy or {}))
         self._journals = {party: MemoryJournal(identity.public) for party, identity in identities.items()}
         self._clients = {
             party: _Observed(party, identity, self._node, self._journals[party], self.roster)
@@ -124,6 +128,16 @@ class SecureFederation:
         Params(protocol, adversary, (Segment.ring(8, 1),), c, clients, delta_ppm=_delta_ppm(dropout))
 
     @property
+    def corrupt(self) -> int:
+        """c, corrupt hospitals that every round withstands."""
+        return self._corrupt
+
+    @property
+    def survivors_min(self) -> int:
+        """Hospitals that are left in every round, whatever the planned losses hit."""
+        return len(self._clients) - self._lost
+
+    @property
     def heads(self) -> tuple[bytes, ...]:
         """The ledger heads that the hospitals remember."""
         return tuple(sorted({client.chain.head for client in self._clients.values() if client.chain is not None}))
@@ -131,6 +145,11 @@ class SecureFederation:
     def close(self) -> None:
         """Release the ledger's file."""
         self.ledger.close()
+
+    def spent(self, unit: str) -> float:
+        """The most that a hospital's own journal has charged: epsilon at the delta of the policy."""
+        found = (NodeBudget(self._node, journal).of(unit, "zero_out") for journal in self._journals.values())
+        return max(budget.spent_epsilon() for budget in found)
 
     def _losses(self, round: int) -> dict[bytes, int]:
         """Who is lost in a round, and from which stage on."""
@@ -144,6 +163,25 @@ class SecureFederation:
         spec = RoundSpec.secure_sum(encoding, corrupt=self._corrupt, **self._options)
         losses = self._losses(len(self.ledger))
         return self._run(RoundServer, spec, self._clients, losses, purpose, model, updates)[1]
+
+    def noised(
+        self, *, purpose: str, model: bytes, plan: DistributedPlan, values: Callable[[int], NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], SecureResult]:
+        """One round with noise.
+
+        Args:
+            purpose, model: as for a call.
+            plan: of the noise.
+            values: hospital -> what `DistributedPlan.encode_var` takes.
+
+        Returns:
+            (the noised mean, what the round was)
+        """
+        spec = RoundSpec.secure_sum(plan, corrupt=self._corrupt, **self._options)
+        losses = self._losses(len(self.ledger))
+        updates: Updates = lambda hospital: (values(hospital), 1)  # noqa: E731
+        result, sums = self._run(RoundServer, spec, self._clients, losses, purpose, model, updates)
+        return result.decoded.mean, sums
 
     def attested(
         self,

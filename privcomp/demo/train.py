@@ -21,6 +21,7 @@ from privcomp.demo.data import Federation, Site, federate, load, load_csv
 from privcomp.demo.metrics import Scores, score
 from privcomp.demo.model import Standardiser, Training, class_weights, descend, initial, layout, predict
 from privcomp.demo.report import Report, RoundReport, Scenes
+from privcomp.dp import PrivateMean
 from privcomp.encoding import Decoded, FixedPoint, model_bytes, parse_model
 from privcomp.errors import ParameterError
 
@@ -69,7 +70,7 @@ class SecureResult:
         survivors: hospitals in the sum, increasing.
         integer_sum: int64 (encoding.length,): the unmasked, centred sum.
         reference_integer_sum: the sum of the same survivors' encoded vectors, added in the clear for the comparison.
-        decoded: `encoding.decode(integer_sum, len(survivors))`.
+        decoded: what the sum says.
         bytes_up: hospital -> bytes that it sent in this round.
         bytes_down: hospital -> bytes that it received.
         seconds: stage -> wall-clock seconds.
@@ -80,7 +81,7 @@ class SecureResult:
     survivors: tuple[int, ...]
     integer_sum: NDArray[np.int64]
     reference_integer_sum: NDArray[np.int64]
-    decoded: Decoded
+    decoded: Decoded | PrivateMean
     bytes_up: Mapping[int, int]
     bytes_down: Mapping[int, int]
     seconds: Mapping[str, float]

@@ -18,7 +18,7 @@ from privcomp.dp.mechanisms import (
     LaplaceMechanism,
     PoissonSampled,
 )
-from privcomp.dp.plan import Decoded, DistributedPlan, Encoded
+from privcomp.dp.plan import DistributedPlan, Encoded, PrivateMean
 from privcomp.dp.rdp import ORDERS, RdpCurve
 from privcomp.dp.solver import PrivacyWarning, plan_distributed, solve_reference
 
@@ -28,7 +28,6 @@ __all__ = [
     "AdaptiveClip",
     "BudgetFilter",
     "ClippedGaussian",
-    "Decoded",
     "DiscreteGaussianMechanism",
     "DiscreteLaplaceMechanism",
     "DistributedPlan",
@@ -38,6 +37,7 @@ __all__ = [
     "OneRunAudit",
     "PoissonSampled",
     "PrivacyWarning",
+    "PrivateMean",
     "RdpCurve",
     "plan_distributed",
     "solve_reference",

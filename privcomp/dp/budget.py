@@ -116,13 +116,18 @@ class BudgetFilter(Message):
         left = self.delta - self._cut(cut_rounds)
         return spent.epsilon(left) if left > 0.0 else math.inf
 
-    def charge(self, plan: DistributedPlan, number: int) -> BudgetFilter:
+    def next_round(self, plan: DistributedPlan, scope: bytes = b"") -> int:
+        """The least number of a round of this plan that was not charged in this scope."""
+        return dict(self.plans).get(_digest(plan, scope), 0)
+
+    def charge(self, plan: DistributedPlan, number: int, scope: bytes = b"") -> BudgetFilter:
         """The budget after one masked input under a plan.
 
         Args:
             plan: the plan of the round.
             number: which of its rounds, 0..rounds - 1; every number is charged once at most, in increasing order. A
                 retry with fresh noise takes the next number.
+            scope: what the plan is used in (a session): its rounds are counted for each, the spending over all.
 
         Returns:
             The filter to keep, before anything is sent.
@@ -141,7 +146,7 @@ class BudgetFilter(Message):
             raise BudgetError(
                 f"round {number!r} of a plan for {plan.rounds} rounds (0..{plan.rounds - 1}): ask for a new plan"
             )
-        name = digest("privcomp.dp.plan", plan.to_bytes())
+        name = _digest(plan, scope)
         known = dict(self.plans)
         if number < known.get(name, 0):
             raise BudgetError(
@@ -171,10 +176,9 @@ class BudgetFilter(Message):
             )
         return replace(self, spent=spent, cut_rounds=self.cut_rounds + cut, charges=self.charges + 1)
 
-    def remaining(self, plan: DistributedPlan) -> int:
+    def remaining(self, plan: DistributedPlan, scope: bytes = b"") -> int:
         """How many further rounds of a plan this budget pays for, at most those that the plan still has."""
-        name = digest("privcomp.dp.plan", plan.to_bytes())
-        low, high = 0, plan.rounds - dict(self.plans).get(name, 0)
+        low, high = 0, plan.rounds - self.next_round(plan, scope)
         while low < high:
             middle = (low + high + 1) // 2
             cut = self.cut_rounds + (middle if plan.noise_bound else 0)
@@ -183,3 +187,7 @@ class BudgetFilter(Message):
             else:
                 high = middle - 1
         return low
+
+
+def _digest(plan: DistributedPlan, scope: bytes) -> bytes:
+    return digest("privcomp.dp.plan", plan.to_bytes(), scope)

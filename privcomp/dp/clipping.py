@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp.codec import F64, Codec, Message, Nested
-from privcomp.dp.plan import USER, Decoded, DistributedPlan, Encoded
+from privcomp.dp.plan import USER, DistributedPlan, Encoded, PrivateMean
 from privcomp.errors import EncodingError, ParameterError
 from privcomp.typing import F64Array, I64Array
 
@@ -128,7 +128,7 @@ class AdaptiveClip(Message):
         vector[-1] = bit * self.bit_share * self.plan.clip
         return self.plan.encode_var(vector, rotation, rng)
 
-    def decode(self, total: I64Array, survivors: int, rotation: bytes) -> tuple[Decoded, AdaptiveClip]:
+    def decode(self, total: I64Array, survivors: int, rotation: bytes) -> tuple[PrivateMean, AdaptiveClip]:
         """The noised mean of the clipped updates, and the clip of the next round.
 
         Args and errors as for `DistributedPlan.decode`.
@@ -142,5 +142,7 @@ class AdaptiveClip(Message):
         fraction = min(1.0, max(0.0, fraction))
         scale = self.scale * math.exp(-self.rate * (fraction - self.quantile))
         after = replace(self, scale=min(self.high, max(self.low, scale)))
-        decoded = Decoded(mean, found.divisor, found.noise_std * self.scale, found.error_std * self.scale)
+        decoded = PrivateMean(
+            mean, found.divisor, found.noise_std * self.scale, found.error_std * self.scale, survivors
+        )
         return decoded, after

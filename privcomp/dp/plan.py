@@ -49,7 +49,7 @@ from privcomp.errors import EncodingError, ParameterError, RemoteError
 from privcomp.samplers import DiscreteGaussian, Skellam
 from privcomp.typing import BoolArray, F64Array, I64Array
 
-__all__ = ["DDG", "RECORD", "REPLACE_ONE", "SKELLAM", "USER", "ZERO_OUT", "Decoded", "DistributedPlan", "Encoded"]
+__all__ = ["DDG", "RECORD", "REPLACE_ONE", "SKELLAM", "USER", "ZERO_OUT", "DistributedPlan", "Encoded", "PrivateMean"]
 
 SKELLAM: Final = "skellam"
 DDG: Final = "ddg"
@@ -113,7 +113,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class PrivateMean:
     """What the noised sum says.
 
     Attributes:
@@ -121,12 +121,36 @@ class Decoded:
         divisor: public: the number of survivors (user), or what the caller named (record).
         noise_std: standard deviation of the noise in an entry of the mean.
         error_std: the same with the rounding of the survivors, at most 1/4 granularity^2 each.
+        survivors: clients in the sum.
     """
 
     mean: F64Array
     divisor: float
     noise_std: float
     error_std: float
+    survivors: int
+
+    # What a reader of `encoding.Decoded` asks for: every client counts once, and what was clipped is not released.
+
+    @property
+    def total_weight(self) -> int:
+        """The number of survivors: every weight is 1."""
+        return self.survivors
+
+    @property
+    def clipped(self) -> int:
+        """0, a lower bound: how much was clipped is not released."""
+        return 0
+
+    @property
+    def clipped_exact(self) -> bool:
+        """False: see `clipped`."""
+        return False
+
+    @property
+    def quantisation_bound(self) -> float:
+        """Infinite: noise has no bound; see `error_std`."""
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -368,6 +392,16 @@ class DistributedPlan(Message):
         return self.padded
 
     @property
+    def max_weight(self) -> int:
+        """1: a weight that depends on the data would be an unnoised release."""
+        return 1
+
+    @property
+    def clip_limit(self) -> float:
+        """The clip, which no entry is beyond."""
+        return self.clip
+
+    @property
     def h(self) -> int:
         """Honest noise shares in every sum that is opened: min_survivors - colluders."""
         return self.min_survivors - self.colluders
@@ -595,6 +629,24 @@ class DistributedPlan(Message):
 
     # ---- the way in
 
+    def check(self, values: NDArray[Any]) -> None:
+        """Raise what `encode_var` would raise for these values, before anything is charged for them.
+
+        Raises:
+            EncodingError: wrong dtype or shape, more than records_max records, NaN or infinity.
+        """
+        if type(values) is not np.ndarray and type(values) is not np.memmap:
+            raise EncodingError(f"the update is a {type(values).__name__}; it must be a plain NumPy array")
+        if self.unit == USER:
+            _check_floats("the update", values, (self.entries,))
+        else:
+            rows = values.shape[0] if values.ndim else 0
+            _check_floats("the records", values, (rows, self.entries))
+            if rows > self.records_max:
+                raise EncodingError(f"{rows} records: this plan allows 0..{self.records_max} per client")
+        if not np.isfinite(values).all():
+            raise EncodingError("NaN or infinity among the values; every entry must be finite")
+
     def encode_var(
         self,
         values: NDArray[Any],
@@ -608,7 +660,8 @@ class DistributedPlan(Message):
         Time depends on the data: rounding is repeated until the norm fits, and the noise sampler branches.
 
         Args:
-            values: float32 or float64 of shape (entries,), native byte order, all finite.
+            values: float32 or float64 of shape (entries,), native byte order, all finite; (records, entries) where the
+                unit is a record.
             rotation: 32 public bytes from which the signs of this round are expanded, the same for all clients; nobody
                 may have chosen them with knowledge of the updates (take them from the round's digest).
             rng: rng(n) -> n fresh secret bytes.
@@ -623,7 +676,7 @@ class DistributedPlan(Message):
             ParameterError: rotation or the bytes of rng have a wrong length.
         """
         if self.unit != USER:
-            raise EncodingError("this plan protects records: pass their gradients to encode_records_var")
+            return self.encode_records_var((values,), rotation, rng)
         if weight != 1:
             raise EncodingError(
                 "a plan's weights are 1: a weight that depends on the data would be an unnoised release; leave it out"
@@ -721,7 +774,7 @@ class DistributedPlan(Message):
 
     # ---- the way out
 
-    def decode(self, total: I64Array, survivors: int, rotation: bytes, *, divisor: float | None = None) -> Decoded:
+    def decode(self, total: I64Array, survivors: int, rotation: bytes, *, divisor: float | None = None) -> PrivateMean:
         """The noised mean from the sum of the survivors' vectors.
 
         Args:
@@ -732,7 +785,7 @@ class DistributedPlan(Message):
                 public: never a count of records that depends on the data.
 
         Returns:
-            `Decoded`.
+            `PrivateMean`.
 
         Raises:
             EncodingError: wrong dtype, shape, or fewer survivors than min_survivors.
@@ -771,11 +824,12 @@ class DistributedPlan(Message):
 
         mean = unrotate(np.ascontiguousarray(total), scale / divisor, rotation)[: self.entries].copy()
         unit = scale * math.sqrt(self.padded) / divisor
-        return Decoded(
+        return PrivateMean(
             mean=mean,
             divisor=float(divisor),
             noise_std=unit * self.s * math.sqrt(survivors),
             error_std=unit * math.sqrt(survivors * (float(self.variance) + 0.25)),
+            survivors=survivors,
         )
 
 

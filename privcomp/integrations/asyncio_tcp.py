@@ -726,7 +726,7 @@ def replay(ledger: Ledger, task: Task, arrays: Mapping[str, NDArray[Any]]) -> tu
         if data is None or record.digest_of(data) != record.aggregate_digest:
             raise LocalError(f"the sum of round {record.round} is not the one that the ledger names; restore it")
         total = np.frombuffer(data, dtype="<i8").astype(np.int64)
-        decoded = spec.encoding.decode(total, len(record.survivors))
+        decoded = spec.decode(total, len(record.survivors), record.round_digest)
         model, _ = spec.task.result(model, decoded, spec.encoding)
         count += 1
     return model, count

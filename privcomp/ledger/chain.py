@@ -22,6 +22,7 @@ from privcomp.ledger.record import HEADER_BYTES, MAX_RECORD_BYTES, Header, Recor
 
 __all__ = ["HeaderChain", "Ledger", "recover"]
 
+_KEPT_EXTRA: Final = 1 << 16
 _MAGIC: Final = b"PCLEDGER"
 _VERSION: Final = 1
 _PREAMBLE_BYTES: Final = 44
@@ -156,6 +157,7 @@ class Ledger:
         self._records: list[Record] = []
         self._heads: dict[bytes, int] = {genesis(identity.public): 0}
         self._head = genesis(identity.public)
+        self._extras: dict[str, bytes] = {}
         self._fd: int | None = None
         self.path = None if path is None else Path(path)
         if self.path is not None:
@@ -195,10 +197,11 @@ class Ledger:
                 problem = check_link(header, record, len(self._headers), self._head, key)
                 if problem is not None:
                     raise LedgerError(f"record {len(self._headers)}: {problem[1]}; restore the file from a copy")
-                self._accept(header)
+                self._accept(header, record)
 
-    def _accept(self, header: Header) -> None:
+    def _accept(self, header: Header, record: Record) -> None:
         self._headers.append(header)
+        self._extras.update((name, data) for name, data in record.extras if len(data) <= _KEPT_EXTRA)
         self._head = header.hash
         self._heads[self._head] = len(self._headers)
 
@@ -222,6 +225,10 @@ class Ledger:
 
     def __bool__(self) -> bool:
         return True  # an empty ledger is a ledger: `ledger or default` must not drop it
+
+    def newest_extra(self, name: str) -> bytes | None:
+        """The small extra (at most 64 KiB) of this name in the newest record that has one; None: none has."""
+        return self._extras.get(name)
 
     def headers_since(self, head: bytes) -> tuple[Header, ...]:
         """The headers after `head`, for a client that last signed there.
@@ -271,7 +278,7 @@ class Ledger:
             self._append_frame(self._fd, _FRAME.pack(len(payload), len(payload) ^ 0xFFFFFFFF) + payload)
         else:
             self._records.append(record)
-        self._accept(header)
+        self._accept(header, record)
         return header
 
     def _append_frame(self, fd: int, frame: bytes) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from privcomp.attest import Attestation, Submission, check_attestations, check_sum
-from privcomp.errors import CodecError, RemoteError
+from privcomp.errors import CodecError, EncodingError, RemoteError
 from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, UNATTESTED, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
 from privcomp.rounds.evidence import evidence_of, update_context
 from privcomp.rounds.messages import Evidence
+from privcomp.rounds.privacy import PrivacyAuditor
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by, unsigned
 from privcomp.secagg.messages import Advertise, Announce, UploadEnd, bitmap
@@ -96,10 +97,15 @@ def aggregate_decodes(record: Record) -> None:
     """
     if record.outcome != COMPLETE or record.aggregate is None:
         return
-    encoding = RoundSpec.of_params(_context(record).params).encoding
-    if len(record.aggregate) != 8 * encoding.length:
+    context = _context(record)
+    spec = RoundSpec.of_params(context.params)
+    if len(record.aggregate) != 8 * spec.encoding.length:
         raise RemoteError(SERVER, "aggregate", "the published sum does not have the announced length")
-    encoding.decode(np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64), len(record.survivors))
+    total = np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64)
+    try:
+        spec.decode(total, len(record.survivors), context.digest)
+    except EncodingError as error:
+        raise RemoteError(SERVER, "aggregate", str(error)) from None
 
 
 def sets_fit(record: Record) -> None:
@@ -235,18 +241,22 @@ def audit(
     """
     verifier = SecaggVerifier()
     verifiers = {"bonawitz": verifier, "secaggplus": verifier}
-    auditor = AttestationAuditor(Path(path), roster)
+    auditor, privacy = AttestationAuditor(Path(path), roster), PrivacyAuditor()
     report = audit_ledger(
         path,
         ledger_key=ledger_key,
         roster=roster,
         heads=heads,
         verifiers=verifiers,
-        checks=(sets_fit, aggregate_decodes, auditor.attestations),
+        checks=(sets_fit, aggregate_decodes, auditor.attestations, privacy),
     )
+    if privacy.total.spent:
+        spent = tuple(f"privacy spent: {each}" for each in privacy.total.spent)
+        report = replace(report, shown=(*report.shown, *spent))
     if not auditor.sums and not auditor.refused:
         return report
     shown = (
+        *report.shown,
         f"{auditor.sums} published sums are those of {auditor.updates} updates, each proven to be within its bounds; "
         f"{auditor.refused} recorded refusals are justified",
     )

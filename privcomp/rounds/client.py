@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from privcomp.attest import attest_var
 from privcomp.codec import Message, decode_any
+from privcomp.dp import DistributedPlan
 from privcomp.encoding import Layout
-from privcomp.errors import CodecError, LedgerError, ParameterError, PolicyError, RemoteError
+from privcomp.errors import CodecError, EncodingError, LedgerError, ParameterError, PolicyError, RemoteError
 from privcomp.journal import Journal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import HeaderChain
 from privcomp.policy import Policy
+from privcomp.rounds.budget import NodeBudget
 from privcomp.rounds.evidence import update_context
 from privcomp.rounds.messages import RoundAnnouncement
 from privcomp.rounds.spec import RoundSpec
@@ -67,6 +69,7 @@ class RoundClient:
         # Coins by the million: the core's generator, unless the caller brings its own entropy.
         self._coins = None if rng is os.urandom else rng
         self._states: dict[bytes, ClientState] = {}
+        self._budget = NodeBudget(policy, journal)
 
     @property
     def id(self) -> bytes:
@@ -121,7 +124,7 @@ class RoundClient:
             raise PolicyError(f"the announced round does not add up: {error}") from None
         if spec.task is not None and spec.task.purpose != announce.purpose:
             raise PolicyError(f"the round is announced for {announce.purpose!r}, its task is {spec.task.purpose!r}")
-        self._allowed(spec)
+        self._allowed(spec, announce.session)
         with self._journal.locked():
             chain = self._followed(message)
             if chain.head != announce.ledger_head:
@@ -138,14 +141,18 @@ class RoundClient:
             self._states = {context.digest: state}
         return out
 
-    def _allowed(self, spec: RoundSpec) -> None:
-        """What the policy says of attestations."""
+    def _allowed(self, spec: RoundSpec, session: bytes) -> None:
+        """What the policy says of attestations and of privacy."""
         policy = self._policy
         attested = policy.attestation == "any" or spec.attestation is not None
         policy.require(attested, "a round without attestations", "rounds in which updates are proven bounded")
         values = max((statement.values for statement in spec.statements), default=0)
         most = policy.attestation_values_max
         policy.require(values <= most, f"attestations about entries of {values} values", f"at most {most}")
+        if isinstance(spec.encoding, DistributedPlan):
+            self._budget.check(spec.encoding, session)
+        else:
+            policy.require(policy.privacy == "any", "a round without differential privacy", "rounds with a plan")
 
     def _followed(self, message: RoundAnnouncement) -> HeaderChain:
         pinned = self._policy.ledger_key
@@ -170,12 +177,32 @@ class RoundClient:
             self._policy.require(purpose in update, f"purpose {purpose!r}", f"{sorted(update)}")
             update = update[purpose]
         values, weight = update(model, spec)
+        if isinstance(encoding, DistributedPlan):
+            return self._noised(spec, encoding, state.context, values, weight)
         if isinstance(values, tuple):
             arrays, layout = values
             vector = encoding.encode(arrays, weight, layout=layout, rng=self._coins)
         else:
             vector = encoding.encode(values, weight, rng=self._coins)
         return self._attested(spec, state.context, vector)
+
+    def _noised(
+        self, spec: RoundSpec, plan: DistributedPlan, context: RoundContext, values: Values, weight: int
+    ) -> Contribution:
+        """Signal and noise, charged before they exist: a crash afterwards costs the round, never privacy."""
+        if type(weight) is bool or weight != 1:
+            raise EncodingError(
+                f"the weight is {weight!r}; under a plan every update counts once, as a sum of weights would be "
+                "released without noise"
+            )
+        flat = values[1].flatten(values[0]) if isinstance(values, tuple) else values
+        plan.check(flat)  # what cannot be encoded costs nothing
+        self._budget.charge(plan, context.announce.session)
+        encoded = plan.encode_var(flat, context.digest, rng=self._rng)
+        vector = encoded.signal + encoded.noise
+        if spec.attestation is None:
+            return Contribution((vector,))
+        return self._proven(spec, context, vector, (encoded.signal, encoded.noise))
 
     def _attested(self, spec: RoundSpec, context: RoundContext, vector: I64Array) -> Contribution:
         """The vector within what the round states, with the proof; as it is where nothing is stated."""
@@ -184,8 +211,13 @@ class RoundClient:
         vector, scaled = spec.attestation.fitted(spec.encoding, vector)
         if scaled:
             _log.warning("the norm of the update is above the round's bound: the update is scaled down to it")
+        return self._proven(spec, context, vector, (vector,))
+
+    def _proven(
+        self, spec: RoundSpec, context: RoundContext, vector: I64Array, parts: tuple[I64Array, ...]
+    ) -> Contribution:
         attestation, blindings = attest_var(
-            spec.statements, update_context(context.announce), self.id, self._identity, (vector,), self._rng
+            spec.statements, update_context(context.announce), self.id, self._identity, parts, self._rng
         )
         lanes = np.frombuffer(blindings.to_bytes(), dtype=np.uint8).reshape(-1, 32)
         return Contribution((vector, lanes), attestation.to_bytes())

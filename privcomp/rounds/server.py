@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from privcomp._core import center
 from privcomp.attest import Attestation, check_attestation, check_sum
 from privcomp.codec import lp
+from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded
 from privcomp.errors import CodecError, LedgerError, PrivcompError, RemoteError, StateError
 from privcomp.keys import Roster
@@ -23,6 +24,7 @@ from privcomp.ledger import ABORTED, COMPLETE, Header, Ledger, Record
 from privcomp.ledger.record import genesis
 from privcomp.rounds.evidence import DIGEST, FILE, INLINE, update_context
 from privcomp.rounds.messages import Evidence, FrozenRound, RoundAnnouncement
+from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.server import Aggregate, Server
 
@@ -39,14 +41,14 @@ class RoundResult:
     """What a round published.
 
     Attributes:
-        decoded: weighted mean, total weight, clipped entries, quantisation bound.
-        integer_sum: int64 array of shape (d + 2,), the exact sum.
+        decoded: weighted mean, total weight, clipped entries, quantisation bound; under a plan the noised mean.
+        integer_sum: int64 array of shape (encoding.length,), the exact sum.
         aggregate: survivors and the sets of the earlier stages.
         header: the signed ledger header of the round.
         refused: id -> reason, for clients whose attestation was refused; they are not in the sum.
     """
 
-    decoded: Decoded
+    decoded: Decoded | PrivateMean
     integer_sum: NDArray[np.int64]
     aggregate: Aggregate
     header: Header
@@ -209,7 +211,7 @@ class RoundServer:
             raise StateError("this round is recorded already")
         aggregate = self.secagg.result()
         total = self._total(aggregate)
-        decoded = self.spec.encoding.decode(total, len(aggregate.survivors))
+        decoded = self.spec.decode(total, len(aggregate.survivors), self.secagg.context.digest)
         published = total.astype("<i8").tobytes()
         header = self._append(COMPLETE, "", published, b"".join(lanes.tobytes() for lanes in aggregate.sums[1:]))
         refused = {party: why for party, (why, _) in self._refused().items()}
@@ -245,6 +247,17 @@ class RoundServer:
         return name
 
     def _extras(self, blindings: bytes) -> tuple[tuple[str, bytes], ...]:
+        return (*self._attested(blindings), *self._spent())
+
+    def _spent(self) -> tuple[tuple[str, bytes], ...]:
+        """The privacy that this ledger's rounds have spent, once clients were asked for masked input."""
+        plan = self.spec.encoding
+        if not isinstance(plan, DistributedPlan) or not self.secagg.u2_bitmap:
+            return ()
+        before = PrivacySpent.read(self._ledger.newest_extra(PRIVACY))
+        return ((PRIVACY, before.after(plan).to_bytes()),)
+
+    def _attested(self, blindings: bytes) -> tuple[tuple[str, bytes], ...]:
         if self.spec.attestation is None:
             return ()
         evidence = self._evidence(self._survivors(), blindings).to_bytes()

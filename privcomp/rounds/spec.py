@@ -3,7 +3,9 @@
 Today a round has an encoding (floats to bounded integers), perhaps an attestation (each update is proven bounded, and
 the sum proven to be that of these updates), and one way to aggregate (secure aggregation). The attestation adds a
 segment modulo its group's order, for the sum of the blindings, and an attachment to the upload. Noise is another
-encoding (a plan that rotates, clips, rounds and draws noise beside the signal); encryption is another way to aggregate.
+encoding (`privcomp.dp.DistributedPlan` rotates, clips, rounds, and draws noise beside the signal): its sum of d padded
+entries carries no weight and no clip count, as these would be released without noise, and clients open it only with as
+many survivors as its privacy counts on. Encryption is another way to aggregate.
 Client and server are built from the declaration, and everything in it is part of the round digest.
 """
 
@@ -14,10 +16,12 @@ from typing import Any, ClassVar, Self
 
 from privcomp.attest import Attestation, AttestationSpec
 from privcomp.codec import Blob, Codec, Message
-from privcomp.encoding import FixedPoint
+from privcomp.dp import DistributedPlan, PrivateMean
+from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import CodecError, ParameterError
-from privcomp.rounds.task import Task
+from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import Params, Segment
+from privcomp.typing import I64Array
 from privcomp.zk.norm import NormStatement
 
 __all__ = ["RoundSpec"]
@@ -48,7 +52,7 @@ class RoundSpec:
     """What one round computes and how.
 
     Args:
-        encoding: floats <-> bounded integers; fixes the modulus.
+        encoding: floats <-> bounded integers; fixes the modulus. A `DistributedPlan` adds noise.
         aggregation: secure-aggregation parameters; build both together with `secure_sum`.
         task: what is asked of the nodes in terms of named arrays and metrics; None: what the vector means is agreed
             elsewhere.
@@ -58,7 +62,7 @@ class RoundSpec:
         ParameterError: the stages do not fit together (a sum could wrap, a length differs).
     """
 
-    encoding: FixedPoint
+    encoding: Encoding
     aggregation: Params
     task: Task | None = None
     attestation: AttestationSpec | None = None
@@ -73,11 +77,14 @@ class RoundSpec:
         if self.attestation is not None:
             if params.attachment_bytes != attachment:
                 raise ParameterError(f"attestations of this round take exactly {attachment} attached bytes")
-            if self.attestation.noise:
-                raise ParameterError("an attestation of noise, but nothing in this round draws any")
             if self.attestation.l2_squared and self.task is not None and self.task.metrics:
                 raise ParameterError("a bound of the norm would count the task's metrics; sum them in another round")
-        encoding.require_modulus(first.bits)
+        if isinstance(encoding, FixedPoint):
+            encoding.require_modulus(first.bits)
+            if self.attestation is not None and self.attestation.noise:
+                raise ParameterError("an attestation of noise, but nothing in this round draws any")
+        else:
+            self._private(encoding, first.bits)
         if params.clients > encoding.clients:
             raise ParameterError(
                 f"the encoding is safe for {encoding.clients} clients, the aggregation admits {params.clients}"
@@ -85,10 +92,28 @@ class RoundSpec:
         if params.context != _context(encoding, self.task, self.attestation):
             raise ParameterError("the aggregation does not bind this encoding; build the round with secure_sum()")
 
+    def _private(self, plan: DistributedPlan, bits: int) -> None:
+        """What a plan's privacy counts on is what this round promises."""
+        params = self.aggregation
+        if bits != plan.modulus_bits:
+            raise ParameterError(f"the plan is made for sums modulo 2^{plan.modulus_bits}, not 2^{bits}")
+        if self.task is not None and (self.task.metrics or self.task.kind != "update"):
+            raise ParameterError("a plan's noise covers one update; metrics beside it would need a plan of their own")
+        if params.corrupt > plan.colluders:
+            raise ParameterError(
+                f"c = {params.corrupt} corrupt clients, but the plan counts on the noise of all but {plan.colluders}"
+            )
+        # Clients open a sum over U only where |U| - c is at least `honest_survivors`.
+        if params.honest_survivors + params.corrupt < plan.min_survivors:
+            raise ParameterError(
+                f"clients would open a sum of {params.honest_survivors + params.corrupt} survivors; the plan's "
+                f"privacy needs {plan.min_survivors}"
+            )
+
     @classmethod
     def secure_sum(
         cls,
-        encoding: FixedPoint,
+        encoding: Encoding,
         task: Task | None = None,
         attestation: AttestationSpec | None = None,
         **options: Any,
@@ -96,7 +121,8 @@ class RoundSpec:
         """The round that sums encoded vectors by secure aggregation.
 
         Args:
-            encoding: the encoding; its modulus and its number of clients are taken over.
+            encoding: the encoding; its modulus and its number of clients are taken over, of a plan also its
+                colluders (as c) and its least number of survivors.
             task: the round's task, bound like everything else.
             attestation: what every client proves of its update, bound like everything else.
             options: further fields of `secagg.Params` (protocol, adversary, corrupt, threshold, cipher, hybrid, ...).
@@ -105,7 +131,7 @@ class RoundSpec:
         values = {
             "protocol": "bonawitz",
             "adversary": "malicious",
-            "corrupt": 0,
+            "corrupt": encoding.colluders if isinstance(encoding, DistributedPlan) else 0,
             "clients": encoding.clients,
             **options,
             "segments": (Segment.ring(encoding.modulus_bits, encoding.length), *extra),
@@ -113,7 +139,25 @@ class RoundSpec:
         }
         if attestation is not None:
             values["attachment_bytes"] = attachment
+        if isinstance(encoding, DistributedPlan):
+            least = max(encoding.min_survivors - values["corrupt"], Params.honest_survivors)
+            values.setdefault("honest_survivors", least)
         return cls(encoding, Params(**values), task, attestation)
+
+    def decode(self, total: I64Array, survivors: int, round_digest: bytes) -> Decoded | PrivateMean:
+        """What a published sum says.
+
+        Args:
+            total: int64 (encoding.length,), the centred sum.
+            survivors: how many updates it is made of.
+            round_digest: 32 bytes, of the round.
+
+        Raises:
+            RemoteError: no such sum of so many updates exists.
+        """
+        if isinstance(self.encoding, DistributedPlan):
+            return self.encoding.decode(total, survivors, round_digest)
+        return self.encoding.decode(total, survivors)
 
     @property
     def statements(self) -> tuple[NormStatement, ...]:
@@ -138,7 +182,11 @@ class RoundSpec:
                 tasked = TaskedMessage.from_bytes(context, max_bytes=1 << 25)
                 task = Task.from_bytes(tasked.task, max_bytes=1 << 24)
                 context = tasked.encoding
-            encoding = FixedPoint.from_bytes(context)
+            encoding: Encoding
+            if context[:5] == _PLAN:
+                encoding = DistributedPlan.from_bytes(context, max_bytes=1 << 10)
+            else:
+                encoding = FixedPoint.from_bytes(context)
         except CodecError as error:
             raise CodecError(f"the announced encoding is not canonical: {error.message}") from None
         return cls(encoding, params, task, attestation)
@@ -146,9 +194,10 @@ class RoundSpec:
 
 _ATTESTED = AttestedMessage(b"", b"").to_bytes()[:5]  # magic, version, tag
 _TASKED = TaskedMessage(b"", b"").to_bytes()[:5]
+_PLAN = _TASKED[:3] + DistributedPlan.TAG.to_bytes(2, "little")
 
 
-def _attested(encoding: FixedPoint, attestation: AttestationSpec | None) -> tuple[tuple[Segment, ...], int]:
+def _attested(encoding: Encoding, attestation: AttestationSpec | None) -> tuple[tuple[Segment, ...], int]:
     """What attestations add to the aggregation: a segment for the blindings, bytes beside the upload."""
     if attestation is None:
         return (), 0
@@ -157,6 +206,6 @@ def _attested(encoding: FixedPoint, attestation: AttestationSpec | None) -> tupl
     return (Segment.prime(whole.group.order, whole.rows),), Attestation.size(statements)
 
 
-def _context(encoding: FixedPoint, task: Task | None, attestation: AttestationSpec | None) -> bytes:
+def _context(encoding: Encoding, task: Task | None, attestation: AttestationSpec | None) -> bytes:
     out = encoding.to_bytes() if task is None else TaskedMessage(encoding.to_bytes(), task.to_bytes()).to_bytes()
     return out if attestation is None else AttestedMessage(attestation.to_bytes(), out).to_bytes()

@@ -31,10 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp.codec import F64, Blob, Codec, Message, Seq, Text, Tup
+from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded, FixedPoint, Layout, Way, model_bytes, parse_model
 from privcomp.errors import CodecError, EncodingError, ParameterError
 
-__all__ = ["Task"]
+__all__ = ["Encoding", "Task"]
+
+#: Floats <-> bounded integers: plain, or with noise.
+Encoding = FixedPoint | DistributedPlan
 
 _log = logging.getLogger("privcomp.rounds")
 
@@ -197,7 +201,7 @@ class Task(Message):
         )
 
     def values(
-        self, arrays: Arrays, new: Arrays, metrics: Mapping[str, float], encoding: FixedPoint
+        self, arrays: Arrays, new: Arrays, metrics: Mapping[str, float], encoding: Encoding
     ) -> NDArray[np.float64]:
         """One node's vector, float64 of shape (entries,).
 
@@ -241,7 +245,7 @@ class Task(Message):
             at += 1
         return out
 
-    def weight(self, weight: Any, encoding: FixedPoint) -> int:
+    def weight(self, weight: Any, encoding: Encoding) -> int:
         """One node's weight as the round takes it: at most the encoding's `max_weight`.
 
         Args:
@@ -264,7 +268,7 @@ class Task(Message):
         return min(number, encoding.max_weight)
 
     def result(
-        self, arrays: Arrays, decoded: Decoded, encoding: FixedPoint
+        self, arrays: Arrays, decoded: Decoded | PrivateMean, encoding: Encoding
     ) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """The next model and the weighted means of the metrics.
 
