@@ -184,8 +184,8 @@ class PrivateReport:
         facts = [
             (
                 "everything charged",
-                "one noised sum for the centre of the features, then one for each training round; no weight, row count, "
-                "class count, metric or clip count is released without noise, features are scaled by public constants",
+                "one noised sum for the centre of the features, then one for each training round; no weight, row "
+                "count, class count, metric or clip count is released without noise, features are scaled by public constants",
             ),
             (
                 "mechanism",
