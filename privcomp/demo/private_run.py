@@ -36,7 +36,7 @@ __all__ = ["NOT_PRIVATE", "PrivateReport", "UnitReport", "run_private"]
 
 NOT_PRIVATE: Final = "not private, demonstration only"
 EPSILONS: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
-_REPEATS: Final = 5  # runs behind one cell of the table
+_REPEATS: Final = 3  # runs behind one cell of the table
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class PrivateReport:
                     ["record level", *map(_percent, self.record_table)],
                 ],
             ),
-            f"** mean of {_REPEATS} runs with the same integers and the same noise, added up without masks; held-out rows",
+            f"** mean of {_REPEATS} runs with the same integers and such noise, added up without masks; held-out rows",
             "",
         ]
         shares = self.min_survivors - self.colluders
@@ -185,7 +185,7 @@ class PrivateReport:
             (
                 "everything charged",
                 "one noised sum for the centre of the features, then one for each training round; no weight, row "
-                "count, class count, metric or clip count is released without noise, features are scaled by public constants",
+                "count, class count, metric or clip count is released without noise; scales are public constants",
             ),
             (
                 "mechanism",
