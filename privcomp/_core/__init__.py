@@ -103,6 +103,12 @@ from privcomp._core._noise import (
     unrotate,
 )
 from privcomp._core._privcomp import ffi, lib
+from privcomp._core._sampler_tables import (
+    TABLE_SHIFT_MAX,
+    SampleTable,
+    sample_table_add_var,
+    sample_table_var,
+)
 from privcomp._core._samplers import (
     GAUSS,
     LAPLACE,
@@ -134,10 +140,12 @@ __all__ = [
     "SCALAR_BYTES",
     "SEED_BYTES",
     "SHAMIR_MAX_POINTS",
+    "TABLE_SHIFT_MAX",
     "UNIFORM_BYTES",
     "Drbg",
     "ExpTable",
     "MerlinState",
+    "SampleTable",
     "as_bytes",
     "available_levels",
     "bernoulli_exp_var",
@@ -195,6 +203,8 @@ __all__ = [
     "round_l2_var",
     "sample_exp_add_var",
     "sample_exp_var",
+    "sample_table_add_var",
+    "sample_table_var",
     "scalar_add",
     "scalar_axpy",
     "scalar_check",

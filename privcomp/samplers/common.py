@@ -66,18 +66,18 @@ def fresh_seeds(rng: Callable[[int], bytes], cipher: int) -> Iterator[bytearray]
 
 
 def alias_table(weights: Sequence[int]) -> list[int]:
-    """The alias table of 64 positive integer weights that sum to 2^22: entry j is threshold 2^6 + other bin.
+    """The alias table of 64 integer weights that sum to 2^22: entry j is threshold 2^6 + other bin.
 
     A bin drawn uniformly stays with probability threshold / 2^16, else it becomes the other one; bin j then has
     probability weights[j] / 2^22, exactly.
 
     Raises:
-        ParameterError: another number of weights, another sum, or a weight that is not positive.
+        ParameterError: another number of weights, another sum, or a negative weight.
 
     Source: Walker, ACM TOMS 3 (1977); Vose, IEEE Trans. Software Eng. 17 (1991), in integers.
     """
-    if len(weights) != BINS or sum(weights) != MASS or min(weights) < 1:
-        raise ParameterError(f"{len(weights)} weights of sum {sum(weights)}; needed are {BINS} above 0 of sum {MASS}")
+    if len(weights) != BINS or sum(weights) != MASS or min(weights) < 0:
+        raise ParameterError(f"{len(weights)} weights of sum {sum(weights)}; needed are {BINS} from 0 up of sum {MASS}")
     left = list(weights)
     entries = list(range(BINS))  # threshold 0 and itself: a full bin
     small = [bin for bin in range(BINS) if left[bin] < _CAPACITY]
