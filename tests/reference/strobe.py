@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 
 
-def keccak_f1600(state: bytearray) -> bytearray:
-    """FIPS 202, section 3, with lanes a[x][y] and the constants computed rather than listed."""
+def keccak_f1600(state: bytearray, rounds: int = 24) -> bytearray:
+    """FIPS 202, section 3, with lanes a[x][y] and the constants computed, not listed; the last so many rounds."""
 
     def turn(lane: int, n: int) -> int:
         return (lane << n % 64 | lane >> (64 - n % 64)) & (2**64 - 1)
 
     a = [[int.from_bytes(state[8 * (x + 5 * y) : 8 * (x + 5 * y) + 8], "little") for y in range(5)] for x in range(5)]
     lfsr = 1
-    for _ in range(24):
+    for _ in range(7 * (24 - rounds)):
+        lfsr = lfsr << 1 ^ (0x171 if lfsr & 0x80 else 0)
+    for _ in range(rounds):
         c = [a[x][0] ^ a[x][1] ^ a[x][2] ^ a[x][3] ^ a[x][4] for x in range(5)]
         a = [[a[x][y] ^ c[x - 1] ^ turn(c[(x + 1) % 5], 1) for y in range(5)] for x in range(5)]
         b = [[0] * 5 for _ in range(5)]
