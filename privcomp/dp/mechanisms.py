@@ -38,7 +38,6 @@ __all__ = [
     "PoissonSampled",
 ]
 
-_MAX_SIGMA2: Final = 1 << 80
 _MAX_PMF_SIGMA2: Final = 1 << 40
 _MAX_GRID: Final = 1 << 48
 
@@ -101,7 +100,7 @@ class DiscreteLaplaceMechanism:
     sensitivity: int = 1
 
     def __post_init__(self) -> None:
-        _exact("scale", self.scale, 1 << 40)
+        DiscreteLaplace(self.scale)  # checks it
         _whole("sensitivity", self.sensitivity)
 
     def event(self) -> Any:
@@ -129,7 +128,7 @@ class DiscreteGaussianMechanism:
     l2_squared: int = 1
 
     def __post_init__(self) -> None:
-        _exact("sigma2", self.sigma2, _MAX_SIGMA2)
+        DiscreteGaussian(self.sigma2)  # checks it
         _whole("l2_squared", self.l2_squared)
 
     def event(self) -> Any:
@@ -189,7 +188,7 @@ class ClippedGaussian:
         real("granularity", self.granularity, 2.0**-64, 2.0**64)
         if not 1 <= self._ratio <= _MAX_GRID:
             raise ParameterError(f"granularity is {self.granularity!r}; it must be in clip / 2^48 .. clip")
-        _exact("(noise_multiplier * clip / granularity)^2", self._sigma2, _MAX_SIGMA2)
+        DiscreteGaussian(self._sigma2)  # at most 2^80
 
     @property
     def _ratio(self) -> Fraction:
@@ -197,7 +196,7 @@ class ClippedGaussian:
 
     @property
     def _sigma2(self) -> Fraction:
-        return (Fraction(self.noise_multiplier) * self._ratio) ** 2
+        return _coarse((Fraction(self.noise_multiplier) * self._ratio) ** 2)
 
     def event(self) -> Any:
         """ZCDpEvent: rho = 1 / (2 z^2), for removal or zero-out of a row."""
@@ -224,7 +223,7 @@ class ClippedGaussian:
         total = np.zeros(table.shape[1], dtype=np.int64)
         bound = math.floor(self._ratio**2)
         sum_records_var(total, table, clip=self.clip, unit=self.granularity, bound=bound)
-        total += DiscreteGaussian(_coarse(self._sigma2)).sample_var(total.size, rng)
+        total += DiscreteGaussian(self._sigma2).sample_var(total.size, rng)
         return total.astype(np.float64) * self.granularity
 
 
@@ -271,13 +270,6 @@ def _coarse(sigma2: Fraction) -> Fraction:
     if shift >= 0:
         return Fraction(-(-sigma2.numerator // (sigma2.denominator << shift)) << shift)
     return Fraction(-(-(sigma2.numerator << -shift) // sigma2.denominator), 1 << -shift)
-
-
-def _exact(name: str, value: object, most: int) -> None:
-    if type(value) is bool or not isinstance(value, (int, Fraction)):
-        raise ParameterError(f"{name} is {value!r}; it must be a Fraction or an int, as noise is exact")
-    if not 0 < value <= most:
-        raise ParameterError(f"{name} is {float(value):.6g}; it must be above 0 and at most {most}")
 
 
 def _whole(name: str, value: object) -> None:
