@@ -1,19 +1,23 @@
 """Accounting in multiprecision, from the formulas as they are written: curves, conversion, solver, exact laws.
 
-Nothing here is shared with privcomp.dp: no rounding rules, no shortcuts, mpmath numbers throughout.
+Nothing here is shared with privcomp.dp: no rounding rules, no shortcuts, numbers of mpmath and MPFR throughout.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import wraps
 from typing import Any
 
+import gmpy2
 import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
 mp.dps = 40
+BITS = 200
 ORDERS = [*range(2, 129), 256]
 
 
@@ -121,41 +125,69 @@ def root(f: Callable[[Any], Any], low: Any, high: Any, within: float = 1e-13) ->
     return high
 
 
-# ---- exact laws in one dimension
+# ---- exact laws in one dimension; MPFR numbers of 200 bits, which are much faster than mpmath's
 
 
-def discrete_gaussian(s2: mpf, reach: int) -> list[mpf]:
-    """The probabilities at -reach .. reach."""
-    weights = [mpmath.exp(-(mpf(k) ** 2) / (2 * s2)) for k in range(-reach, reach + 1)]
-    total = 1 + 2 * mpmath.nsum(lambda k: mpmath.exp(-(k**2) / (2 * s2)), [1, mpmath.inf])
-    return [w / total for w in weights]
+def number(value: Fraction | float) -> Any:
+    """A rational as an MPFR number."""
+    return gmpy2.mpfr(gmpy2.mpq(Fraction(value)), BITS)
 
 
-def skellam_law(mu: mpf, reach: int) -> list[mpf]:
+def in_mpfr(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function with 200 bits and a range of exponents that no power here leaves."""
+
+    @wraps(f)
+    def run(*args: Any) -> Any:
+        with gmpy2.context(precision=BITS, emin=-(1 << 40), emax=1 << 40):
+            return f(*args)
+
+    return run
+
+
+@in_mpfr
+def discrete_gaussian(variance: Fraction | float, reach: int) -> list[Any]:
+    """The probabilities at -reach .. reach; `reach` so far out that what lies beyond does not matter."""
+    half = [gmpy2.exp(-(k**2) / (2 * number(variance))) for k in range(reach + 1)]
+    total = half[0] + 2 * gmpy2.fsum(half[1:])
+    return [half[abs(k)] / total for k in range(-reach, reach + 1)]
+
+
+@in_mpfr
+def skellam_law(variance: Fraction | float, reach: int) -> list[Any]:
     """The probabilities e^-mu I_|k|(mu) at -reach .. reach, mu the variance; Miller's backward recurrence."""
+    mu = number(variance)
     start = reach + 60 + int(2 * mu)
-    above, here, half = mpf(0), mpf(1), [mpf(0)] * (start + 1)
+    above, here, half = gmpy2.mpfr(0), gmpy2.mpfr(1), [gmpy2.mpfr(0)] * (start + 1)
     for k in range(start, 0, -1):
         half[k] = here
         above, here = here, above + 2 * k / mu * here
     half[0] = here
-    total = half[0] + 2 * mpmath.fsum(half[1:])
+    total = half[0] + 2 * gmpy2.fsum(half[1:])
     return [half[abs(k)] / total for k in range(-reach, reach + 1)]
 
 
-def convolve(a: Sequence[mpf], b: Sequence[mpf]) -> list[mpf]:
+@in_mpfr
+def convolve(a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
     """The law of the sum, on the sum of the supports."""
-    out = [mpf(0)] * (len(a) + len(b) - 1)
+    out = [gmpy2.mpfr(0)] * (len(a) + len(b) - 1)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             out[i + j] += x * y
     return out
 
 
-def renyi(order: int, p: Sequence[mpf], q: Sequence[mpf]) -> mpf:
+@in_mpfr
+def renyi(order: int, p: Sequence[Any], q: Sequence[Any]) -> Any:
     """The Rényi divergence of p from q on one support where q > 0."""
-    total = mpmath.fsum(x**order / y ** (order - 1) for x, y in zip(p, q, strict=True) if x > 0)
-    return mpmath.log(total) / (order - 1)
+    total = gmpy2.fsum([x**order / y ** (order - 1) for x, y in zip(p, q, strict=True) if x > 0])
+    return gmpy2.log(total) / (order - 1)
+
+
+@in_mpfr
+def hockey_stick(p: Sequence[Any], q: Sequence[Any], eps: float) -> Any:
+    """delta of one integer mechanism: sum (p - e^eps q)+."""
+    factor = gmpy2.exp(number(eps))
+    return gmpy2.fsum([max(gmpy2.mpfr(0), x - factor * y) for x, y in zip(p, q, strict=True)])
 
 
 # ---- central mechanisms, in closed form or by numerical inversion
@@ -169,11 +201,6 @@ def gaussian_epsilon(z: float, delta: float) -> mpf:
         return (tails[0] - mpmath.exp(eps) * tails[1]) / delta - 1
 
     return root(excess, mpf(0), mpf(100))
-
-
-def hockey_stick(p: Sequence[mpf], q: Sequence[mpf], eps: mpf) -> mpf:
-    """delta of one integer mechanism: sum (p - e^eps q)+."""
-    return mpmath.fsum(max(mpf(0), x - mpmath.exp(eps) * y) for x, y in zip(p, q, strict=True))
 
 
 def sampled_gaussian_epsilon(z: float, q: float, rounds: int, delta: float, *, near: float) -> float:
