@@ -259,6 +259,7 @@ def run_private(
     *,
     epsilon: float,
     delta: float = 1e-5,
+    epsilons: Sequence[float] = EPSILONS,
     progress: Callable[[Progress], None] | None = None,
 ) -> PrivateReport:
     """Train under differential privacy, for hospitals and for rows.
@@ -269,6 +270,7 @@ def run_private(
         open_federation: (file of the ledger, limits of the hospitals' policies) -> a federation for one run.
         folder: where the ledgers lie: `ledger` and `record/ledger`.
         epsilon, delta: of each run.
+        epsilons: columns of the table.
         progress: called after every round.
 
     Returns:
@@ -312,7 +314,7 @@ def run_private(
         run, sums = _secure_run(options, federation, recipe, plans, secure, progress)
         reports.append(replace(run, ledger=str(place / "ledger")))
         cells = []
-        for target in EPSILONS:
+        for target in epsilons:
             chosen = plans if target == epsilon else plans_for(recipe, target, secure)
             cells.append(_simulated(federation, recipe, chosen, sums, options.seed))
         tables.append(tuple(cells))
@@ -330,7 +332,7 @@ def run_private(
         colluders=opened[0].corrupt,
         user=reports[0],
         record=reports[1],
-        epsilons=EPSILONS,
+        epsilons=tuple(epsilons),
         user_table=tables[0],
         record_table=tables[1],
         seconds=time.perf_counter() - start,

@@ -763,7 +763,7 @@ class DistributedPlan(Message):
         """One fresh noise share, int64 of shape (padded,); with proofs, conditioned on |z_j| <= noise_bound."""
         sampler = _sampler(self.mechanism, self.variance)
         for _ in range(_REDRAWS):
-            noise = sampler.sample_var(self.padded, rng)
+            noise: I64Array = sampler.sample_var(self.padded, rng)
             # The whole vector is drawn again, whatever the signal is: that is the conditioning that `cut_delta` counts.
             if not self.noise_bound or int(np.abs(noise).max()) <= self.noise_bound:
                 return noise
