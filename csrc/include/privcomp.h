@@ -459,7 +459,7 @@ int64_t privcomp_encode_l2_scratch(size_t d);
 /* All at once: q = round(clip(H S x / sqrt(d)) / gamma), x padded to d entries, S by the bits of `rotation`, coins from `seed`, rounded as above with
  * t off by at most 2^-29 |t| + 2^-48 ||t||: the clip, and the rounding of the transform.
  * requires: n <= d; clip, gamma, beta, bound, trials as above; scratch_words at least the above, else PRIVCOMP_E_LENGTH.
- * ensures:  as above; PRIVCOMP_E_NORM is impossible if bound >= floor((clip / gamma)^2). Scratch is wiped. */
+ * ensures:  as above; PRIVCOMP_E_NORM is impossible if bound >= floor((clip / gamma)^2). PRIVCOMP_E_FLOAT leaves zeros in q, too. */
 int privcomp_encode_l2_f32_var(int64_t *q, int32_t *attempt, size_t d, const float *x, size_t n, double clip, double gamma, uint64_t beta,
                                uint64_t bound_high, uint64_t bound_low, uint32_t trials, const uint8_t *rotation, const uint8_t *seed, int cipher,
                                double *scratch, size_t scratch_words);

@@ -95,35 +95,26 @@ static int rounding_init(rounding *w, uint64_t beta, uint64_t bound_high, uint64
     return 1;
 }
 
-/* q = y factor, rounded with the coins of attempt number `attempt`, or truncated; whether it passes the gate. The coins are drawn in q's place. A
- * coin of ones truncates: its u is 1 - 2^-53, and no fractional part is larger. */
+/* q = y factor, rounded with the coins of attempt number `attempt`, or truncated; whether it passes the gate. The coins are drawn in q's place, which may
+ * be y's. A coin of ones truncates: its u is 1 - 2^-53, and no fractional part is larger. */
 static int attempt_rounding(int64_t *q, const double *y, size_t n, double factor, const rounding *w, uint64_t attempt, int truncate)
 {
     u128 sum = 0; /* at most 2^30 2^96 */
+    double tile[ENCODE_BLOCK];
     for (size_t at = 0; at < n; at += ENCODE_BLOCK) {
         const size_t count = n - at < ENCODE_BLOCK ? n - at : ENCODE_BLOCK;
+        memcpy(tile, y + at, count * 8);
         if (truncate)
             memset(q + at, 0xff, count * 8);
         else
             pc_stream_apply(PC_STORE, (uint8_t *)(q + at), count * 8, &w->stream, 8 * (attempt * n + at), w->cipher, w->level);
         if (PC_LE64(1) != 1)
             for (size_t j = at; j < at + count; j++) q[j] = (int64_t)load64_le(q + j);
-        const encode_squares squares = w->kernels->round(q + at, y + at, count, factor, w->beta);
+        const encode_squares squares = w->kernels->round(q + at, tile, count, factor, w->beta);
         sum += encode_squares_value(&squares);
     }
+    privcomp_wipe((uint8_t *)tile, sizeof tile);
     return sum <= w->bound;
-}
-
-/* PRIVCOMP_E_NORM, and zeros in q, if not even truncation passes. */
-static int round_gated(int64_t *q, int32_t *attempt, const double *y, size_t n, double factor, const rounding *w, uint32_t trials)
-{
-    for (uint32_t trial = 0; trial <= trials; trial++)
-        if (attempt_rounding(q, y, n, factor, w, trial, trial == trials)) {
-            if (attempt != NULL) *attempt = (int32_t)trial;
-            return PRIVCOMP_OK;
-        }
-    privcomp_wipe((uint8_t *)q, n * sizeof *q);
-    return PRIVCOMP_E_NORM;
 }
 
 #define TRIALS_MAX 65536 /* check: 2**16 */
@@ -142,9 +133,14 @@ int privcomp_round_l2_f64_var(int64_t *q, int32_t *attempt, const double *x, siz
     uint64_t bits;
     memcpy(&bits, &gamma, 8);
     const double factor = bits << 12 == 0 ? 1 / gamma : 1 / gamma * (1 - 0x1p-50); /* check: 12 == 64 - 52 */
-    const int result = round_gated(q, attempt, x, n, factor, &w, trials);
+    int passed = 0;
+    for (uint32_t trial = 0; trial <= trials && !passed; trial++) {
+        passed = attempt_rounding(q, x, n, factor, &w, trial, trial == trials);
+        if (passed && attempt != NULL) *attempt = (int32_t)trial;
+    }
+    if (!passed) privcomp_wipe((uint8_t *)q, n * sizeof *q); /* not even truncation */
     privcomp_wipe((uint8_t *)&w, sizeof w);
-    return result;
+    return passed ? PRIVCOMP_OK : PRIVCOMP_E_NORM;
 }
 
 /* ---- the whole chain ---- */
@@ -152,35 +148,40 @@ int privcomp_round_l2_f64_var(int64_t *q, int32_t *attempt, const double *x, siz
 int64_t privcomp_encode_l2_scratch(size_t d)
 {
     if (d == 0 || d > ENCODE_MAX || (d & (d - 1)) != 0) return -1;
-    return (int64_t)(d + (d + 63) / 64);
+    return (int64_t)((d + 63) / 64); /* a bit for each entry's sign */
 }
 
+/* The vector is rotated into q's memory and rounded there, tile by tile: half of the memory, and nothing to wipe. Should an attempt be too long, the
+ * vector is rotated anew, which hardly ever happens: for D2^2 = (c/g)^2 + d/4 + .. the mean of ||q||^2 is near (c/g)^2 + d/6. */
 #define DEFINE_ENCODE(T, TYPE) \
     int privcomp_encode_l2_##T##_var(int64_t *q, int32_t *attempt, size_t d, const TYPE *x, size_t n, double clip, double gamma, uint64_t beta, \
                                      uint64_t bound_high, uint64_t bound_low, uint32_t trials, const uint8_t *rotation, const uint8_t *seed, \
                                      int cipher, double *scratch, size_t scratch_words) \
     { \
         const int64_t words = privcomp_encode_l2_scratch(d); \
+        double *const y = (double *)(void *)q; \
+        uint8_t *const signs = (uint8_t *)scratch; \
         rounding w; \
         double squares; \
-        int exponent, k = 0; \
+        int exponent, k = 0, status = PRIVCOMP_OK, passed = 0; \
         if (words < 0 || n > d || !norm_in_range(clip) || !norm_in_range(gamma) || trials > TRIALS_MAX) return PRIVCOMP_E_ARGUMENT; \
         if (scratch_words < (uint64_t)words) return PRIVCOMP_E_LENGTH; \
         if (!rounding_init(&w, beta, bound_high, bound_low, rotation, cipher)) return PRIVCOMP_E_ARGUMENT; \
-        uint8_t *const signs = (uint8_t *)(scratch + d); \
         pc_stream_apply(PC_STORE, signs, (d + 7) / 8, &w.stream, 0, cipher, w.level); \
-        int status = pc_rotate_##T(scratch, d, &squares, &exponent, x, n, signs); \
-        if (status == PRIVCOMP_OK) { \
-            while ((size_t)1 << k < d) k++; \
+        (void)rounding_init(&w, beta, bound_high, bound_low, seed, cipher); \
+        while ((size_t)1 << k < d) k++; \
+        for (uint32_t trial = 0; trial <= trials && !passed && status == PRIVCOMP_OK; trial++) { \
+            status = pc_rotate_##T(y, d, &squares, &exponent, x, n, signs); \
+            if (status != PRIVCOMP_OK) break; \
             /* H x / sqrt(d) / gamma, of which there is 2^exponent H x. An infinite one is too large anyhow. */ \
             const double plain = 1 / gamma * (k & 1 ? 0x1.6a09e667f3bcdp-1 : 1) * pc_power_of_two(-(k / 2)) * pc_power_of_two(-exponent); \
             const double factor = find_factor(squares, clip / gamma, plain, FACTOR_MARGIN); \
-            (void)rounding_init(&w, beta, bound_high, bound_low, seed, cipher); \
-            status = round_gated(q, attempt, scratch, d, factor, &w, trials); \
+            passed = attempt_rounding(q, y, d, factor, &w, trial, trial == trials); \
+            if (passed && attempt != NULL) *attempt = (int32_t)trial; \
         } \
+        if (!passed) privcomp_wipe((uint8_t *)q, d * sizeof *q); \
         privcomp_wipe((uint8_t *)&w, sizeof w); \
-        privcomp_wipe((uint8_t *)scratch, d * sizeof *scratch); \
-        return status; \
+        return passed ? PRIVCOMP_OK : status != PRIVCOMP_OK ? status : PRIVCOMP_E_NORM; \
     }
 
 DEFINE_ENCODE(f32, float)

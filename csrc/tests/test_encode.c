@@ -150,7 +150,6 @@ static void chain(void)
                                                  scratch[at], words) == PRIVCOMP_OK);
                 CHECK(squares(q[at], d) <= bound && attempt[at] >= 0 && attempt[at] <= 2);
                 CHECK(memcmp(q[0], q[at], 8 * d) == 0 && attempt[0] == attempt[at]);
-                for (size_t j = 0; j < d; j++) CHECK(scratch[at][j] == 0); /* wiped */
                 CHECK(privcomp_encode_l2_f32_var(q[2 + at], NULL, d, single, n, clip, 0x1p-10, beta, 0, bound, 2, seed, coins, PRIVCOMP_AES128_CTR, scratch[at],
                                                  words) == PRIVCOMP_OK);
                 CHECK(squares(q[2 + at], d) <= bound && memcmp(q[2], q[2 + at], 8 * d) == 0);
@@ -163,8 +162,8 @@ static void chain(void)
             for (size_t d = 4; d <= 4096; d *= 32) {
                 for (size_t j = 0; j < d; j++) x[j] = 1e30, single[j] = 1, q[0][j] = 7, y[0][j] = 7;
                 x[d - 1] = bad[i], single[d - 1] = (float)bad[i];
-                CHECK(privcomp_encode_l2_f64_var(q[0], NULL, d, x, d, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_FLOAT);
-                CHECK(privcomp_encode_l2_f32_var(q[0], NULL, d, single, d, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_FLOAT);
+                CHECK(privcomp_encode_l2_f64_var(q[1], NULL, d, x, d, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_FLOAT && squares(q[1], d) == 0);
+                CHECK(privcomp_encode_l2_f32_var(q[1], NULL, d, single, d, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_FLOAT && squares(q[1], d) == 0);
                 CHECK(privcomp_round_l2_f64_var(q[0], NULL, x, d, 1, 1, 0, 1, 1, coins, 1) == PRIVCOMP_E_FLOAT);
                 CHECK(privcomp_sum_records_f64_var(q[0], x, 1, d, 1, 1, 0, 1, scratch[0], 2) == PRIVCOMP_E_FLOAT);
                 CHECK(privcomp_clip_l2_f64(y[0], x, d, 1) == PRIVCOMP_E_FLOAT);
@@ -174,7 +173,7 @@ static void chain(void)
     x[0] = 5;
     CHECK(privcomp_encode_l2_scratch(3) == -1 && privcomp_encode_l2_scratch(0) == -1 && privcomp_encode_l2_scratch((size_t)1 << 31) == -1);
     CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 5, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_ARGUMENT);
-    CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 1, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], 4) == PRIVCOMP_E_LENGTH);
+    CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 1, 1, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], 0) == PRIVCOMP_E_LENGTH);
     CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 1, 0, 1, 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 1, 1, bad[2], 1, 0, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_encode_l2_f64_var(q[0], NULL, 4, x, 1, 1, 1, 1, (uint64_t)1 << 63, 1, 1, seed, coins, 1, scratch[0], LARGE) == PRIVCOMP_E_ARGUMENT);
