@@ -6,7 +6,8 @@
  */
 #include "encode.h"
 
-/* check: 30 + 1 + 2 * (1 + 30) < 1000 */
+/* After scaling, entries are below 2^24, hence the sum of squares d ||x||^2 <= 2^30 2^30 2^48. */
+/* check: 30 + 30 + 48 < 1000 */
 #define SQUARES_LOW 0x1p-600  /* d 2^-1022 <= 2^-992, all that underflows, is less than 2^-390 of it */
 #define SQUARES_HIGH 0x1p1000 /* above, an intermediate sum may have come close to overflow */
 #define EXPONENT_MAX 1000

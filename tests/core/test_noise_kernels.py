@@ -609,7 +609,7 @@ def test_division_is_the_reference(cipher: int, n: int, divisor: int, salt: int)
 
 def test_division_refuses_words_and_draws_again() -> None:
     divisor = 2**59 + 1  # one word in 33 is refused
-    v = np.zeros(4000, np.int64)
+    v = np.random.default_rng(6).integers(0, divisor, 4000)  # so that U decides between 0 and 1
     drawn = twin.words(reference_stream(SEED, 8 * 4000 * 6, _core.AES128_CTR))
     want, refused = twin.floor_div_random(v.tolist(), divisor, drawn)
     assert refused > 50
