@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from bench.harness import Peer
 
-__all__ = ["absent", "arkworks", "flower", "mpyc", "versioned", "zksnake"]
+__all__ = ["absent", "arkworks", "flower", "mpyc", "opendp", "versioned", "zksnake"]
 
 _noted: set[str] = set()
 
@@ -66,6 +66,12 @@ def mpyc() -> SimpleNamespace | None:
 def arkworks() -> SimpleNamespace | None:
     """arkworks' BLS12-381 for Python, or None."""
     return _load("py-arkworks-bls12381", "py-arkworks-bls12381", {"module": "py_arkworks_bls12381"})
+
+
+def opendp() -> SimpleNamespace | None:
+    """OpenDP's measurements, or None."""
+    parts = ("domains", "measurements", "metrics", "mod")
+    return _load("OpenDP", "opendp", {part: f"opendp.{part}" for part in parts})
 
 
 def zksnake() -> SimpleNamespace | None:

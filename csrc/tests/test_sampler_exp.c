@@ -109,7 +109,7 @@ static void thresholds(const privcomp_exp_table *t, int deeper)
     pc_stream_init(&s.second, s.cipher, seeds, s.level);
     const long double q = ((long double)t->numerator[1] * 0x1p64L + t->numerator[0]) / t->denominator[0], c = t->scale * 0x1p-40L;
     const int gauss = t->kind == PRIVCOMP_SAMPLER_GAUSS;
-    int tails = 0, deep = 0;
+    int tails = 0, deep = 0, second = 0;
     for (uint64_t i = 0; i < 400; i++) {
         uint64_t a = test_u64();
         if (i % 2) a = (a & ~UINT64_C(0x3fffff)) | 63; /* the tail: its own bin, and the least fraction; check: 0x3fffff == 2**22 - 1 */
@@ -147,9 +147,16 @@ static void thresholds(const privcomp_exp_table *t, int deeper)
                 cases++;
             }
         }
+        /* A first word that leaves the comparison open: the fraction of T 2^64 is then compared with the next word. */
+        const long double at = floorl(threshold), fraction = threshold - at, next = (long double)pc_sampler_extension(&s, i, used) * 0x1p-64L;
+        if (threshold < 0x1p40L && fabsl(fraction - next) > 0x1p-12L) {
+            int64_t value;
+            CHECK(pc_exp_candidate(&value, &slow, &s, i, a, (uint64_t)at) == (next < fraction));
+            second++;
+        }
         CHECK(!s.exhausted);
     }
-    CHECK(tails >= 200 && (deep > 0 || !deeper));
+    CHECK(tails >= 200 && (!deeper || deep > 0) && (!gauss || second > 0));
 }
 
 static void refusals(const privcomp_exp_table *good)
@@ -191,6 +198,43 @@ static void refusals(const privcomp_exp_table *good)
     starved.scale = 1;
     CHECK(privcomp_sample_exp_var(out, 4, &starved, seeds, PRIVCOMP_AES128_CTR) == PRIVCOMP_E_ENTROPY && out[0] == 0 && out[3] == 0);
     cases += 6;
+}
+
+/* A kernel whose third tile runs out of words. */
+static size_t runs_out(int64_t *out, size_t count, uint64_t first, struct pc_sampler *s, const void *table)
+{
+    (void)table;
+    for (size_t i = 0; i < count; i++) out[i] = (int64_t)(first + i);
+    if (first >= 2 * SAMPLER_TILE) CHECK(pc_sampler_extension(s, first, SAMPLER_EXTENSION) == 0);
+    return count;
+}
+
+/* What no stream brings about: candidates without an answer. */
+static void exhaustion(const privcomp_exp_table *gauss, const privcomp_exp_table *laplace)
+{
+    enum { N = 3 * SAMPLER_TILE };
+    static int64_t out[N];
+    static uint64_t acc[N];
+    for (int cipher = PRIVCOMP_AES128_CTR; cipher <= PRIVCOMP_CHACHA20; cipher++) {
+        CHECK(pc_sampler_run(PC_STORE, out, N - SAMPLER_TILE, runs_out, NULL, seeds, cipher) == PRIVCOMP_OK);
+        for (int64_t i = 0; i < N - SAMPLER_TILE; i++) CHECK(out[i] == i);
+        CHECK(pc_sampler_run(PC_STORE, out, N, runs_out, NULL, seeds, cipher) == PRIVCOMP_E_ENTROPY);
+        for (int i = 0; i < N; i++) CHECK(out[i] == 0);
+        CHECK(pc_sampler_run(PC_ADD64, acc, N, runs_out, NULL, seeds, cipher) == PRIVCOMP_E_ENTROPY);
+        cases += 3;
+    }
+    for (int k = 0; k < 2; k++) {
+        static pc_sampler s;
+        exp_table t;
+        int64_t value;
+        CHECK(pc_exp_table_load(&t, k ? laplace : gauss));
+        s.cipher = PRIVCOMP_CHACHA20;
+        s.level = pc_level_table();
+        pc_stream_init(&s.second, s.cipher, seeds, s.level);
+        s.exhausted = 1; /* as if the words of the tail had run out */
+        CHECK(pc_exp_candidate(&value, &t, &s, 0, 63, 0) == 0);
+        cases++;
+    }
 }
 
 static void bernoulli(void)
@@ -235,6 +279,8 @@ int main(void)
     levels_and_operations(&heavy);
     thresholds(&heavy, 1);
     refusals(&heavy);
+    const privcomp_exp_table light = make_table(PRIVCOMP_SAMPLER_GAUSS, 8, 4, 1);
+    exhaustion(&light, &heavy);
     bernoulli();
     printf("sampler_exp: ok, %lu cases\n", cases);
     return 0;

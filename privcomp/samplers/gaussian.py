@@ -25,8 +25,8 @@ class DiscreteGaussian(ClosedForm):
     """The law P[Z = k] = exp(-k^2 / (2 sigma2)) / sum over all integers j of exp(-j^2 / (2 sigma2)).
 
     Args:
-        sigma2: an int or a Fraction, 0 < sigma2 <= 2^80, numerator and denominator below 2^128. The variance is a
-            little less if sigma2 is small.
+        sigma2: an int or a Fraction, 0 < sigma2 <= 2^80, numerator and denominator below 2^128. The variance
+            is less than sigma2, noticeably so if sigma2 is below 1: see `variance`.
 
     Raises:
         ParameterError: a float, or out of range.

@@ -18,7 +18,7 @@ from privcomp.typing import I64Array, RingArray
 __all__ = ["TABLES_KEPT", "Tabulated"]
 
 TABLES_KEPT = 16
-"""Tables of distributions that were sampled last; the largest one takes 3 MB."""
+"""Tables of distributions that were sampled last; the largest one takes 7 MB."""
 
 
 class _Maker(Protocol):

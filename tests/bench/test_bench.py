@@ -34,6 +34,16 @@ IDS = {
     "embed.scale.server",
     "core.shamir.1e6.50of100",
     "core.shamir.1e6.50of100.portable",
+    "dp.gaussian.1",
+    "dp.gaussian.10",
+    "dp.gaussian.1e3",
+    "dp.gaussian.1e6",
+    "dp.laplace.1",
+    "dp.laplace.100",
+    "dp.laplace.4096",
+    "dp.skellam.1",
+    "dp.skellam.100",
+    "dp.skellam.4096",
 }
 # A peer that cannot be imported: what a user without the extra has.
 WITHOUT_PEERS = """
