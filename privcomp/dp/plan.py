@@ -765,7 +765,7 @@ class DistributedPlan(Message):
         for _ in range(_REDRAWS):
             noise: I64Array = sampler.sample_var(self.padded, rng)
             # The whole vector is drawn again, whatever the signal is: that is the conditioning that `cut_delta` counts.
-            if not self.noise_bound or int(np.abs(noise).max()) <= self.noise_bound:
+            if not self.noise_bound or max(int(noise.max()), -int(noise.min())) <= self.noise_bound:
                 return noise
         raise ParameterError(
             f"{_REDRAWS} noise vectors in a row were beyond {self.noise_bound}, each with probability below 2^-60: "

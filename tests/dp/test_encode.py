@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +87,31 @@ def test_noise_is_fresh_and_does_not_depend_on_the_update() -> None:
     assert (same[0] == same[1]).all()
     assert np.abs(first.signal).max() == 0
     assert float(first.noise.astype(np.float64).std()) == pytest.approx(plan.s, rel=0.15)
+
+
+def test_a_fork_repeats_nothing() -> None:
+    """Parent and child, and two calls of each, draw four different noise shares and roundings."""
+    plan = make()
+    update = np.full(1000, 0.01)
+
+    def two() -> bytes:
+        drawn = [plan.encode_var(update, ROTATION) for _ in range(2)]
+        return b"".join(hashlib.sha256(part.tobytes()).digest() for e in drawn for part in (e.signal, e.noise))
+
+    two()  # tables are made, streams have been used
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, two())
+        os._exit(0)
+    ours = two()
+    os.waitpid(child, 0)
+    theirs = os.read(reader, 128)
+    os.close(reader)
+    os.close(writer)
+    digests = {(ours + theirs)[k : k + 32] for k in range(0, 256, 32)}
+    assert len(theirs) == 128
+    assert len(digests) == 8
 
 
 def test_repr_tells_nothing() -> None:

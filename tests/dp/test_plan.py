@@ -76,6 +76,7 @@ def test_plans_agree_with_the_independent_accountant(changes: dict[str, Any]) ->
     one = ref.curve(plan.mechanism, d2, l1, plan.min_survivors - plan.colluders, s, d)
     if plan.record_rate < 1:
         one = ref.sampled(one, mpf(plan.record_rate))
+    assert len(one) == len(ref.ORDERS)
     for rounds in {1, plan.rounds}:
         delta = mpf(plan.delta)
         if plan.noise_bound:

@@ -66,11 +66,11 @@ def epsilon(values: Sequence[Any], delta: Any, x: Any = mp) -> Any:
     return max(x.mpf(0), min(found))
 
 
-def sampled(values: Sequence[Any], q: Any) -> list[Any]:
+def sampled(values: Sequence[Any], q: Any, orders: Sequence[int] = ORDERS) -> list[Any]:
     """Zhu and Wang's bound for Poisson sampling, term by term, never above the unsampled divergence."""
     at = dict(zip(ORDERS, values, strict=True))
     out = []
-    for a in ORDERS:
+    for a in orders:
         total = (1 - q) ** (a - 1) * (a * q - q + 1)
         total += mpmath.binomial(a, 2) * q**2 * (1 - q) ** (a - 2) * mpmath.exp(at[2])
         for ell in range(3, a + 1):
