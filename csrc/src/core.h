@@ -99,6 +99,7 @@ PC_INLINE uint64_t mask64(uint64_t bit)
 #define PC_CPU_VAES 2u       /* VAES on 256 bits */
 #define PC_CPU_AVX512 4u     /* AVX-512 F, BW, DQ, VL */
 #define PC_CPU_AVX512IFMA 8u /* AVX-512 IFMA */
+#define PC_CPU_FMA 16u       /* AES-NI, AVX2 and FMA */
 
 /* What this CPU and operating system can run. Does not follow privcomp_level_set. */
 unsigned pc_cpu_features(void);

@@ -20,12 +20,13 @@ static unsigned find_features(void)
 {
     unsigned a, b, c, d, b7, c7, found = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
-    const int osxsave = (c >> 27) & 1, ssse3 = (c >> 9) & 1, sse41 = (c >> 19) & 1, aes = (c >> 25) & 1, avx = (c >> 28) & 1;
+    const int osxsave = (c >> 27) & 1, ssse3 = (c >> 9) & 1, sse41 = (c >> 19) & 1, aes = (c >> 25) & 1, avx = (c >> 28) & 1, fma = (c >> 12) & 1;
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return 0;
     /* The CPU may have a register file that the operating system does not save: XCR0 says (Intel SDM vol. 1, 14.3 and 15.2). */
     if (!osxsave || !avx || (xcr0() & 0x6) != 0x6) return found; /* check: 0x6 == 2**1 | 2**2 */
     if (!(ssse3 && sse41 && aes && ((b7 >> 5) & 1))) return found;
     found |= PC_CPU_AESNI;
+    if (fma) found |= PC_CPU_FMA;
     if ((c7 >> 9) & 1) found |= PC_CPU_VAES;
     if ((xcr0() & 0xe0) != 0xe0) return found; /* check: 0xe0 == 2**5 | 2**6 | 2**7 */
     if ((b7 >> 16) & (b7 >> 17) & (b7 >> 30) & (b7 >> 31) & 1) {

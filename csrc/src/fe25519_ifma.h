@@ -3,16 +3,21 @@
  *   short  v[i] < 2^52: as much of a factor as the instructions read. A tight number is, the sum of two is not
  *   wide   v[i] < 2^63: what fe8_carry takes. Products are wide, and so are the few sums and differences of them that a formula asks
  *          for: it carries only what it multiplies again
- * Constant time in every value. */
+ * Constant time in every value. What follows from this arithmetic is in fe25519_lanes.h, which other vectors share. */
 #ifndef PC_FE25519_IFMA_H
 #define PC_FE25519_IFMA_H
 
 #include "fe25519.h"
 #include "ifma.h"
 
+typedef __m512i vec8;
+typedef __mmask8 mask8;
+
 typedef struct {
     __m512i v[5];
 } fe8;
+
+typedef fe8 fe8_wide; /* the integers that limbs are: the type that fe25519_lanes.h names */
 
 #define FE8_TIGHT UINT64_C(0x800000001ffff)   /* check: 2**51 + 2**17 - 1 */
 #define FE8_SHORT UINT64_C(0xfffffffffffff)   /* check: 2**52 - 1 */
@@ -36,6 +41,46 @@ IFMA PC_INLINE fe8 fe8_all(fe a)
     fe8 out;
     PC_UNROLL
     for (int i = 0; i < 5; i++) out.v[i] = all8(a.v[i]);
+    return out;
+}
+
+IFMA PC_INLINE fe8 fe8_of_limbs(fe8_wide a) { return a; }
+IFMA PC_INLINE fe8_wide fe8_limbs(fe8 a) { return a; }
+
+IFMA PC_INLINE fe8 fe8_load(const uint64_t *from)
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = load8(from + LANES * i);
+    return out;
+}
+
+IFMA PC_INLINE void fe8_store(uint64_t *to, fe8 a)
+{
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) store8(to + LANES * i, a.v[i]);
+}
+
+IFMA PC_INLINE fe8 fe8_of_words(const __m512i w[5])
+{
+    fe8 out;
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) out.v[i] = w[i];
+    return out;
+}
+
+IFMA PC_INLINE void fe8_to_words(__m512i w[5], fe8 a)
+{
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) w[i] = a.v[i];
+}
+
+#define FE8_WORD_ONE UINT64_C(1) /* of the limb 1 in memory */
+
+/* A tight number of one lane, from the words of its limbs. */
+static inline fe fe8_lane(const uint64_t word[5])
+{
+    const fe out = {{word[0], word[1], word[2], word[3], word[4]}};
     return out;
 }
 
@@ -139,6 +184,8 @@ IFMA PC_INLINE fe8 fe8_sub(fe8 a, fe8 b) { return fe8_carry(fe8_sub_wide(a, b));
 IFMA static fe8 fe8_mul(fe8 a, fe8 b) { return fe8_carry(fe8_mul_wide(a, b)); }
 IFMA static fe8 fe8_square(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
 
+IFMA PC_INLINE fe8 fe8_square_inline(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
+
 /* b in the lanes of the mask, a in the others. */
 IFMA PC_INLINE fe8 fe8_select(fe8 a, fe8 b, __mmask8 mask)
 {
@@ -146,6 +193,17 @@ IFMA PC_INLINE fe8 fe8_select(fe8 a, fe8 b, __mmask8 mask)
     PC_UNROLL
     for (int i = 0; i < 5; i++) out.v[i] = _mm512_mask_mov_epi64(a.v[i], mask, b.v[i]);
     return out;
+}
+
+IFMA PC_INLINE fe8_wide fe8_select_wide(fe8_wide a, fe8_wide b, __mmask8 mask) { return fe8_select(a, b, mask); }
+
+/* 2p - a, short, in the lanes of the mask, for a tight. */
+IFMA PC_INLINE fe8 fe8_negate_lanes(fe8 a, __mmask8 mask)
+{
+    a.v[0] = _mm512_mask_sub_epi64(a.v[0], mask, all8(0xfffffffffffda), a.v[0]); /* check: 2 * (2**51 - 19) */
+    PC_UNROLL
+    for (int i = 1; i < 5; i++) a.v[i] = _mm512_mask_sub_epi64(a.v[i], mask, all8(0xffffffffffffe), a.v[i]); /* check: 2 * (2**51 - 1) */
+    return a;
 }
 
 /* floor((a + 19) / 2^255) of a tight number: 1 exactly where a >= p, as a < 2p. */
@@ -181,30 +239,6 @@ IFMA PC_INLINE __mmask8 fe8_same_limbs(fe8 a, fe b)
 
 /* The lanes in which canonical limbs are those of an odd ("negative") number. */
 IFMA PC_INLINE __mmask8 fe8_odd(fe8 a) { return _mm512_test_epi64_mask(a.v[0], all8(1)); }
-
-/* Canonical limbs of |a|, for a tight. */
-IFMA static inline fe8 fe8_abs(fe8 a)
-{
-    a = fe8_canonical(a);
-    return fe8_select(a, fe8_canonical(fe8_sub(fe8_all(fe_zero), a)), fe8_odd(a));
-}
-
-IFMA static inline fe8 fe8_squares(fe8 a, int n)
-{
-    for (int i = 0; i < n; i++) a = fe8_carry(fe8_square_wide(a));
-    return a;
-}
-
-/* a^((p - 5) / 8), by the same chain as fe_pow_p58. */
-IFMA static inline fe8 fe8_pow_p58(fe8 a)
-{
-    const fe8 a2 = fe8_square(a), a9 = fe8_mul(fe8_squares(a2, 2), a), a11 = fe8_mul(a9, a2);
-    const fe8 e5 = fe8_mul(fe8_square(a11), a9); /* 2^5 - 1 */
-    const fe8 e10 = fe8_mul(fe8_squares(e5, 5), e5), e20 = fe8_mul(fe8_squares(e10, 10), e10);
-    const fe8 e40 = fe8_mul(fe8_squares(e20, 20), e20), e50 = fe8_mul(fe8_squares(e40, 10), e10);
-    const fe8 e100 = fe8_mul(fe8_squares(e50, 50), e50), e200 = fe8_mul(fe8_squares(e100, 100), e100);
-    return fe8_mul(fe8_squares(fe8_mul(fe8_squares(e200, 50), e50), 2), a);
-}
 
 /* Word k of the eight numbers of 32 bytes, for k < 4. Each vector gets the four words of two numbers, which stand two apart, so that
  * the two transpositions (of pairs of words, then of pairs of pairs) end in the order of the lanes. */
@@ -256,17 +290,6 @@ IFMA PC_INLINE fe8 fe8_from_words(const __m512i w[4])
         out.v[i] = _mm512_and_si512(_mm512_or_si512(_mm512_srli_epi64(w[i - 1], 64 - 13 * i), _mm512_slli_epi64(w[i], 13 * i)), mask);
     out.v[4] = _mm512_and_si512(_mm512_srli_epi64(w[3], 12), mask);
     return out;
-}
-
-/* 32 bytes from canonical limbs, for the first `count` lanes, `stride` bytes apart. */
-IFMA static inline void fe8_to_bytes(uint8_t *out, size_t stride, size_t count, fe8 a)
-{
-    uint64_t limb[5][LANES];
-    for (int i = 0; i < 5; i++) store8(limb[i], a.v[i]);
-    for (size_t j = 0; j < count; j++) {
-        const fe one = {{limb[0][j], limb[1][j], limb[2][j], limb[3][j], limb[4][j]}};
-        fe_to_bytes(out + stride * j, one);
-    }
 }
 
 #endif

@@ -6,6 +6,7 @@ const struct group *pc_group_at(int group, int level)
 #if PC_X86
     if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA)
         return &pc_ristretto255_ifma;
+    if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AESNI && pc_cpu_features() & PC_CPU_FMA) return &pc_ristretto255_fma;
 #else
     (void)level;
 #endif
@@ -333,14 +334,27 @@ int privcomp_group_msm(uint8_t *out, const uint8_t *points, const uint8_t *scala
 
 /* ---- variable time ---- */
 
-unsigned pc_msm_window(size_t n, unsigned bits)
+unsigned pc_msm_widest(size_t n)
 {
-    unsigned best = 2;
+    unsigned w = 2;
+    while (w < 14 && (size_t)1 << (w + 1) <= 4 * n) w++;
+    return w;
+}
+
+pc_msm_plan pc_msm_plan_for(size_t n, unsigned bits, size_t lanes)
+{
+    const unsigned widest = pc_msm_widest(n);
+    pc_msm_plan best = {0, 0, 0};
     uint64_t least = UINT64_MAX;
-    for (unsigned w = 2; w <= 14; w++) {
-        const uint64_t cost = (uint64_t)pc_msm_windows(w, bits) * (8 * (uint64_t)n + ((uint64_t)9 << w));
-        if (cost < least) least = cost, best = w;
-    }
+    for (unsigned w = 2; w <= widest; w++)
+        for (size_t sets = 1; sets <= lanes; sets *= 2) {
+            const unsigned together = (unsigned)(lanes / sets), steps = (pc_msm_windows(w, bits) + together - 1) / together;
+            const uint64_t cost = steps * (8 * (uint64_t)((n + sets - 1) / sets) + ((uint64_t)9 << w));
+            if (steps * together * w > 64 * GROUP_BIASED_WORDS || cost >= least) continue;
+            least = cost;
+            best = (pc_msm_plan){w, steps * together, sets};
+        }
+    VERIFY(best.w != 0); /* w = 2: at most 128 windows, which are a multiple of 8 lanes */
     return best;
 }
 
@@ -406,13 +420,9 @@ static size_t msm_words(const struct group *g, size_t n)
 {
     const size_t block = n < GROUP_MSM_BLOCK ? n : GROUP_MSM_BLOCK, vectors = (block + g->lanes - 1) / g->lanes;
     const size_t own = vectors * g->lanes * (g->affine_words + GROUP_BIASED_WORDS);
-    if (block < GROUP_STRAUS_MAX) return own + block * 8 * g->cached_words;
-    unsigned widest = 0; /* shorter numbers can take wider windows; fewer points do not */
-    for (unsigned bits = 0; bits <= 254; bits++) {
-        const unsigned w = pc_msm_window(vectors, bits);
-        if (w > widest) widest = w;
-    }
-    return own + (((size_t)1 << (widest - 1)) + 1) * g->lanes * g->point_words; /* a lane has a bucket for zeros too */
+    const size_t tables = block < GROUP_STRAUS_MAX ? block * 8 * g->cached_words : 0;
+    const size_t buckets = (((size_t)1 << (pc_msm_widest(block) - 1)) + 1) * g->lanes * g->point_words; /* a lane has a bucket for zeros too */
+    return own + (tables > buckets || (g->lanes == 1 && block < GROUP_STRAUS_MAX) ? tables : buckets);
 }
 
 int64_t privcomp_group_msm_scratch(size_t n, int group)

@@ -14,7 +14,7 @@ struct group {
     const mont *order;
     size_t encoding_bytes, uniform_bytes, entry_bytes; /* entry: one addend in a fixed-base table */
     size_t affine_words, point_words, cached_words;
-    size_t lanes; /* how many points msm_var adds into buckets at once, each lane having buckets of its own */
+    size_t lanes; /* how many additions into buckets msm_var does at once, each lane having buckets of its own */
     int (*decode)(uint8_t *points, const uint8_t *encodings, size_t n);
     void (*encode)(uint8_t *encodings, const uint8_t *points, size_t n);
     void (*from_uniform)(uint8_t *points, const uint8_t *uniform, size_t n);
@@ -35,7 +35,7 @@ struct group {
 
 extern const struct group pc_ristretto255, pc_bn254;
 #if PC_X86
-extern const struct group pc_ristretto255_ifma; /* the same with twins for AVX-512 IFMA */
+extern const struct group pc_ristretto255_ifma, pc_ristretto255_fma; /* the same with twins for AVX-512 IFMA, and for AVX2 with FMA */
 #endif
 
 /* The group with this public id at a dispatch level, or NULL. */
@@ -44,13 +44,23 @@ const struct group *pc_group_at(int group, int level);
 /* Points whose sums rows_var keeps in its scratch: a block of rows, in whole vectors of eight. */
 PC_INLINE size_t pc_rows_held(size_t rows) { return rows < PRIVCOMP_GROUP_ROW_BLOCK ? (rows + 7) / 8 * 8 : PRIVCOMP_GROUP_ROW_BLOCK; }
 
-/* Bits per window for n points and numbers below 2^bits: what costs least, an addition into a bucket counting 8 and each of the two
- * additions per bucket 9. */
-unsigned pc_msm_window(size_t n, unsigned bits);
-
 /* Windows of w bits that hold every number |v| < 2^bits as digits in [-2^(w-1), 2^(w-1)): with B = sum of 2^(w-1) 2^(w i),
  * 0 <= v + B < 2^(w windows) since 2^(bits+2) <= 2^(w windows) and B is between 1/2 and 2/3 of that. */
 PC_INLINE unsigned pc_msm_windows(unsigned w, unsigned bits) { return (bits + 2 + w - 1) / w; }
+
+/* How `lanes` additions into buckets are done at once: lane j adds every point i with i % sets = j % sets, by its digit in the window
+ * k + j / sets, where k goes in steps of lanes / sets. */
+typedef struct {
+    unsigned w, windows; /* bits of a window; how many, a multiple of lanes / sets, with w windows <= 64 GROUP_BIASED_WORDS */
+    size_t sets;         /* a divisor of lanes, which is a power of two */
+} pc_msm_plan;
+
+/* What costs least for n points and numbers below 2^bits, an addition into a bucket counting 8 and each of the two additions per bucket 9;
+ * w <= pc_msm_widest(n). */
+pc_msm_plan pc_msm_plan_for(size_t n, unsigned bits, size_t lanes);
+
+/* The largest w <= 14 with 2^w <= 4 n, or 2: wider windows have more buckets than they save additions. */
+unsigned pc_msm_widest(size_t n);
 
 /* out = v + B, B as above. The digit i is then (bits w i .. w i + w - 1 of out) - 2^(w-1). v is negative if `negative` is all ones (in
  * two's complement of 256 bits). */

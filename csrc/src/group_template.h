@@ -227,7 +227,7 @@ static void GE(msm_var)(uint8_t *out, const uint8_t *points, const uint8_t *scal
     GE(point) sum = GE(identity)();
     for (size_t first = 0; first < n; first += GROUP_MSM_BLOCK) {
         const size_t count = n - first < GROUP_MSM_BLOCK ? n - first : GROUP_MSM_BLOCK;
-        const unsigned w = count < GROUP_STRAUS_MAX ? 4 : pc_msm_window(count, bits), windows = pc_msm_windows(w, bits);
+        const unsigned w = count < GROUP_STRAUS_MAX ? 4 : pc_msm_plan_for(count, bits, 1).w, windows = pc_msm_windows(w, bits);
         uint64_t *biased = scratch + count * (sizeof(GE(affine)) / 8), *rest = biased + GROUP_BIASED_WORDS * count;
         GE(affine) *x = (GE(affine) *)scratch;
         for (size_t i = 0; i < count; i++) {

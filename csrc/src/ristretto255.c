@@ -260,11 +260,39 @@ static void ristretto_generator(uint8_t *point)
 }
 
 #if PC_X86
-#include "ristretto255_ifma.h"
+#include "fe25519_ifma.h"
+#define LANE_TARGET IFMA
+#define FE fe8
+#define FE_(name) fe8_##name
+#define FE_WORD_ONE FE8_WORD_ONE
+#define LANE_(name) name##8
+#define ED_(name) ed8_##name
+#include "fe25519_lanes.h"
+#include "ristretto255_lanes.h"
+
+#ifndef PRIVCOMP_EMULATE_AVX512
+#undef LANE_TARGET
+#undef LANES
+#undef FE
+#undef FE_
+#undef FE_WORD_ONE
+#undef LANE_
+#undef ED_
+#include "fe25519_fma.h"
+#define LANE_TARGET FMA
+#define LANES 4
+#define FE fe4
+#define FE_(name) fe4_##name
+#define FE_WORD_ONE FE4_WORD_ONE
+#define LANE_(name) name##4
+#define ED_(name) ed4_##name
+#include "fe25519_lanes.h"
+#include "ristretto255_lanes.h"
+#endif
 #endif
 
 /* The group with those functions that have twins. */
-#define RISTRETTO255(lanes_n, decode_n, msm_n, rows_n) \
+#define RISTRETTO255(lanes_n, decode_n, msm_n, rows_n, axpy_n) \
     { \
         .order = &ED_ORDER, \
         .encoding_bytes = 32, \
@@ -288,10 +316,13 @@ static void ristretto_generator(uint8_t *point)
         .table = ed_table, \
         .rows_var = rows_n, \
         .fixed_var = ed_fixed_var, \
-        .axpy_var = ed_axpy_var, \
+        .axpy_var = axpy_n, \
     }
 
-const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_msm_var, ed_rows_var);
+const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_msm_var, ed_rows_var, ed_axpy_var);
 #if PC_X86
-const struct group pc_ristretto255_ifma = RISTRETTO255(LANES, ristretto_decode8, ed8_msm_var, ed8_rows_var);
+const struct group pc_ristretto255_ifma = RISTRETTO255(8, ed8_decode_lanes, ed8_msm_lanes_var, ed8_rows_lanes_var, ed8_axpy_lanes_var);
+#ifndef PRIVCOMP_EMULATE_AVX512
+const struct group pc_ristretto255_fma = RISTRETTO255(4, ed4_decode_lanes, ed4_msm_lanes_var, ed4_rows_lanes_var, ed4_axpy_lanes_var);
+#endif
 #endif

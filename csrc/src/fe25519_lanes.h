@@ -1,0 +1,38 @@
+/* What follows from the arithmetic of fe25519_ifma.h or fe25519_fma.h, for a number in each of LANES lanes. The including file defines
+ *   LANE_TARGET, LANES, FE (a vector of numbers), FE_(name) (its functions), LANE_(name) (of a vector of integers)
+ * Constant time in every value. */
+
+/* Canonical limbs of |a|, for a tight. */
+LANE_TARGET static inline FE_(wide) FE_(abs)(FE a)
+{
+    const FE_(wide) out = FE_(canonical)(a);
+    return FE_(select_wide)(out, FE_(canonical)(FE_(sub)(FE_(all)(fe_zero), a)), FE_(odd)(out));
+}
+
+LANE_TARGET static FE FE_(squares)(FE a, int n)
+{
+    for (int i = 0; i < n; i++) a = FE_(square_inline)(a);
+    return a;
+}
+
+/* a^((p - 5) / 8), by the same chain as fe_pow_p58. */
+LANE_TARGET static FE FE_(pow_p58)(FE a)
+{
+    const FE a2 = FE_(square)(a), a9 = FE_(mul)(FE_(squares)(a2, 2), a), a11 = FE_(mul)(a9, a2);
+    const FE e5 = FE_(mul)(FE_(square)(a11), a9); /* 2^5 - 1 */
+    const FE e10 = FE_(mul)(FE_(squares)(e5, 5), e5), e20 = FE_(mul)(FE_(squares)(e10, 10), e10);
+    const FE e40 = FE_(mul)(FE_(squares)(e20, 20), e20), e50 = FE_(mul)(FE_(squares)(e40, 10), e10);
+    const FE e100 = FE_(mul)(FE_(squares)(e50, 50), e50), e200 = FE_(mul)(FE_(squares)(e100, 100), e100);
+    return FE_(mul)(FE_(squares)(FE_(mul)(FE_(squares)(e200, 50), e50), 2), a);
+}
+
+/* 32 bytes from canonical limbs, for the first `count` lanes, `stride` bytes apart. */
+LANE_TARGET static inline void FE_(to_bytes)(uint8_t *out, size_t stride, size_t count, FE_(wide) a)
+{
+    uint64_t limb[5][LANES];
+    for (int i = 0; i < 5; i++) LANE_(store)(limb[i], a.v[i]);
+    for (size_t j = 0; j < count; j++) {
+        const fe one = {{limb[0][j], limb[1][j], limb[2][j], limb[3][j], limb[4][j]}};
+        fe_to_bytes(out + stride * j, one);
+    }
+}

@@ -1,0 +1,413 @@
+/* What costs most of ristretto255, for LANES points at once; part of ristretto255.c, which includes this once for each kind of vector. It
+ * defines
+ *   LANE_TARGET, LANES, FE (a vector of numbers), FE_(name) (its functions), FE_WORD_ONE, LANE_(name) (of a vector of integers)
+ *   ED_(name): the names of this file
+ * The formulas are those of the portable twins there and in group_template.h. */
+
+/* Y - X, Y + X, Z, T of LANES points, all tight: an addition reads the coordinates as this sum and this difference, so it ends with them. */
+typedef struct {
+    FE minus, plus, z, t;
+} ED_(point);
+
+/* Of affine addends: Y + X, Y - X, 2dT; tight, tight, short. */
+typedef struct {
+    FE plus, minus, t2d;
+} ED_(affine);
+
+/* Of other addends: Y - X, Y + X, Z, 2dT; tight, tight, tight, short. */
+typedef struct {
+    FE minus, plus, z, t2d;
+} ED_(cached);
+
+enum {
+    ED_(WORDS) = 20 * LANES,  /* of LANES points in memory: coordinate after coordinate, limb after limb, lane after lane; check: 20 == 4 * 5 */
+    ED_(BUCKET) = 20,         /* of one point in memory; check: 4 * 5 */
+    ED_(AFFINE_WORDS) = 15,   /* of one affine addend; check: 3 * 5 */
+    ED_(FEW) = 8,             /* points for which buckets do not pay */
+};
+
+LANE_TARGET static inline ED_(point) ED_(load)(const uint64_t *from)
+{
+    const ED_(point) out = {FE_(load)(from), FE_(load)(from + 5 * LANES), FE_(load)(from + 10 * LANES), FE_(load)(from + 15 * LANES)};
+    return out;
+}
+
+LANE_TARGET static inline void ED_(store)(uint64_t *to, const ED_(point) *p)
+{
+    FE_(store)(to, p->minus), FE_(store)(to + 5 * LANES, p->plus), FE_(store)(to + 10 * LANES, p->z), FE_(store)(to + 15 * LANES, p->t);
+}
+
+LANE_TARGET static inline ED_(point) ED_(identity)(void)
+{
+    const ED_(point) out = {FE_(all)(fe_one), FE_(all)(fe_one), FE_(all)(fe_one), FE_(all)(fe_zero)};
+    return out;
+}
+
+/* The scalar points of LANES points in memory, in the same place: (X : Y : Z : T) times two. */
+static void ED_(to_points)(uint64_t *at)
+{
+    ed_point out[LANES];
+    for (size_t j = 0; j < LANES; j++) {
+        fe part[4];
+        for (int k = 0; k < 4; k++) {
+            uint64_t word[5];
+            for (int i = 0; i < 5; i++) word[i] = at[LANES * (size_t)(5 * k + i) + j];
+            part[k] = FE_(lane)(word);
+        }
+        out[j].x = fe_carry(fe_sub(part[1], part[0]));
+        out[j].y = fe_carry(fe_add(part[1], part[0]));
+        out[j].z = fe_carry(fe_add(part[2], part[2]));
+        out[j].t = fe_carry(fe_add(part[3], part[3]));
+    }
+    memcpy(at, out, sizeof out);
+    privcomp_wipe((uint8_t *)out, sizeof out);
+}
+
+/* A = (Y - X) (Y' - X'), B = (Y + X) (Y' + X'), C = T 2d T', D = 2 Z Z' are wide; E = B - A, F = D - C, G = D + C, H = B + A. Then the sum is
+ * (EF : GH : FG : EH). Eight carries with those of the results. */
+LANE_TARGET PC_INLINE ED_(point) ED_(complete)(FE e, FE f, FE g, FE h)
+{
+    const FE_(wide) x = FE_(mul_wide)(e, f), y = FE_(mul_wide)(g, h);
+    const ED_(point) out = {FE_(carry)(FE_(sub_wide)(y, x)), FE_(carry)(FE_(add_wide)(y, x)), FE_(mul)(f, g), FE_(mul)(e, h)};
+    return out;
+}
+
+LANE_TARGET PC_INLINE ED_(point) ED_(add_terms)(FE_(wide) a, FE_(wide) b, FE_(wide) c, FE_(wide) d)
+{
+    return ED_(complete)(FE_(carry)(FE_(sub_wide)(b, a)), FE_(carry)(FE_(sub_wide)(d, c)), FE_(carry)(FE_(add_wide)(d, c)),
+                         FE_(carry)(FE_(add_wide)(b, a)));
+}
+
+LANE_TARGET static ED_(point) ED_(add_affine)(const ED_(point) *p, const ED_(affine) *q)
+{
+    const FE_(wide) z = FE_(limbs)(p->z);
+    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_wide)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
+                          FE_(add_wide)(z, z));
+}
+
+LANE_TARGET static ED_(point) ED_(add_cached)(const ED_(point) *p, const ED_(cached) *q)
+{
+    const FE_(wide) zz = FE_(mul_wide)(p->z, q->z);
+    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_wide)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
+                          FE_(add_wide)(zz, zz));
+}
+
+LANE_TARGET static inline ED_(cached) ED_(cache)(const ED_(point) *p)
+{
+    const ED_(cached) out = {p->minus, p->plus, p->z, FE_(mul)(p->t, FE_(all)(ED_2D))};
+    return out;
+}
+
+LANE_TARGET static ED_(point) ED_(add)(const ED_(point) *p, const ED_(point) *q)
+{
+    const ED_(cached) c = ED_(cache)(q);
+    return ED_(add_cached)(p, &c);
+}
+
+/* With P = (Y + X)^2, M = (Y - X)^2, G = (Y + X) (Y - X) = Y^2 - X^2: P - M = 4 X Y, P + M = 2 (X^2 + Y^2), so that E, F, G, H as in ed_double are
+ * half of P - M, 4 Z^2 - 2 G, 2 G, P + M. */
+LANE_TARGET static ED_(point) ED_(double)(const ED_(point) *p)
+{
+    const FE_(wide) plus = FE_(square_wide)(p->plus), minus = FE_(square_wide)(p->minus), g = FE_(mul_wide)(p->plus, p->minus);
+    const FE_(wide) z = FE_(square_wide)(p->z), z2 = FE_(add_wide)(z, z);
+    return ED_(complete)(FE_(carry)(FE_(sub_wide)(plus, minus)), FE_(carry)(FE_(sub_wide)(FE_(sub_wide)(FE_(add_wide)(z2, z2), g), g)),
+                         FE_(carry)(FE_(add_wide)(g, g)), FE_(carry)(FE_(add_wide)(plus, minus)));
+}
+
+/* The points of 64 bytes at `at`. */
+LANE_TARGET static ED_(affine) ED_(load_affine)(const uint8_t *const at[LANES])
+{
+    const uint8_t *second[LANES];
+    LANE_(vec) w[4];
+    for (int j = 0; j < LANES; j++) second[j] = at[j] + 32;
+    FE_(words)(w, at);
+    const FE x = FE_(carry)(FE_(from_words)(w));
+    FE_(words)(w, second);
+    const FE y = FE_(carry)(FE_(from_words)(w));
+    const ED_(affine) out = {FE_(add)(y, x), FE_(sub)(y, x), FE_(mul)(FE_(mul)(x, y), FE_(all)(ED_2D))};
+    return out;
+}
+
+LANE_TARGET static inline ED_(affine) ED_(negate_affine)(ED_(affine) a, LANE_(mask) negative)
+{
+    const ED_(affine) out = {FE_(select)(a.plus, a.minus, negative), FE_(select)(a.minus, a.plus, negative),
+                             FE_(negate_lanes)(a.t2d, negative)};
+    return out;
+}
+
+/* For each lane the entry `index` of a window, or the identity where it is not `present`; negated where `negative`: Y + X and Y - X
+ * change places. */
+LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const uint8_t *window, LANE_(vec) index, LANE_(mask) present, LANE_(mask) negative)
+{
+    static const uint8_t identity[GE_ENTRY_BYTES] = {[0] = 1, [32] = 1};
+    const LANE_(vec) times32 = LANE_(times32_)(index), offset = LANE_(add)(times32, LANE_(add)(times32, times32)); /* check: 3 * 32 == 96 */
+    const LANE_(vec) entry = LANE_(select)(LANE_(all)((uintptr_t)identity), LANE_(add)(LANE_(all)((uintptr_t)window), offset), present);
+    const LANE_(vec) second = LANE_(add)(entry, LANE_(all)(32));
+    uint64_t address[3][LANES];
+    const uint8_t *at[3][LANES];
+    LANE_(vec) w[4];
+    ED_(affine) out;
+    LANE_(store)(address[0], LANE_(select)(entry, second, negative));
+    LANE_(store)(address[1], LANE_(select)(second, entry, negative));
+    LANE_(store)(address[2], LANE_(add)(entry, LANE_(all)(64)));
+    for (int k = 0; k < 3; k++)
+        for (int j = 0; j < LANES; j++) at[k][j] = (const uint8_t *)(uintptr_t)address[k][j];
+    FE_(words)(w, at[0]);
+    out.plus = FE_(of_limbs)(FE_(from_words)(w));
+    FE_(words)(w, at[1]);
+    out.minus = FE_(of_limbs)(FE_(from_words)(w));
+    FE_(words)(w, at[2]);
+    out.t2d = FE_(negate_lanes)(FE_(of_limbs)(FE_(from_words)(w)), negative);
+    return out;
+}
+
+/* ed_rows_var with a row in each lane. The sums of a block of rows (160 kB) and the windows of COLUMNS columns (12 kB each) stay in the
+ * second-level cache, and a sum is loaded and stored once for all of these columns. */
+LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
+                                            unsigned windows, uint64_t *scratch)
+{
+    enum { COLUMNS = 8 };
+    uint64_t value[COLUMNS][LANES];
+    for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
+        const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
+        const ED_(point) zero = ED_(identity)();
+        for (size_t a = 0; a < count; a += LANES) ED_(store)(scratch + ED_(BUCKET) * a, &zero);
+        for (size_t column = 0; column < n; column += COLUMNS) {
+            const size_t columns = n - column < COLUMNS ? n - column : COLUMNS;
+            for (size_t a = 0; a < count; a += LANES) {
+                for (size_t j = 0; j < LANES; j++)
+                    for (size_t b = 0; b < columns; b++)
+                        value[b][j] = a + j < count ? (uint64_t)(int64_t)values[(first + a + j) * n + column + b] : 0;
+                ED_(point) sum = ED_(load)(scratch + ED_(BUCKET) * a);
+                for (size_t b = 0; b < columns; b++) {
+                    LANE_(vec) v = LANE_(load)(value[b]);
+                    for (unsigned i = 0; i < windows; i++) {
+                        LANE_(vec) digit = v;
+                        if (i + 1 < windows) {
+                            digit = LANE_(sub)(LANE_(and)(LANE_(add)(v, LANE_(all)(128)), LANE_(all)(255)), LANE_(all)(128));
+                            v = LANE_(shift_byte)(LANE_(sub)(v, digit));
+                        }
+                        /* Absent: 0, and a size that is out of range, as values may change while they are read. */
+                        const LANE_(vec) index = LANE_(sub)(LANE_(abs)(digit), LANE_(all)(1));
+                        const LANE_(mask) present = LANE_(below)(index, GROUP_ENTRIES), negative = LANE_(negative)(digit);
+                        if (LANE_(mask_bits)(present) == 0) continue;
+                        const uint8_t *window = table + GE_ENTRY_BYTES * GROUP_ENTRIES * ((column + b) * windows + i);
+                        const ED_(affine) entry = ED_(entries_var)(window, index, present, negative);
+                        sum = ED_(add_affine)(&sum, &entry);
+                    }
+                }
+                ED_(store)(scratch + ED_(BUCKET) * a, &sum);
+            }
+        }
+        for (size_t a = 0; a < count; a += LANES) ED_(to_points)(scratch + ED_(BUCKET) * a);
+        ed_store(out + PRIVCOMP_POINT_BYTES * first, (const ed_point *)scratch, count);
+    }
+    privcomp_wipe((uint8_t *)value, sizeof value);
+    privcomp_wipe((uint8_t *)scratch, pc_rows_held(rows) * sizeof(ed_point));
+}
+
+/* ---- sums of multiples ---- */
+
+/* The points at `at`, ED_(BUCKET) words each. */
+LANE_TARGET static ED_(point) ED_(gather)(uint64_t *const at[LANES])
+{
+    LANE_(vec) w[ED_(BUCKET)];
+    for (int k = 0; k < 5; k++) {
+        const uint8_t *part[LANES];
+        for (int j = 0; j < LANES; j++) part[j] = (const uint8_t *)(at[j] + 4 * k);
+        FE_(words)(w + 4 * k, part);
+    }
+    const ED_(point) p = {FE_(of_words)(w), FE_(of_words)(w + 5), FE_(of_words)(w + 10), FE_(of_words)(w + 15)};
+    return p;
+}
+
+LANE_TARGET static void ED_(scatter)(uint64_t *const at[LANES], const ED_(point) *p)
+{
+    LANE_(vec) w[ED_(BUCKET)];
+    FE_(to_words)(w, p->minus), FE_(to_words)(w + 5, p->plus), FE_(to_words)(w + 10, p->z), FE_(to_words)(w + 15, p->t);
+    for (int k = 0; k < 5; k++) {
+        uint8_t *part[LANES];
+        for (int j = 0; j < LANES; j++) part[j] = (uint8_t *)(at[j] + 4 * k);
+        FE_(store_words)(part, w + 4 * k);
+    }
+}
+
+/* Lane j adds the points sets i + j % sets, with digits of window k + j / sets. Each lane has buckets of its own: two never add to the same one.
+ * The buckets of a size of digits stand together; those of size 0 do not count. */
+LANE_TARGET static void ED_(fill_var)(uint64_t *bucket, const uint64_t *addends, const uint64_t *biased, size_t groups,
+                                      const pc_msm_plan *plan, unsigned k)
+{
+    const size_t sets = plan->sets;
+    uint64_t *into[2][LANES]; /* of this group of points and, fetched ahead, of the next */
+    uint64_t sign[2][LANES], set[LANES];
+    for (size_t j = 0; j < LANES; j++) set[j] = j % sets;
+    for (size_t i = 0; i <= groups; i++) {
+        for (size_t j = 0; i < groups && j < LANES; j++) {
+            const int64_t digit = pc_msm_digit(biased + GROUP_BIASED_WORDS * (sets * i + set[j]), k + (unsigned)(j / sets), plan->w);
+            uint64_t *const at = bucket + ED_(BUCKET) * (LANES * (uint64_t)(digit < 0 ? -digit : digit) + j);
+            sign[i % 2][j] = digit < 0 ? ~(uint64_t)0 : 0;
+            into[i % 2][j] = at;
+            __builtin_prefetch(at), __builtin_prefetch(at + 8), __builtin_prefetch(at + 16);
+        }
+        if (i == 0) continue;
+        const uint64_t *const from = addends + ED_(AFFINE_WORDS) * sets * (i - 1);
+        LANE_(vec) w[ED_(AFFINE_WORDS)];
+        PC_UNROLL
+        for (size_t r = 0; r < ED_(AFFINE_WORDS); r++) w[r] = sets == 1 ? LANE_(all)(from[r]) : LANE_(pick)(from + sets * r, set);
+        const ED_(affine) a = {FE_(of_words)(w), FE_(of_words)(w + 5), FE_(of_words)(w + 10)};
+        const ED_(affine) q = ED_(negate_affine)(a, LANE_(negative)(LANE_(load)(sign[(i - 1) % 2])));
+        const ED_(point) old = ED_(gather)(into[(i - 1) % 2]), sum = ED_(add_affine)(&old, &q);
+        ED_(scatter)(into[(i - 1) % 2], &sum);
+    }
+}
+
+/* ed_buckets_var for groups of plan->sets points. */
+LANE_TARGET static ed_point ED_(buckets_var)(const uint64_t *addends, const uint64_t *biased, size_t groups, const pc_msm_plan *plan,
+                                             uint64_t *bucket)
+{
+    static const uint64_t empty[ED_(BUCKET)] = {[0] = FE_WORD_ONE, [5] = FE_WORD_ONE, [10] = FE_WORD_ONE};
+    const size_t count = (size_t)1 << (plan->w - 1);
+    const unsigned together = (unsigned)(LANES / plan->sets);
+    ed_point sum = ed_identity();
+    for (unsigned k = plan->windows; k > 0;) {
+        k -= together;
+        for (size_t b = 0; b < LANES * (count + 1); b++) memcpy(bucket + ED_(BUCKET) * b, empty, sizeof empty);
+        ED_(fill_var)(bucket, addends, biased, groups, plan, k);
+        ED_(point) above = ED_(identity)(), part = above;
+        for (size_t b = count; b > 0; b--) {
+            uint64_t *at[LANES];
+            for (size_t j = 0; j < LANES; j++) at[j] = bucket + ED_(BUCKET) * (LANES * b + j);
+            const ED_(point) own = ED_(gather)(at);
+            above = ED_(add)(&above, &own);
+            part = ED_(add)(&part, &above);
+        }
+        ED_(store)(bucket, &part);
+        ED_(to_points)(bucket);
+        for (unsigned i = together; i-- > 0;) {
+            sum = ed_double_times(sum, plan->w);
+            for (size_t j = 0; j < plan->sets; j++) sum = ed_add(&sum, (const ed_point *)bucket + plan->sets * i + j);
+        }
+    }
+    return sum;
+}
+
+/* ed_msm_var, which does the few points for which buckets do not pay. */
+LANE_TARGET static void ED_(msm_lanes_var)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, const int64_t *values, size_t n,
+                                           uint64_t *scratch)
+{
+    if (n < ED_(FEW)) {
+        ed_msm_var(out, points, scalars, values, n, scratch);
+        return;
+    }
+    const unsigned bits = scalars != NULL ? 254 : pc_value_bits(values, n);
+    const uint64_t none[4] = {0};
+    ed_point sum = ed_identity();
+    for (size_t first = 0; first < n; first += GROUP_MSM_BLOCK) {
+        const size_t count = n - first < GROUP_MSM_BLOCK ? n - first : GROUP_MSM_BLOCK, padded = (count + LANES - 1) / LANES * LANES;
+        const pc_msm_plan plan = pc_msm_plan_for(count, bits, LANES);
+        const size_t sets = plan.sets;
+        uint64_t *const biased = scratch + ED_(AFFINE_WORDS) * padded, *const rest = biased + GROUP_BIASED_WORDS * padded;
+        for (size_t i = 0; i < padded; i += LANES) {
+            const uint8_t *at[LANES];
+            uint64_t limb[ED_(AFFINE_WORDS)][LANES];
+            for (size_t j = 0; j < LANES; j++) {
+                /* Where no point is left, any point stands with digits that are zero. */
+                const int left = i + j < count;
+                uint64_t *const digits = biased + GROUP_BIASED_WORDS * (i + j);
+                left ? pc_msm_biased(digits, scalars, values, first + i + j, plan.w, plan.windows) : pc_msm_bias(digits, none, 0, plan.w, plan.windows);
+                at[j] = points + PRIVCOMP_POINT_BYTES * (left ? first + i + j : first);
+            }
+            const ED_(affine) a = ED_(load_affine)(at);
+            FE_(store)(limb[0], a.plus), FE_(store)(limb[5], a.minus), FE_(store)(limb[10], a.t2d);
+            for (size_t r = 0; r < ED_(AFFINE_WORDS); r++)
+                for (size_t j = 0; j < LANES; j++)
+                    scratch[ED_(AFFINE_WORDS) * sets * ((i + j) / sets) + sets * r + (i + j) % sets] = limb[r][j];
+        }
+        const ed_point part = ED_(buckets_var)(scratch, biased, (count + sets - 1) / sets, &plan, rest);
+        sum = ed_add(&sum, &part);
+    }
+    ed_store(out, &sum, 1);
+}
+
+/* ed_axpy_var, a point in each lane; where none is left, the last one again. */
+LANE_TARGET static void ED_(axpy_lanes_var)(uint8_t *out, const uint8_t *scalar, const uint8_t *b, const uint8_t *a, size_t n)
+{
+    int8_t digit[256];
+    ED_(cached) odd[8]; /* 1, 3, .. 15 times the points */
+    uint64_t words[ED_(WORDS)];
+    const unsigned places = pc_wnaf_var(digit, scalar);
+    const ED_(point) zero = ED_(identity)();
+    for (size_t first = 0; first < n; first += LANES) {
+        const size_t count = n - first < LANES ? n - first : LANES;
+        const uint8_t *a_at[LANES], *b_at[LANES];
+        for (size_t j = 0; j < LANES; j++) {
+            const size_t i = first + (j < count ? j : count - 1);
+            a_at[j] = a + PRIVCOMP_POINT_BYTES * i, b_at[j] = b + PRIVCOMP_POINT_BYTES * i;
+        }
+        const ED_(affine) x = ED_(load_affine)(b_at), y = ED_(load_affine)(a_at);
+        ED_(point) power = ED_(add_affine)(&zero, &x), sum = zero;
+        const ED_(point) twice = ED_(double)(&power);
+        const ED_(cached) step = ED_(cache)(&twice);
+        for (int k = 0; k < 8; k++) {
+            odd[k] = ED_(cache)(&power);
+            if (k < 7) power = ED_(add_cached)(&power, &step);
+        }
+        for (unsigned k = places; k-- > 0;) {
+            if (k + 1 < places) sum = ED_(double)(&sum);
+            if (digit[k] == 0) continue;
+            ED_(cached) term = odd[(digit[k] < 0 ? -digit[k] : digit[k]) / 2];
+            if (digit[k] < 0) {
+                const FE plus = term.plus;
+                term.plus = term.minus, term.minus = plus;
+                term.t2d = FE_(negate_lanes)(term.t2d, LANE_(zero)(LANE_(all)(0)));
+            }
+            sum = ED_(add_cached)(&sum, &term);
+        }
+        sum = ED_(add_affine)(&sum, &y);
+        ED_(store)(words, &sum);
+        ED_(to_points)(words);
+        ed_store(out + PRIVCOMP_POINT_BYTES * first, (const ed_point *)words, count);
+    }
+}
+
+/* ---- decoding ---- */
+
+/* ristretto_decode with an encoding in each lane; zeros, which encode the identity, stand in the lanes left over. */
+LANE_TARGET static int ED_(decode_lanes)(uint8_t *points, const uint8_t *encodings, size_t n)
+{
+    static const uint8_t zeros[32];
+    const FE one = FE_(all)(fe_one);
+    const fe minus_one = {{0x7ffffffffffec, FE_MASK, FE_MASK, FE_MASK, FE_MASK}}; /* check: 2**51 - 20 */
+    const unsigned every = (1u << LANES) - 1;
+    unsigned valid = every;
+    for (size_t first = 0; first < n; first += LANES) {
+        const size_t count = n - first < LANES ? n - first : LANES;
+        const uint8_t *at[LANES];
+        LANE_(vec) w[4];
+        for (size_t j = 0; j < LANES; j++) at[j] = j < count ? encodings + 32 * (first + j) : zeros;
+        FE_(words)(w, at);
+        const FE_(wide) limbs = FE_(from_words)(w);
+        valid &= LANE_(mask_bits)(LANE_(zero)(FE_(quotient)(limbs))) & ~LANE_(mask_bits)(LANE_(negative)(w[3])) & ~LANE_(mask_bits)(FE_(odd)(limbs));
+
+        const FE s = FE_(carry)(limbs), ss = FE_(square)(s), u1 = FE_(sub)(one, ss), u2 = FE_(add)(one, ss), u2_sqr = FE_(square)(u2);
+        const FE d_u1_sqr = FE_(mul)(FE_(all)(ED_D), FE_(square)(u1));
+        const FE v = FE_(sub)(FE_(sub)(FE_(all)(fe_zero), d_u1_sqr), u2_sqr), x = FE_(mul)(v, u2_sqr);
+        /* r = sqrt(1 / x) up to its sign, which does not matter here, if x r^2 is 1 for r = x^3 (x^7)^((p - 5) / 8) or for i times that */
+        const FE x3 = FE_(mul)(FE_(square)(x), x), x7 = FE_(mul)(FE_(square)(x3), x);
+        FE r = FE_(mul)(x3, FE_(pow_p58)(x7));
+        const FE_(wide) check = FE_(canonical)(FE_(mul)(x, FE_(square)(r)));
+        const LANE_(mask) flipped = FE_(same_limbs)(check, minus_one);
+        valid &= LANE_(mask_bits)(flipped) | LANE_(mask_bits)(FE_(same_limbs)(check, fe_one));
+        r = FE_(select)(r, FE_(mul)(r, FE_(all)(SQRT_M1)), flipped);
+
+        const FE den_x = FE_(mul)(r, u2), den_y = FE_(mul)(FE_(mul)(r, den_x), v);
+        const FE t_x = FE_(mul)(FE_(add)(s, s), den_x), t_y = FE_(mul)(u1, den_y);
+        const FE_(wide) out_x = FE_(abs)(t_x), out_y = FE_(canonical)(t_y);
+        const FE_(wide) t = FE_(canonical)(FE_(mul)(FE_(carry)(out_x), t_y));
+        valid &= ~(LANE_(mask_bits)(FE_(odd)(t)) | LANE_(mask_bits)(FE_(same_limbs)(out_y, fe_zero)));
+        FE_(to_bytes)(points + PRIVCOMP_POINT_BYTES * first, PRIVCOMP_POINT_BYTES, count, out_x);
+        FE_(to_bytes)(points + PRIVCOMP_POINT_BYTES * first + 32, PRIVCOMP_POINT_BYTES, count, out_y);
+    }
+    PC_DECLASSIFY(valid);
+    return valid == every;
+}
