@@ -335,8 +335,28 @@ FMA PC_INLINE fe4_wide fe4_square_from(const struct fe4_starts *from, fe4 a)
     return fe4_fold(c);
 }
 
+/* gcc's code is faster where a product stands in the formula that needs it, clang's where it is called: half as fast otherwise. */
+#if defined(__clang__)
+FMA static __attribute__((noinline)) void fe4_mul_to(fe4_wide *out, const fe4 *a, const fe4 *b) { *out = fe4_mul_from(&fe4_mul_starts[0], *a, *b); }
+FMA static __attribute__((noinline)) void fe4_square_to(fe4_wide *out, const fe4 *a) { *out = fe4_square_from(&fe4_square_starts[0], *a); }
+
+FMA PC_INLINE fe4_wide fe4_mul_wide(fe4 a, fe4 b)
+{
+    fe4_wide out;
+    fe4_mul_to(&out, &a, &b);
+    return out;
+}
+
+FMA PC_INLINE fe4_wide fe4_square_wide(fe4 a)
+{
+    fe4_wide out;
+    fe4_square_to(&out, &a);
+    return out;
+}
+#else
 FMA PC_INLINE fe4_wide fe4_mul_wide(fe4 a, fe4 b) { return fe4_mul_from(&fe4_mul_starts[0], a, b); }
 FMA PC_INLINE fe4_wide fe4_square_wide(fe4 a) { return fe4_square_from(&fe4_square_starts[0], a); }
+#endif
 
 /* The same, tight. */
 FMA PC_INLINE fe4 fe4_add(fe4 a, fe4 b) { return fe4_carry(fe4_add_wide(fe4_limbs(a), fe4_limbs(b))); }

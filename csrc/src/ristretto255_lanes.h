@@ -23,7 +23,7 @@ enum {
     ED_(WORDS) = 20 * LANES,  /* of LANES points in memory: coordinate after coordinate, limb after limb, lane after lane; check: 20 == 4 * 5 */
     ED_(BUCKET) = 20,         /* of one point in memory; check: 4 * 5 */
     ED_(AFFINE_WORDS) = 15,   /* of one affine addend; check: 3 * 5 */
-    ED_(FEW) = 8,             /* points for which buckets do not pay */
+    ED_(FEW) = 12,            /* points for which buckets do not pay */
 };
 
 LANE_TARGET static inline ED_(point) ED_(load)(const uint64_t *from)
@@ -168,6 +168,10 @@ LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, 
 {
     enum { COLUMNS = 8 };
     uint64_t value[COLUMNS][LANES];
+    if (rows == 1) {
+        ed_rows_var(out, table, values, rows, n, windows, scratch);
+        return;
+    }
     for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
         const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
         const ED_(point) zero = ED_(identity)();
@@ -335,6 +339,10 @@ LANE_TARGET static void ED_(axpy_lanes_var)(uint8_t *out, const uint8_t *scalar,
     int8_t digit[256];
     ED_(cached) odd[8]; /* 1, 3, .. 15 times the points */
     uint64_t words[ED_(WORDS)];
+    if (n == 1) {
+        ed_axpy_var(out, scalar, b, a, n);
+        return;
+    }
     const unsigned places = pc_wnaf_var(digit, scalar);
     const ED_(point) zero = ED_(identity)();
     for (size_t first = 0; first < n; first += LANES) {
@@ -370,6 +378,110 @@ LANE_TARGET static void ED_(axpy_lanes_var)(uint8_t *out, const uint8_t *scalar,
     }
 }
 
+/* ---- multiples and their sums in constant time: ed_straus with a point in each lane ---- */
+
+enum { ED_(VECTORS) = 64 / LANES }; /* of points with tables at once, 82 kB */
+
+/* Multiples 1 .. 8 of the points. */
+LANE_TARGET static void ED_(multiples)(ED_(cached) table[ed_MULTIPLES], const uint8_t *const at[LANES])
+{
+    const ED_(point) zero = ED_(identity)();
+    const ED_(affine) x = ED_(load_affine)(at);
+    ED_(point) p = ED_(add_affine)(&zero, &x);
+    for (int i = 0; i < ed_MULTIPLES; i++) {
+        table[i] = ED_(cache)(&p);
+        if (i + 1 < ed_MULTIPLES) p = ED_(add_affine)(&p, &x);
+    }
+}
+
+/* For each lane the multiple by its digit. */
+LANE_TARGET static ED_(cached) ED_(choose)(const ED_(cached) table[ed_MULTIPLES], const uint64_t digit[LANES])
+{
+    const ED_(point) zero = ED_(identity)();
+    const LANE_(vec) d = LANE_(load)(digit), size = LANE_(abs)(d);
+    const LANE_(mask) negative = LANE_(negative)(d);
+    ED_(cached) out = {zero.minus, zero.plus, zero.z, zero.t};
+    for (uint64_t i = 0; i < ed_MULTIPLES; i++) {
+        const LANE_(mask) here = LANE_(zero)(LANE_(sub)(size, LANE_(all)(i + 1)));
+        out.minus = FE_(select)(out.minus, table[i].minus, here), out.plus = FE_(select)(out.plus, table[i].plus, here);
+        out.z = FE_(select)(out.z, table[i].z, here), out.t2d = FE_(select)(out.t2d, table[i].t2d, here);
+    }
+    const FE plus = FE_(select)(out.plus, out.minus, negative);
+    out.minus = FE_(select)(out.minus, out.plus, negative), out.plus = plus;
+    out.t2d = FE_(negate_lanes)(out.t2d, negative);
+    return out;
+}
+
+/* For each lane the sum of scalars[i] points[i] over its points, as LANES scalar points; n <= 64. */
+LANE_TARGET static void ED_(straus)(ed_point out[LANES], const uint8_t *points, const uint8_t *scalars, size_t n)
+{
+    ED_(cached) table[ED_(VECTORS)][ed_MULTIPLES];
+    uint64_t digit[ED_(VECTORS)][ed_DIGITS][LANES], words[ED_(WORDS)];
+    const size_t vectors = (n + LANES - 1) / LANES;
+    for (size_t i = 0; i < vectors; i++) {
+        const uint8_t *at[LANES];
+        for (size_t j = 0; j < LANES; j++) {
+            /* Where no point is left, any point stands with digits that are zero. */
+            const int left = LANES * i + j < n;
+            const size_t from = left ? LANES * i + j : 0;
+            int8_t own[ed_DIGITS] = {0};
+            if (left) ed_digits(own, scalars + 32 * from);
+            for (size_t k = 0; k < ed_DIGITS; k++) digit[i][k][j] = (uint64_t)(int64_t)own[k];
+            at[j] = points + PRIVCOMP_POINT_BYTES * from;
+            privcomp_wipe((uint8_t *)own, sizeof own);
+        }
+        ED_(multiples)(table[i], at);
+    }
+    ED_(point) p = ED_(identity)();
+    for (int k = ed_DIGITS - 1; k >= 0; k--) {
+        for (int twice = 0; k + 1 < ed_DIGITS && twice < 4; twice++) p = ED_(double)(&p);
+        for (size_t i = 0; i < vectors; i++) {
+            const ED_(cached) c = ED_(choose)(table[i], digit[i][k]);
+            p = ED_(add_cached)(&p, &c);
+        }
+    }
+    ED_(store)(words, &p);
+    ED_(to_points)(words);
+    memcpy(out, words, sizeof words);
+    privcomp_wipe((uint8_t *)table, vectors * sizeof *table);
+    privcomp_wipe((uint8_t *)digit, vectors * sizeof *digit);
+    privcomp_wipe((uint8_t *)words, sizeof words);
+    privcomp_wipe((uint8_t *)&p, sizeof p);
+}
+
+LANE_TARGET static void ED_(mul_lanes)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n)
+{
+    ed_point p[LANES];
+    for (size_t first = 0; first < n; first += LANES) {
+        const size_t count = n - first < LANES ? n - first : LANES;
+        if (count == 1) {
+            ed_mul_n(out + PRIVCOMP_POINT_BYTES * first, points + PRIVCOMP_POINT_BYTES * first, scalars + 32 * first, 1);
+            break;
+        }
+        ED_(straus)(p, points + PRIVCOMP_POINT_BYTES * first, scalars + 32 * first, count);
+        ed_store(out + PRIVCOMP_POINT_BYTES * first, p, count);
+    }
+    privcomp_wipe((uint8_t *)p, sizeof p);
+}
+
+LANE_TARGET static void ED_(msm_lanes)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n)
+{
+    enum { CHUNK = LANES * ED_(VECTORS) };
+    ed_point part[LANES], sum = ed_identity();
+    if (n <= 2) {
+        ed_msm(out, points, scalars, n);
+        return;
+    }
+    for (size_t first = 0; first < n; first += CHUNK) {
+        const size_t count = n - first < CHUNK ? n - first : CHUNK;
+        ED_(straus)(part, points + PRIVCOMP_POINT_BYTES * first, scalars + 32 * first, count);
+        for (size_t j = 0; j < LANES; j++) sum = ed_add(&sum, &part[j]);
+    }
+    ed_store(out, &sum, 1);
+    privcomp_wipe((uint8_t *)part, sizeof part);
+    privcomp_wipe((uint8_t *)&sum, sizeof sum);
+}
+
 /* ---- decoding ---- */
 
 /* ristretto_decode with an encoding in each lane; zeros, which encode the identity, stand in the lanes left over. */
@@ -390,7 +502,7 @@ LANE_TARGET static int ED_(decode_lanes)(uint8_t *points, const uint8_t *encodin
         valid &= LANE_(mask_bits)(LANE_(zero)(FE_(quotient)(limbs))) & ~LANE_(mask_bits)(LANE_(negative)(w[3])) & ~LANE_(mask_bits)(FE_(odd)(limbs));
 
         const FE s = FE_(carry)(limbs), ss = FE_(square)(s), u1 = FE_(sub)(one, ss), u2 = FE_(add)(one, ss), u2_sqr = FE_(square)(u2);
-        const FE d_u1_sqr = FE_(mul)(FE_(all)(ED_D), FE_(square)(u1));
+        const FE d_u1_sqr = FE_(mul)(FE_(square)(u1), FE_(all)(ED_D));
         const FE v = FE_(sub)(FE_(sub)(FE_(all)(fe_zero), d_u1_sqr), u2_sqr), x = FE_(mul)(v, u2_sqr);
         /* r = sqrt(1 / x) up to its sign, which does not matter here, if x r^2 is 1 for r = x^3 (x^7)^((p - 5) / 8) or for i times that */
         const FE x3 = FE_(mul)(FE_(square)(x), x), x7 = FE_(mul)(FE_(square)(x3), x);

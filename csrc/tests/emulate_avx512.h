@@ -1,4 +1,4 @@
-/* The few AVX-512 intrinsics of src/field_ifma.c, src/fe25519_ifma.h, src/ristretto255_ifma.h, src/ed_order_ifma.h and
+/* The few AVX-512 intrinsics of src/field_ifma.c, src/fe25519_ifma.h, src/ristretto255_lanes.h, src/ed_order_ifma.h and
  * src/multilinear_ifma.h in plain C, from their definitions in Intel's intrinsics guide, so that the arithmetic of those files is tested
  * on any CPU. (Their instructions themselves are tested where the CPU has them.) */
 #ifndef PRIVCOMP_EMULATE_AVX512_H

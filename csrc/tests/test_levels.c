@@ -191,6 +191,7 @@ static void groups(int level, int group)
     static uint8_t wide[96 * N], points[POINT * N], encodings[64 * N], table[96 * 128 * BASES * WINDOWS], start[POINT * N], want[POINT * N],
         got[POINT * N];
     static uint64_t scratch[1 << 16];
+    static uint8_t some[PRIVCOMP_SCALAR_BYTES * N];
     const size_t length = (size_t)privcomp_group_table_bytes(BASES, WINDOWS, group);
     int32_t values[N * BASES];
     test_fill(wide, sizeof wide), test_fill(start, sizeof start);
@@ -198,11 +199,15 @@ static void groups(int level, int group)
     CHECK(privcomp_group_from_uniform(points, wide, N, group) == PRIVCOMP_OK);
     CHECK(privcomp_group_encode(encodings, points, N, group) == PRIVCOMP_OK);
     CHECK(privcomp_group_table(table, length, points, BASES, WINDOWS, group) == PRIVCOMP_OK);
+    CHECK(privcomp_scalar_from_wide(some, wide, N, group) == PRIVCOMP_OK);
     for (size_t n = 0; n <= N; n++) {
         const size_t words = (size_t)privcomp_group_rows_scratch(n, group);
         CHECK(words <= sizeof scratch / 8);
         for (size_t i = 0; i < n * BASES; i++) values[i] = i % 5 == 0 ? (int32_t)(i % 2) << 15 : (int16_t)test_u64();
         SAME(level, start, want, got, privcomp_group_decode(out, encodings, n, group));
+        SAME(level, start, want, got, privcomp_group_mul(out, points, some, n, group));
+        SAME(level, start, want, got, privcomp_group_msm(out, points, some, n, group));
+        SAME(level, start, want, got, privcomp_group_axpy_var(out, some, points, points, n, group));
         SAME(level, start, want, got, privcomp_group_rows_var(out, table, length, values, n, BASES, WINDOWS, group, scratch, words));
     }
     enum { MANY = 203 };
