@@ -28,11 +28,14 @@ class MerlinState:
     def append(self, label: bytes, message: bytes | bytearray | memoryview) -> None:
         # A proof of a million entries appends 1,300 times: cffi takes bytes as they are, the rest goes through a view.
         data = message if type(message) is bytes else _bytes("message", message)
-        self._enter()
+        if not self._lock.acquire(blocking=False):
+            raise _two_threads()
         try:
-            _check(lib.privcomp_transcript_append(self._state, label, len(label), data, len(data)))
+            status = lib.privcomp_transcript_append(self._state, label, len(label), data, len(data))
         finally:
             self._lock.release()
+        if status:
+            _check(status)
 
     def challenge(self, label: bytes, length: int) -> bytes:
         if not 0 <= length <= _LIMIT:
@@ -59,12 +62,16 @@ class MerlinState:
     def _enter(self) -> None:
         """Two threads in one transcript would each see half of what the other says."""
         if not self._lock.acquire(blocking=False):
-            raise StateError("two threads use one transcript; give each of them a copy")
+            raise _two_threads()
 
     def __del__(self) -> None:
         state = getattr(self, "_state", None)
         if state is not None:  # a prover's copy has absorbed the witness
             lib.privcomp_wipe(ffi.cast("uint8_t *", state), ffi.sizeof("privcomp_transcript"))
+
+
+def _two_threads() -> StateError:
+    return StateError("two threads use one transcript; give each of them a copy")
 
 
 def _check(status: int) -> None:
