@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from privcomp.dp import BudgetFilter, DistributedPlan
+from privcomp.dp import BudgetFilter, DistributedPlan, RdpCurve
 from privcomp.errors import BudgetError, CodecError, JournalError, ParameterError
 from privcomp.journal import Journal
 from privcomp.policy import Policy
@@ -50,6 +50,25 @@ class NodeBudget:
         """
         with self._journal.locked():
             self._journal.remember(_name(plan.unit, plan.adjacency), self._charged(plan, session).to_bytes())
+
+    def check_curve(self, curve: RdpCurve, unit: str, adjacency: str) -> None:
+        """Refuse a release that is noised by this node alone and could not be charged.
+
+        Raises:
+            BudgetError: too little is left.
+        """
+        with self._journal.locked():
+            self.of(unit, adjacency).charge_curve(curve)
+
+    def charge_curve(self, curve: RdpCurve, unit: str, adjacency: str) -> None:
+        """Remember one release that is noised by this node alone; call it before the noise is drawn.
+
+        Raises:
+            BudgetError: too little is left; nothing may be sent.
+        """
+        with self._journal.locked():
+            budget = self.of(unit, adjacency).charge_curve(curve)
+            self._journal.remember(_name(unit, adjacency), budget.to_bytes())
 
     def of(self, unit: str, adjacency: str) -> BudgetFilter:
         """What is spent, under the policy's present limits.

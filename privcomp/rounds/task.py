@@ -246,7 +246,7 @@ class Task(Message):
         return out
 
     def weight(self, weight: Any, encoding: Encoding) -> int:
-        """One node's weight as the round takes it: at most the encoding's `max_weight`.
+        """One node's weight as the round takes it: at most the encoding's `max_weight`; 1 under a plan, whatever it is.
 
         Args:
             weight: the number of examples, a whole number of at least 1.
@@ -255,6 +255,8 @@ class Task(Message):
         Raises:
             EncodingError: not a whole number, or below 1.
         """
+        if isinstance(encoding, DistributedPlan):
+            return 1  # every update counts once: not even a refusal may depend on the weight
         if isinstance(weight, (float, np.floating)) and float(weight).is_integer():
             weight = int(weight)
         try:
