@@ -182,7 +182,8 @@ class Federation:
 
     def __init__(self, folder: Path, nodes: int, changes: Mapping[str, Any] | None = None, policy: str = "") -> None:
         self.folder = folder
-        self.config = {**CONFIG, "privcomp-home": str(folder / "server"), **(changes or {})}
+        config = {**CONFIG, "privcomp-home": str(folder / "server"), **(changes or {})}
+        self.config = {name: value for name, value in config.items() if value is not None}  # None: leave it out
         self.recorder = Recorder()
         self.grid = LoopGrid()
         ServerHome.create(folder / "server")

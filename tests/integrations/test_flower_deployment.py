@@ -25,13 +25,14 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from privcomp.dp import DistributedPlan
 from privcomp.errors import LedgerError
 from privcomp.integrations import NodeHome, ServerHome
 from privcomp.integrations.flower.messages import HELLO
 from privcomp.integrations.flower.records import KEY, from_content
 from privcomp.integrations.home import certificate_name, make_roster, make_simulation
-from privcomp.ledger import COMPLETE, Record
-from privcomp.rounds import RoundSpec, audit
+from privcomp.ledger import ABORTED, COMPLETE, Record
+from privcomp.rounds import NodeBudget, RoundSpec, audit
 from privcomp.secagg.params import Params
 from tests.fuzz.targets import decode_any, message_classes
 from tests.integrations.flower_deployment import Deployment, copy_app, toml
@@ -40,10 +41,11 @@ APP = Path(__file__).parent / "flower_app"
 
 
 def app_with(folder: Path, config: Mapping[str, Any]) -> Path:
-    """The app of the tests with its run config, and the folder that it writes into."""
+    """The app of the tests with its run config (without what is None), and the folder that it writes into."""
     (folder / "out").mkdir(exist_ok=True)
-    values = {"out": folder / "out", "secure": True, "fraction-evaluate": 0.0, "dimension": 1000, **config}
-    text = "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
+    ranges = {"privcomp-clip": 1.0, "privcomp-max-examples": 1_000_000, "privcomp-train-metrics": "loss 0 20"}
+    values = {"out": folder / "out", "secure": True, "fraction-evaluate": 0.0, "dimension": 1000, **ranges, **config}
+    text = "".join(f"{key} = {toml(value)}\n" for key, value in values.items() if value is not None)
     return copy_app(APP, folder / f"app-{len(list(folder.glob('app-*')))}", {"pyproject.toml": text})
 
 
@@ -132,6 +134,42 @@ def test_simulation(tmp_path: Path) -> None:
     expected = float((weights * 1.371337 * np.arange(1, 5)).sum() / weights.sum())
     assert float(metrics[0]) == pytest.approx(expected, abs=1e-3)
     assert len(metrics) == 4
+
+
+@pytest.mark.assurance
+def test_simulation_with_a_plan(tmp_path: Path) -> None:
+    """Noised means, a budget that is spent to its end, and nothing clear: no update, no weight, no metric."""
+    make_simulation(tmp_path / "homes", map(str, range(4)))
+    config = {
+        **dict.fromkeys(("privcomp-clip", "privcomp-max-examples", "privcomp-train-metrics")),
+        **{"privcomp-dp-epsilon": 8.0, "privcomp-dp-clip-norm": 16.0, "privcomp-dp-rounds": 2},
+        **{"privcomp-dp-min-survivors": 4, "privcomp-sim-home": tmp_path / "homes", "nodes": 4},
+    }
+    app = app_with(tmp_path, {**config, "num-server-rounds": 3})
+    with Deployment(tmp_path / "run", simulation=True) as federation:
+        check_plain(federation, app, tmp_path / "out", nodes=4)
+        federation.run(app, nodes=4)
+        log = federation.finish()
+    assert not canaries(tmp_path / "out")
+    assert record_types(tmp_path / "out") == TYPES | CONSISTENCY
+    found = records(tmp_path / "homes" / "server")
+    assert [entry.outcome for entry in found] == [COMPLETE, COMPLETE, ABORTED]
+    assert "this node's privacy budget does not allow it" in log
+    plan = RoundSpec.of_params(Params.from_bytes(found[0].params, max_bytes=1 << 16)).encoding
+    assert isinstance(plan, DistributedPlan)
+    assert (plan.min_survivors, plan.rounds, plan.epsilon) == (4, 2, 8.0)
+    for turn in (1, 2):
+        updates = [np.load(tmp_path / "out" / f"train-{turn}-{k}.npz") for k in range(4)]
+        before, after = (np.load(tmp_path / "out" / f"model-{k}.npz") for k in (turn - 1, turn))
+        for name in before.files:
+            mean = sum(update[name] for update in updates) / 4
+            noise = np.subtract(after[name], before[name], dtype=np.float64) - mean
+            assert 0 < np.abs(noise).max() < 7 * plan.sigma_local / 2
+    assert not list((tmp_path / "out").glob("train-3-*"))
+    for k in range(4):
+        with NodeHome.open(tmp_path / "homes" / str(k)) as home:
+            spent = NodeBudget(home.policy, home.journal).of("user", "zero_out").spent_epsilon()
+        assert spent == pytest.approx(plan.epsilon_after(2), rel=1e-9)
 
 
 def objects(transcript: Path) -> Iterable[tuple[bytes, bytes]]:

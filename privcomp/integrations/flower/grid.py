@@ -23,13 +23,15 @@ from flwr.supercore import log
 from flwr.supercore.run import Run
 from flwr.superlink.grid import InMemoryGrid
 
+from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.errors import CodecError, LocalError, ParameterError, RemoteError
 from privcomp.integrations.driver import Rounds
 from privcomp.integrations.flower.messages import HELLO, Claim, Parcel, binding
 from privcomp.integrations.flower.records import extras_of, from_content, raw, to_content
 from privcomp.integrations.flower.settings import PREFIX, Settings, config_bytes
 from privcomp.integrations.home import SIMULATED, ServerHome
-from privcomp.rounds import RoundResult, RoundSpec
+from privcomp.rounds import RoundResult, RoundSpec, Task
+from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.secagg.params import MALICIOUS
 
 __all__ = ["SecAggGrid"]
@@ -102,6 +104,7 @@ class SecAggGrid(Grid):
         self._launched: dict[bytes, bool] = {}
         self._told: set[str] = set()
         self._evaluated: tuple[bytes, MetricRecord] | None = None
+        self._plan: DistributedPlan | None = None  # of this run, once a model is known
         self._simulated = any(party.startswith(SIMULATED) for party in self._roster.ids)
         if self._simulated:
             log(WARNING, "privcomp: simulation; one machine holds all keys, so nothing is protected from anybody")
@@ -180,13 +183,20 @@ class SecAggGrid(Grid):
         if kind == "metrics" and not self._settings.evaluate_metrics:
             self._tell(WARNING, f"no evaluation: name its metrics in {PREFIX}evaluate-metrics to have them summed")
             return []
+        if kind == "metrics" and self._settings.dp_epsilon is not None:
+            self._tell(
+                WARNING,
+                f"{PREFIX}evaluate-metrics are summed without noise, outside of {PREFIX}dp-epsilon: nodes whose policy "
+                'says privacy = "required" do not answer',
+            )
         record, extras = extras_of(first.content, self._weight)
         arrays = {name: array.numpy() for name, array in record.items()}
         extra_bytes = extras.to_bytes()
         metadata = first.metadata
         bound = binding(metadata.message_type, metadata.group_id, self._config, extra_bytes)
         task = self._settings.task(kind, bound)
-        spec = self._settings.spec(task, arrays, len(self._roster))
+        plan = self._planned(task, arrays) if kind == "update" else None
+        spec = self._settings.spec(task, arrays, len(self._roster), plan)
         model = task.request(arrays)
         digest = sha256(model).digest()
         if kind == "metrics" and self._evaluated is not None and self._evaluated[0] == digest:
@@ -223,6 +233,22 @@ class SecAggGrid(Grid):
             self._evaluated = digest, reply.content.metric_records["metrics"]
         return [reply]
 
+    def _planned(self, task: Task, arrays: Mapping[str, Any]) -> DistributedPlan | None:
+        """The run's plan: what nodes charge is this one plan's rounds, so it does not change on the way."""
+        if self._settings.dp_epsilon is None:
+            return None
+        entries = task.entries(arrays)
+        if self._plan is None:
+            self._plan = self._settings.plan(entries, len(self._roster))
+            if self._plan is not None:
+                log(INFO, "privcomp: the plan of this run's training rounds\n%s", self._plan.describe())
+        elif self._plan.entries != entries:
+            raise LocalError(
+                f"the model has {entries} entries now, the plan of this run was made for {self._plan.entries}; a plan "
+                "is not changed within a run: start another one"
+            )
+        return self._plan
+
     def _reply(
         self, first: Message, spec: RoundSpec, arrays: dict[str, Any], result: RoundResult, name: str
     ) -> Message:
@@ -231,26 +257,37 @@ class SecAggGrid(Grid):
             raise LocalError("the finished round was not one of this Grid; give this run a server's folder of its own")
         decoded = result.decoded
         new, metrics = task.result(arrays, decoded, spec.encoding)
+        self._tell_result(task, result)
+        content = RecordDict({"metrics": MetricRecord({self._weight: decoded.total_weight, **metrics})})
+        if task.kind == "update":
+            content[name] = ArrayRecord({key: Array(array) for key, array in new.items()})
+        return Message(content, reply_to=first)
+
+    def _tell_result(self, task: Task, result: RoundResult) -> None:
+        decoded, nodes = result.decoded, result.aggregate
+        if isinstance(decoded, PrivateMean):
+            error = f"noise of standard deviation {decoded.error_std:.3g} in every entry of their mean"
+        else:
+            error = f"every entry within {decoded.quantisation_bound:.3g} of their mean"
         log(
             INFO,
-            "privcomp: round %d (%s): %d of %d nodes; every entry within %.3g of their mean",
+            "privcomp: round %d (%s): %d of %d nodes; %s",
             self._rounds.number,
             task.purpose,
-            len(result.aggregate.survivors),
-            len(result.aggregate.u1),
-            decoded.quantisation_bound,
+            len(nodes.survivors),
+            len(nodes.u1),
+            error,
         )
-        if decoded.clipped:
+        if isinstance(decoded, PrivateMean):
+            for spent in PrivacySpent.read(self._home.ledger.newest_extra(PRIVACY)).spent:
+                log(INFO, "privcomp: privacy spent by this ledger: %s", spent)
+        elif decoded.clipped:
             log(
                 WARNING,
                 "privcomp: %d entries were clipped; raise %sclip, or train in smaller steps",
                 decoded.clipped,
                 PREFIX,
             )
-        content = RecordDict({"metrics": MetricRecord({self._weight: decoded.total_weight, **metrics})})
-        if task.kind == "update":
-            content[name] = ArrayRecord({key: Array(array) for key, array in new.items()})
-        return Message(content, reply_to=first)
 
     def _tell(self, level: int, text: str) -> None:
         if text not in self._told:

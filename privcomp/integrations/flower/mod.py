@@ -8,24 +8,26 @@ process of its own: identity, journal and the secrets of running rounds are in t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from logging import WARNING
 from pathlib import Path
 from typing import Any, Final
 
-from flwr.app import Array, ArrayRecord, Context, Error, Message, MessageType
+from flwr.app import Array, ArrayRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
-from privcomp.errors import EncodingError, LocalError, PolicyError, PrivcompError, RemoteError
+from privcomp.dp import DistributedPlan
+from privcomp.errors import BudgetError, EncodingError, LocalError, PolicyError, PrivcompError, RemoteError
 from privcomp.integrations.flower.messages import HELLO, Claim, Extras, Parcel, binding
 from privcomp.integrations.flower.records import from_content, restored, to_content
 from privcomp.integrations.flower.settings import config_bytes
 from privcomp.integrations.home import SIMULATED, NodeHome
 from privcomp.rounds import RoundSpec
 
-__all__ = ["LAUNCHER", "secagg_mod"]
+__all__ = ["LAUNCHER", "answered", "has_home", "only", "open_home", "secagg_mod", "tell_stripped", "trained"]
 
 #: Set by `privcomp supernode` to the home that it guards, for the processes that it starts. A SuperLink can send an app
 #: and its run config, but sets no environment of a node.
@@ -44,8 +46,16 @@ def secagg_mod(message: Message, context: Context, call_next: ClientAppCallable)
     text of an exception of the app's functions stays in this node's log, because it may quote data. (What mods before
     this one raise, and `@app.lifespan()`, Flower sends to the server.)
     """
+    return answered(message, lambda: to_content(_answer(message, context, call_next)))
+
+
+def answered(message: Message, answer: Callable[[], RecordDict]) -> Message:
+    """The reply with this content, or the error that may leave the node in its place."""
     try:
-        return Message(to_content(_answer(message, context, call_next)), reply_to=message)
+        return Message(answer(), reply_to=message)
+    except BudgetError as error:  # its text says what other sessions have spent
+        log(WARNING, "privcomp: this node does not answer: %s", error)
+        reason = "privcomp: BudgetError: this node's privacy budget does not allow it; the figures stay in its log"
     except PrivcompError as error:
         log(WARNING, "privcomp: this node does not answer: %s", error)
         reason = f"privcomp: {type(error).__name__}: {error}"
@@ -63,10 +73,7 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             "protect nothing else. Give it to these functions alone (@app.train(mods=[secagg_mod])) if others are meant"
         )
     request = from_content(message.content)
-    folder, simulated = _home(context)
-    with NodeHome.open(folder) as home:
-        launched = os.environ.get(LAUNCHER) == os.path.realpath(folder)
-        _check_place(home, folder, simulated, launched)
+    with open_home(context) as (home, launched):
         if request.stage == HELLO:
             if len(request.items) != 1 or len(request.items[0]) != 32:
                 raise RemoteError(b"server", HELLO, "a greeting is one nonce of 32 bytes")
@@ -82,6 +89,25 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
 
         # One function, for the purpose of Flower's message type: a server cannot ask for an update by EVALUATE.
         return Parcel(request.stage, tuple(home.client().receive(request.items[0], {purpose: update})))
+
+
+@contextmanager
+def open_home(context: Context) -> Iterator[tuple[NodeHome, bool]]:
+    """The node's home, held open, and whether `privcomp supernode` guards it.
+
+    Raises:
+        PolicyError: there is none, or it is not one for this place.
+    """
+    folder, simulated = _home(context)
+    with NodeHome.open(folder) as home:
+        launched = os.environ.get(LAUNCHER) == os.path.realpath(folder)
+        _check_place(home, folder, simulated, launched)
+        yield home, launched
+
+
+def has_home(context: Context) -> bool:
+    """Whether the node was given a home, or a simulation names one."""
+    return _HOME in context.node_config or _SIM_HOME in context.run_config
 
 
 def _home(context: Context) -> tuple[Path, bool]:
@@ -127,34 +153,54 @@ def _update(
     extras = Extras.from_bytes(extras_bytes, max_bytes=len(extras_bytes))
     arrays = task.parse(model)
     content = restored(extras, ArrayRecord({name: Array(array) for name, array in arrays.items()}))
+    reply = trained(make_message(metadata=metadata, content=content), context, call_next)
+    new = {}
+    if task.kind == "update":
+        record = only(reply.content.array_records, "ArrayRecord")
+        new = {name: array.numpy() for name, array in record.items()}
+    if isinstance(spec.encoding, DistributedPlan):
+        # A weight or a metric would be summed without noise. Every node counts once, and nothing else is looked at.
+        tell_stripped(reply.content, "no metric leaves a node in a round with noise")
+        return task.values(arrays, new, {}, spec.encoding), 1
+    metrics = dict(only(reply.content.metric_records, "MetricRecord"))
+    if extras.weight not in metrics:
+        raise EncodingError(f"the app's MetricRecord has no {extras.weight!r}, which is the weight")
+    weight = metrics.pop(extras.weight)
+    which = "train" if task.kind == "update" else "evaluate"
+    named = {name for name, _, _ in task.metrics} | {extras.weight}
+    tell_stripped(reply.content, f"privcomp-{which}-metrics does not name them", named)
+    return task.values(arrays, new, metrics, spec.encoding), task.weight(weight, spec.encoding)
+
+
+def trained(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """The app's reply.
+
+    Raises:
+        LocalError: it failed; what it says stays in this node's log.
+    """
     try:
-        reply = call_next(make_message(metadata=metadata, content=content), context)
+        reply = call_next(message, context)
     except Exception as error:  # noqa: BLE001 (any: it must not travel)
         log(WARNING, "privcomp: the app failed", exc_info=error)
         raise LocalError(f"the app raised {type(error).__name__}; its text stays in this node's log") from None
     if reply.has_error():
         raise LocalError("the app replied with an error; its text stays in this node's log")
-    new = {}
-    if task.kind == "update":
-        record = _only(reply.content.array_records, "ArrayRecord")
-        new = {name: array.numpy() for name, array in record.items()}
-    metrics = dict(_only(reply.content.metric_records, "MetricRecord"))
-    if extras.weight not in metrics:
-        raise EncodingError(f"the app's MetricRecord has no {extras.weight!r}, which is the weight")
-    weight = metrics.pop(extras.weight)
-    stripped = sorted(metrics.keys() - {name for name, _, _ in task.metrics})
+    return reply
+
+
+def tell_stripped(content: RecordDict, why: str, named: Collection[str] = ()) -> None:
+    """Log the metrics of a reply that are not sent, but for those that are named."""
+    stripped = sorted({name for record in content.metric_records.values() for name in record} - set(named))
     if stripped:
-        which = "train" if task.kind == "update" else "evaluate"
-        log(
-            WARNING,
-            "privcomp: not sent, because privcomp-%s-metrics does not name them: %s",
-            which,
-            ", ".join(stripped),
-        )
-    return task.values(arrays, new, metrics, spec.encoding), task.weight(weight, spec.encoding)
+        log(WARNING, "privcomp: not sent, because %s: %s", why, ", ".join(stripped))
 
 
-def _only(records: Any, kind: str) -> Any:
+def only(records: Any, kind: str, where: str = "the app returned") -> Any:
+    """The one record of this kind.
+
+    Raises:
+        EncodingError: none, or several.
+    """
     if len(records) != 1:
-        raise EncodingError(f"the app returned {len(records)} {kind}s; Flower's averages need exactly one")
+        raise EncodingError(f"{where} {len(records)} {kind}s; Flower's averages need exactly one")
     return next(iter(records.values()))

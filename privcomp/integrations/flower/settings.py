@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from privcomp._core import AES128_CTR, CHACHA20
+from privcomp.dp import DistributedPlan, plan_distributed
 from privcomp.errors import ParameterError
 from privcomp.integrations.driver import Deadlines
 from privcomp.policy import Policy
 from privcomp.rounds import RoundSpec, Task
+from privcomp.rounds.task import Encoding
 
 __all__ = ["PREFIX", "Settings", "config_bytes"]
 
@@ -29,6 +31,12 @@ class Settings:
     Args:
         clip: largest absolute change of a parameter in one round that is not clipped.
         max_examples: largest number of examples of a node.
+        dp_epsilon: what all training rounds together may tell about one node, at dp_delta; None: no noise. With it,
+            clip and train_metrics are refused (below), and every node counts once.
+        dp_delta, dp_clip_norm, dp_rounds, dp_bits, dp_mechanism, dp_adjacency: as `delta`, `clip`, `rounds`, `bits`,
+            `mechanism`, `adjacency` of `privcomp.dp.plan_distributed`; dp_clip_norm is an L2 norm of a node's update.
+        dp_min_survivors: least number of nodes in a sum; None: corrupt + honest_survivors. The more, the less noise.
+        dp_colluders: nodes whose noise the server may know; None: corrupt.
         home: the server's folder (`privcomp keys server`), unless PRIVCOMP_SERVER_HOME names it at the SuperLink.
         sim_home: folder of a simulation's homes (`privcomp keys simulation`); used in a simulation only.
         protocol, adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
@@ -47,8 +55,17 @@ class Settings:
         ParameterError: an unknown key, a wrong type, or a value that makes no sense.
     """
 
-    clip: float
-    max_examples: int
+    clip: float = 1.0
+    max_examples: int = 1
+    dp_epsilon: float | None = None
+    dp_delta: float = 1e-5
+    dp_clip_norm: float | None = None
+    dp_rounds: int | None = None
+    dp_min_survivors: int | None = None
+    dp_colluders: int | None = None
+    dp_bits: int = 20
+    dp_mechanism: str = "skellam"
+    dp_adjacency: str = "zero_out"
     home: str = ""
     sim_home: str = ""
     protocol: str = "bonawitz"
@@ -78,15 +95,10 @@ class Settings:
                 continue
             name = key.removeprefix(PREFIX).replace("-", "_")
             if name not in cls.__dataclass_fields__:
-                known = ", ".join(PREFIX + field.replace("_", "-") for field in cls.__dataclass_fields__)
+                known = ", ".join(map(_key, cls.__dataclass_fields__))
                 raise ParameterError(f"run config: unknown key {key!r}; known: {known}")
             values[name] = _value(key, name, value)
-        missing = [PREFIX + name.replace("_", "-") for name in ("clip", "max_examples") if name not in values]
-        if missing:
-            raise ParameterError(
-                f"run config: {' and '.join(missing)} must be given: the range of a sum has to be public; see "
-                "docs/flower.md for how to choose it"
-            )
+        _check_together(values)
         if values.get("cipher", "aes128") not in _CIPHERS:
             raise ParameterError(f"run config: {PREFIX}cipher is one of {', '.join(_CIPHERS)}")
         return cls(**values)
@@ -102,22 +114,63 @@ class Settings:
         metrics = self.train_metrics if kind == "update" else self.evaluate_metrics
         return Task(kind, metrics, self.kept if kind == "update" else (), binding)
 
-    def spec(self, task: Task, arrays: Mapping[str, Any], roster_size: int) -> RoundSpec:
+    def plan(self, entries: int, roster_size: int) -> DistributedPlan | None:
+        """The plan of the training rounds: made once per run, and announced in every one of them.
+
+        Args:
+            entries: of one node's update.
+            roster_size: members of the roster.
+
+        Raises:
+            ParameterError: the privacy that is asked for cannot be had with these bits, nodes and rounds.
+        """
+        if self.dp_epsilon is None or self.dp_clip_norm is None or self.dp_rounds is None:
+            return None
+        corrupt, least = self._corrupt(roster_size), self.dp_min_survivors
+        return plan_distributed(
+            clip=self.dp_clip_norm,
+            dim=entries,
+            clients=self._clients(roster_size),
+            min_survivors=corrupt + self.honest_survivors if least is None else least,
+            colluders=corrupt if self.dp_colluders is None else self.dp_colluders,
+            bits=self.dp_bits,
+            target=(self.dp_epsilon, self.dp_delta),
+            rounds=self.dp_rounds,
+            sampling="none",
+            adjacency=self.dp_adjacency,
+            mechanism=self.dp_mechanism,
+        )
+
+    def _clients(self, roster_size: int) -> int:
+        return self.clients if self.clients is not None else roster_size
+
+    def _corrupt(self, roster_size: int) -> int:
+        return self.corrupt if self.corrupt is not None else Policy().corrupt_for(self.adversary, roster_size)
+
+    def spec(
+        self, task: Task, arrays: Mapping[str, Any], roster_size: int, plan: DistributedPlan | None = None
+    ) -> RoundSpec:
         """The declaration of one round.
 
         Args:
             task: from `task`.
             arrays: the model.
             roster_size: members of the roster.
+            plan: of a training round with noise, from `plan`.
 
         Raises:
             ParameterError, EncodingError: it does not add up, or the model has arrays that cannot be summed.
         """
-        clients = self.clients if self.clients is not None else roster_size
-        corrupt = self.corrupt
-        if corrupt is None:
-            corrupt = Policy().corrupt_for(self.adversary, roster_size)
-        encoding = task.encoding(arrays, clients=clients, clip=self.clip, max_weight=self.max_examples, bits=self.bits)
+        corrupt, honest = self._corrupt(roster_size), self.honest_survivors
+        encoding: Encoding
+        if plan is not None:
+            # What the clients hold the server to: sums of no fewer nodes than the plan's noise counts on.
+            encoding, honest = plan, max(honest, plan.min_survivors - corrupt)
+        else:
+            clients = self._clients(roster_size)
+            encoding = task.encoding(
+                arrays, clients=clients, clip=self.clip, max_weight=self.max_examples, bits=self.bits
+            )
         return RoundSpec.secure_sum(
             encoding,
             task,
@@ -125,7 +178,7 @@ class Settings:
             adversary=self.adversary,
             corrupt=corrupt,
             threshold=self.threshold,
-            honest_survivors=self.honest_survivors,
+            honest_survivors=honest,
             hybrid=self.hybrid,
             cipher=_CIPHERS[self.cipher],
             gamma_ppm=round(self.gamma * _PPM),
@@ -140,6 +193,13 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
     "deadline": float,
     "mask_deadline": float,
     "unmask_deadline": float,
+    "dp_epsilon": float,
+    "dp_delta": float,
+    "dp_clip_norm": float,
+    "dp_rounds": int,
+    "dp_min_survivors": int,
+    "dp_colluders": int,
+    "dp_bits": int,
     "max_examples": int,
     "corrupt": int,
     "threshold": int,
@@ -148,6 +208,45 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
     "bits": int,
     "hybrid": bool,
 }
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    """What a run config must name, and what has no meaning beside the rest of it.
+
+    Raises:
+        ParameterError: a key is missing, or must not be there.
+    """
+    private = "dp_epsilon" in values
+    needed = ["dp_clip_norm", "dp_rounds"] if private else ["clip", "max_examples"]
+    if private and values.get("evaluate_metrics"):
+        needed.append("max_examples")
+    missing = [_key(name) for name in needed if name not in values]
+    if missing:
+        raise ParameterError(
+            f"run config: {' and '.join(missing)} must be given: the range of a sum has to be public; see "
+            "docs/flower.md for how to choose it"
+        )
+    if not private:
+        unused = [_key(name) for name in values if name.startswith("dp_")]
+        if unused:
+            raise ParameterError(
+                f"run config: {', '.join(unused)} without {_key('dp_epsilon')}: nothing would be private"
+            )
+        return
+    if "clip" in values:
+        raise ParameterError(
+            f"run config: {_key('clip')} bounds single entries; with {_key('dp_epsilon')} the norm of an update is "
+            f"bounded, by {_key('dp_clip_norm')}. Leave {_key('clip')} out"
+        )
+    if values.get("train_metrics"):
+        raise ParameterError(
+            f"run config: {_key('train_metrics')} beside {_key('dp_epsilon')}: a metric that is summed without noise "
+            "tells what the noise hides. Leave it out; no metric of training leaves a node then"
+        )
+
+
+def _key(name: str) -> str:
+    return PREFIX + name.replace("_", "-")
 
 
 def _value(key: str, name: str, value: Any) -> Any:
