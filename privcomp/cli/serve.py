@@ -52,9 +52,11 @@ def add_parser(commands: Any) -> None:
     rounds.add_argument(
         "--min-clients", type=int, metavar="M", help="fewest nodes to begin a round with (default: as few as can be)"
     )
-    rounds.add_argument("--clip", type=float, required=True, metavar="C", help="largest change of an entry per round")
-    rounds.add_argument("--bits", type=int, default=16, help="width of a quantised entry")
-    rounds.add_argument("--max-weight", type=int, default=1 << 20, metavar="W", help="largest weight of a node")
+    rounds.add_argument("--clip", type=float, metavar="C", help="largest change of an entry per round; needed without "
+        "--epsilon")  # fmt: skip
+    rounds.add_argument("--bits", type=int, metavar="B", help="width of a quantised entry (default: 16); with "
+        "--epsilon of an entry of the sum (default: 20)")  # fmt: skip
+    rounds.add_argument("--max-weight", type=int, metavar="W", help="largest weight of a node (default: 2^20)")
     rounds.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS", help="for every other stage")
     rounds.add_argument(
         "--training-deadline", type=float, default=600.0, metavar="SECONDS", help="for the stage in which nodes train"
@@ -63,6 +65,23 @@ def add_parser(commands: Any) -> None:
     rounds.add_argument(
         "--gather", type=float, default=5.0, metavar="SECONDS", help="for more nodes, before the first round"
     )
+    noise = serve.add_argument_group(
+        "differential privacy: the nodes add noise before anything leaves them, and every update counts once"
+    )
+    noise.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="what all rounds together may tell about one node (default: no noise)",
+    )
+    noise.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of this epsilon")
+    noise.add_argument(
+        "--clip-norm", type=float, metavar="C", help="L2 norm of a node's update; longer ones are scaled"
+    )
+    noise.add_argument(
+        "--min-survivors", type=int, metavar="M", help="fewest nodes in a sum (default: --corrupt and 3): the more, "
+        "the less noise"
+    )  # fmt: skip
     safety = serve.add_argument_group("safety (every node's own policy has the last word)")
     safety.add_argument("--protocol", choices=("bonawitz", "secaggplus"), default="bonawitz", help="secure aggregation")
     safety.add_argument(
@@ -106,14 +125,17 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     out = arguments.out if arguments.out is not None else home.folder / "model.npz"
     adversary = arguments.adversary or ("semi_honest" if arguments.protocol == "secaggplus" else "malicious")
     corrupt = arguments.corrupt
+    members = len(home.roster) if home.roster is not None else 0
     if corrupt is None:
-        corrupt = Policy().corrupt_for(adversary, len(home.roster) if home.roster is not None else 0)
+        corrupt = Policy().corrupt_for(adversary, members)
+    plan: Any = None
     complete, last = 0, ""
 
     def report(done: RoundReport) -> None:
         nonlocal complete, last
         complete, last = complete + (done.outcome == "complete"), done.outcome
         values = "".join(f", {name} {value:.4g}" for name, value in done.metrics.items())
+        values += f", noise {done.bound:.3g}, epsilon {done.epsilon:.4g}" if plan is not None else ""
         said = f"{done.survivors} of {done.asked} nodes{values}" if not done.reason else done.reason
         print(f"privcomp: round {done.round} {done.outcome} in {done.seconds:.1f} s: {said}", file=sys.stderr)
         if arguments.json:
@@ -124,16 +146,20 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     limits = Limits(connections=arguments.max_connections, grace=arguments.grace)
     async with Server(home, host=arguments.host, port=arguments.port, limits=limits) as server:
         on_stop(server.stop)
+        if arguments.epsilon is not None:
+            plan = _plan(arguments, task.entries(arrays), corrupt, members)
+            print(plan.describe(), file=sys.stderr)
         print(f"privcomp: listening at {server.host}:{server.port}", file=sys.stderr)
         await server.run(
             arrays,
             task=task,
             rounds=arguments.rounds,
             clip=arguments.clip,
-            max_weight=arguments.max_weight,
+            max_weight=1 << 20 if arguments.max_weight is None else arguments.max_weight,
+            plan=plan,
             clients=arguments.clients,
             min_clients=arguments.min_clients,
-            bits=arguments.bits,
+            bits=16 if arguments.bits is None else arguments.bits,
             wait=arguments.wait,
             gather=arguments.gather,
             deadlines=Deadlines(slow, slow, arguments.training_deadline, slow, slow),
@@ -149,10 +175,42 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     return 0 if complete and last != "stalled" else 1
 
 
+def _plan(arguments: argparse.Namespace, entries: int, corrupt: int, members: int) -> Any:
+    """The plan of all rounds: the same one after a restart with the same options, so that the nodes go on counting."""
+    from privcomp.dp import plan_distributed
+    from privcomp.secagg.params import Params
+
+    least = corrupt + Params.honest_survivors if arguments.min_survivors is None else arguments.min_survivors
+    return plan_distributed(
+        clip=arguments.clip_norm,
+        dim=entries,
+        clients=members if arguments.clients is None else arguments.clients,
+        min_survivors=least,
+        colluders=corrupt,
+        bits=20 if arguments.bits is None else arguments.bits,
+        target=(arguments.epsilon, arguments.delta),
+        rounds=arguments.rounds,
+        sampling="none",
+        adjacency="zero_out",
+    )
+
+
 def _check(arguments: argparse.Namespace) -> None:
-    for name in ("deadline", "training_deadline", "wait", "gather", "grace", "clip"):
+    private = arguments.epsilon is not None
+    needed, unused = ("clip_norm", ("clip", "metric", "max_weight")) if private else (
+        "clip", ("clip_norm", "min_survivors")
+    )  # fmt: skip
+    if getattr(arguments, needed) is None:
+        without = "with" if private else "without"
+        raise ParameterError(f"--{needed.replace('_', '-')} must be given {without} --epsilon")
+    for name in unused:
+        if getattr(arguments, name):
+            text = f"--{name.replace('_', '-')}"
+            why = "is for rounds without noise: leave it out" if private else "needs --epsilon"
+            raise ParameterError(f"{text} {why}")
+    for name in ("deadline", "training_deadline", "wait", "gather", "grace", "clip", "clip_norm"):
         value = getattr(arguments, name)
-        if not 0 < value < float("inf"):
+        if value is not None and not 0 < value < float("inf"):
             raise ParameterError(f"--{name.replace('_', '-')} is {value}; a positive number is needed")
     if arguments.rounds < 1:
         raise ParameterError(f"--rounds is {arguments.rounds}; at least 1 is needed")

@@ -28,6 +28,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp.dp import DistributedPlan, PrivateMean
+from privcomp.encoding import Decoded
 from privcomp.errors import LocalError, ParameterError, RemoteError, RoundAborted
 from privcomp.integrations import tls
 from privcomp.integrations.driver import Deadlines, Rounds, RoundStalled
@@ -62,7 +64,8 @@ from privcomp.integrations.tcp_node import Update, join
 from privcomp.ledger import COMPLETE, Ledger
 from privcomp.ledger.record import genesis
 from privcomp.rounds import RoundSpec
-from privcomp.rounds.task import Task
+from privcomp.rounds.privacy import PRIVACY, PrivacySpent
+from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import Params
 from privcomp.secagg.server import Outbox
 
@@ -83,7 +86,9 @@ class RoundReport:
         outcome: "complete", "aborted" or "stalled".
         reason: why it is not complete.
         asked, survivors: number of nodes.
-        weight, clipped, bound: total weight, clipped entries and quantisation bound of the mean; 0 without a result.
+        weight, clipped, bound: total weight, clipped entries and quantisation bound of the mean (under a plan: the
+            standard deviation of its noise); 0 without a result.
+        epsilon: what the ledger's rounds under plans have spent, at the newest plan's delta; 0 without any.
         metrics: weighted means.
         refused: id -> class of the node's refusal.
         seconds: duration.
@@ -98,6 +103,7 @@ class RoundReport:
     weight: int
     clipped: int
     bound: float
+    epsilon: float
     metrics: Mapping[str, float]
     refused: Mapping[bytes, str]
     seconds: float
@@ -240,8 +246,9 @@ class Server:
         *,
         task: Task,
         rounds: int,
-        clip: float,
-        max_weight: int,
+        clip: float | None = None,
+        max_weight: int = 1,
+        plan: DistributedPlan | None = None,
         clients: int | None = None,
         min_clients: int | None = None,
         bits: int = 16,
@@ -263,7 +270,9 @@ class Server:
                 was stopped is started again with the same model.
             task: an update task.
             rounds: number of rounds, aborted ones included.
-            clip, max_weight, bits: of the encoding, see `Task.encoding`.
+            clip, max_weight, bits: of the encoding, see `Task.encoding`; clip must be given unless there is a plan.
+            plan: noise that the nodes add themselves, for as many rounds as the plan says; every update then counts
+                once.
             clients: most nodes per round; None: the whole roster.
             min_clients: least number of connected nodes with which a round is begun; None: the fewest with which one
                 can be completed.
@@ -293,8 +302,9 @@ class Server:
         if known:
             _log.info("the ledger has %d rounds of training on this model; going on from there", known)
             await self._saved(save, model)
-        encoding = task.encoding(model, clients=most, clip=clip, max_weight=max_weight, bits=bits)
-        spec = RoundSpec.secure_sum(encoding, task, **aggregation)
+        spec = RoundSpec.secure_sum(
+            _encoding(task, model, plan, most, clip=clip, max_weight=max_weight, bits=bits), task, **aggregation
+        )
         least = _fewest(spec.aggregation) if min_clients is None else min_clients
         spec.aggregation.thresholds(least)
         if not 3 <= least <= most:
@@ -378,7 +388,8 @@ class Server:
                     survivors=len(result.aggregate.survivors) if result is not None else 0,
                     weight=decoded.total_weight if decoded is not None else 0,
                     clipped=decoded.clipped if decoded is not None else 0,
-                    bound=decoded.quantisation_bound if decoded is not None else 0.0,
+                    bound=_error(decoded) if decoded is not None else 0.0,
+                    epsilon=self._epsilon(),
                     metrics=metrics,
                     refused=dict(self._refused),
                     seconds=time.monotonic() - start,
@@ -387,6 +398,10 @@ class Server:
                 )
             )
         return following
+
+    def _epsilon(self) -> float:
+        spent = PrivacySpent.read(self.home.ledger.newest_extra(PRIVACY)).spent
+        return max((each.epsilon for each in spent), default=0.0)
 
     def _bytes(self) -> tuple[int, int]:
         channels = [connection.channel for connection in self._connections.values()]
@@ -730,6 +745,40 @@ def replay(ledger: Ledger, task: Task, arrays: Mapping[str, NDArray[Any]]) -> tu
         model, _ = spec.task.result(model, decoded, spec.encoding)
         count += 1
     return model, count
+
+
+def _encoding(
+    task: Task,
+    model: Arrays,
+    plan: DistributedPlan | None,
+    clients: int,
+    *,
+    clip: float | None,
+    max_weight: int,
+    bits: int,
+) -> Encoding:
+    """The encoding of the rounds: the plan, if there is one for this model and so many nodes.
+
+    Raises:
+        ParameterError: neither a plan nor a clip, or both; or a plan for another model or number of nodes.
+    """
+    if plan is None:
+        if clip is None:
+            raise ParameterError("rounds without a plan need a clip")
+        return task.encoding(model, clients=clients, clip=clip, max_weight=max_weight, bits=bits)
+    entries = task.entries(model)
+    if clip is not None:
+        raise ParameterError("a plan has its own clip, of the norm; leave `clip` out")
+    if (plan.entries, plan.clients) != (entries, clients):
+        raise ParameterError(
+            f"the plan is for {plan.entries} entries of {plan.clients} nodes; this model has {entries}, and up to "
+            f"{clients} nodes take part"
+        )
+    return plan
+
+
+def _error(decoded: Decoded | PrivateMean) -> float:
+    return decoded.error_std if isinstance(decoded, PrivateMean) else decoded.quantisation_bound
 
 
 def _fewest(params: Params) -> int:

@@ -53,6 +53,7 @@ _T = TypeVar("_T")
 
 #: What a node tells the server about a refusal: the class and one of these, never what it saw.
 _REASONS: Final = {
+    "BudgetError": "the node's privacy budget does not allow another release",
     "PolicyError": "the node's policy does not allow this",
     "JournalError": "the node's journal does not allow another answer",
     "LedgerError": "the ledger is not the one that the node follows",
