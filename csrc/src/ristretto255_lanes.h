@@ -395,10 +395,12 @@ LANE_TARGET static void ED_(multiples)(ED_(cached) table[ed_MULTIPLES], const ui
 }
 
 /* For each lane the multiple by its digit. */
-LANE_TARGET static ED_(cached) ED_(choose)(const ED_(cached) table[ed_MULTIPLES], const uint64_t digit[LANES])
+LANE_TARGET static ED_(cached) ED_(choose)(const ED_(cached) table[ed_MULTIPLES], const int8_t digit[LANES])
 {
     const ED_(point) zero = ED_(identity)();
-    const LANE_(vec) d = LANE_(load)(digit), size = LANE_(abs)(d);
+    uint64_t extended[LANES];
+    for (size_t j = 0; j < LANES; j++) extended[j] = (uint64_t)(int64_t)digit[j];
+    const LANE_(vec) d = LANE_(load)(extended), size = LANE_(abs)(d);
     const LANE_(mask) negative = LANE_(negative)(d);
     ED_(cached) out = {zero.minus, zero.plus, zero.z, zero.t};
     for (uint64_t i = 0; i < ed_MULTIPLES; i++) {
@@ -409,6 +411,7 @@ LANE_TARGET static ED_(cached) ED_(choose)(const ED_(cached) table[ed_MULTIPLES]
     const FE plus = FE_(select)(out.plus, out.minus, negative);
     out.minus = FE_(select)(out.minus, out.plus, negative), out.plus = plus;
     out.t2d = FE_(negate_lanes)(out.t2d, negative);
+    privcomp_wipe((uint8_t *)extended, sizeof extended);
     return out;
 }
 
@@ -416,7 +419,8 @@ LANE_TARGET static ED_(cached) ED_(choose)(const ED_(cached) table[ed_MULTIPLES]
 LANE_TARGET static void ED_(straus)(ed_point out[LANES], const uint8_t *points, const uint8_t *scalars, size_t n)
 {
     ED_(cached) table[ED_(VECTORS)][ed_MULTIPLES];
-    uint64_t digit[ED_(VECTORS)][ed_DIGITS][LANES], words[ED_(WORDS)];
+    int8_t digit[ED_(VECTORS)][ed_DIGITS][LANES];
+    uint64_t words[ED_(WORDS)];
     const size_t vectors = (n + LANES - 1) / LANES;
     for (size_t i = 0; i < vectors; i++) {
         const uint8_t *at[LANES];
@@ -426,7 +430,7 @@ LANE_TARGET static void ED_(straus)(ed_point out[LANES], const uint8_t *points, 
             const size_t from = left ? LANES * i + j : 0;
             int8_t own[ed_DIGITS] = {0};
             if (left) ed_digits(own, scalars + 32 * from);
-            for (size_t k = 0; k < ed_DIGITS; k++) digit[i][k][j] = (uint64_t)(int64_t)own[k];
+            for (size_t k = 0; k < ed_DIGITS; k++) digit[i][k][j] = own[k];
             at[j] = points + PRIVCOMP_POINT_BYTES * from;
             privcomp_wipe((uint8_t *)own, sizeof own);
         }
