@@ -29,7 +29,7 @@ def test_samples_fit(law: Law) -> None:
 @pytest.mark.parametrize("law", GAUSSIANS + LAPLACES, ids=name)
 def test_many_samples_fit(law: Law) -> None:
     """1e8 of them, from the system's entropy."""
-    borders, probabilities = cells(law, 20000, 10**8)
+    borders, probabilities = cells(law, 5000, 10**8)
     counts = np.zeros(len(probabilities), np.int64)
     for _ in range(20):
         found = np.searchsorted(borders, law.sample_var(5 * 10**6, os.urandom))
