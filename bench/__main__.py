@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from bench.harness import Mismatch, Row, Target, Unavailable, measure
-from bench.plot import plot_scale
+from bench.plot import plot_rows
 from bench.rows import ROWS
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="print the ids and what they compare")
     parser.add_argument("--only", metavar="ID[,ID]", help="only these rows (embed.scale: all whose ids begin so)")
-    parser.add_argument("--plot", metavar="FILE", help="draw the rows embed.scale.n* against n, as PNG")
+    parser.add_argument("--plot", metavar="FILE", help="draw the rows embed.scale.n*, or dp.mean.n100, as PNG")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, nothing else on standard output")
     parser.add_argument("--markdown", action="store_true", help="the table of bench/README.md")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a first look and for tests")
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         measured.append(found)
         print(show(ROWS[name], found, options.quick), flush=True)
     if options.plot:
-        plot_scale(measured, options.plot)
+        plot_rows(measured, options.plot)
     if options.check:
         for text in missed:
             print("target missed: " + text, file=sys.stderr)

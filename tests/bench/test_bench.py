@@ -44,6 +44,9 @@ IDS = {
     "dp.skellam.1",
     "dp.skellam.100",
     "dp.skellam.4096",
+    "dp.encode.1e6",
+    "dp.encode.1e6.ddg",
+    "dp.mean.n100",
 }
 # A peer that cannot be imported: what a user without the extra has.
 WITHOUT_PEERS = """
@@ -130,6 +133,20 @@ def test_the_scale_rows_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (tmp_path / "again.png").stat().st_size < 60_000
     with pytest.raises(ValueError, match="was measured"):
         plot_scale([], str(picture))
+
+
+def test_the_errors_of_the_mean_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The row brings a point for every plan, each near its closed form; the picture is a PNG."""
+    picture = tmp_path / "mean.png"
+    assert main(["--quick", "--json", "--only", "dp.mean", "--plot", str(picture)]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    check_row(row)
+    points = row["params"]["points"]
+    assert len({(p["mechanism"], p["epsilon"], p["plan"]) for p in points}) == len(points) == 8
+    assert all(p["mse"] > p["central"] for p in points)
+    assert row["params"]["worst_deviation"] <= 4.0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 60_000
 
 
 def test_the_server_holds_its_sum_and_its_pairs_but_no_uploads() -> None:
