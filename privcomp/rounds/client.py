@@ -198,11 +198,10 @@ class RoundClient:
         flat = values[1].flatten(values[0]) if isinstance(values, tuple) else values
         plan.check(flat)  # what cannot be encoded costs nothing
         self._budget.charge(plan, context.announce.session)
-        encoded = plan.encode_var(flat, context.digest, rng=self._rng)
-        vector = encoded.signal + encoded.noise
         if spec.attestation is None:
-            return Contribution((vector,))
-        return self._proven(spec, context, vector, (encoded.signal, encoded.noise))
+            return Contribution((plan.encode_total_var(flat, context.digest, rng=self._rng),))
+        encoded = plan.encode_var(flat, context.digest, rng=self._rng)
+        return self._proven(spec, context, encoded.total(), (encoded.signal, encoded.noise))
 
     def _attested(self, spec: RoundSpec, context: RoundContext, vector: I64Array) -> Contribution:
         """The vector within what the round states, with the proof; as it is where nothing is stated."""

@@ -78,6 +78,32 @@ def test_every_signal_keeps_the_gate(which: int, size: float, shape: str, proofs
         assert int(np.abs(got.noise).max()) <= plan.noise_bound
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"mechanism": "ddg"},
+        {"proof_bits": 16, "bits": 24},
+        RECORD,
+    ],
+)
+def test_the_total_in_one_vector_is_signal_plus_noise(changes: dict[str, Any]) -> None:
+    plan = make(**changes)
+    values = np.random.default_rng(3).normal(size=plan.entries)
+    if changes.get("unit") == "record":
+        values = np.stack([values] * 100)
+    total = plan.encode_total_var(values, ROTATION, stream("total"))
+    encoded = plan.encode_var(values, ROTATION, stream("total"))
+    assert total.dtype == np.int64
+    assert np.array_equal(total, encoded.total())
+    assert np.any(encoded.signal)
+    assert np.any(encoded.noise)
+    with pytest.raises(EncodingError):
+        plan.encode_total_var(np.full_like(values, np.nan), ROTATION)
+    with pytest.raises(EncodingError):
+        plan.encode_total_var(values[..., :-1], ROTATION)
+
+
 def test_noise_is_fresh_and_does_not_depend_on_the_update() -> None:
     plan = make()
     zero, one = np.zeros(1000), np.ones(1000)
