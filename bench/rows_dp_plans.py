@@ -29,10 +29,11 @@ def _walsh_hadamard(x: Any) -> Any:
 
 
 def _encode(quick: bool, peers: bool, mechanism: str) -> Case:
-    """A client's whole encoding. The peer: the same steps in NumPy floats, with rounded normal noise and no gate.
+    """A client's whole encoding, as it is masked in a round without proofs.
 
-    NumPy gets float32 for the rotation, one rounding, and a generator that is not cryptographic; its noise is neither
-    exact nor the law of the plan, and nothing bounds the norm after its rounding.
+    The peer takes the same steps in NumPy floats. It gets float32 for the rotation, one rounding, and a generator that
+    is not cryptographic; its noise is a rounded normal, neither exact nor the law of the plan, and nothing bounds the
+    norm after its rounding.
     """
     d = 10**4 if quick else 10**6
     plan = plan_distributed(
@@ -54,29 +55,32 @@ def _encode(quick: bool, peers: bool, mechanism: str) -> Case:
         signal = low + (generator.random(plan.padded, dtype=np.float32) < rotated - low)
         noise = generator.standard_normal(plan.padded)
         noise *= plan.s
-        return signal.astype(np.int64), np.rint(noise).astype(np.int64)
+        total = signal.astype(np.int64)
+        total += np.rint(noise).astype(np.int64)
+        return total
 
-    def close(side: str, signal: Any, noise: Any, back: Any) -> None:
-        # The clipped update comes back with rounding errors of variance gamma^2 f (1 - f), about gamma^2 / 6; the noise
-        # has the variance of the plan. Both within six standard errors (E z^4 <= 3 s^4 + s^2).
-        error = float(np.mean((back - update / 2) ** 2)) / plan.granularity**2
-        expect(0.0 < error < 0.25, f"{side}: the update comes back with an error of {error:.3g} steps^2")
-        off = float(np.mean(noise.astype(np.float64) ** 2)) / float(plan.variance) - 1.0
-        expect(abs(off) <= 6 * math.sqrt(3.0 / noise.size), f"{side}: the variance of the noise is off by {off:.3g}")
-        expect(abs(noise.mean()) <= 6 * plan.s / math.sqrt(noise.size), f"{side}: the mean of the noise is not 0")
+    def close(side: str, back: Any) -> None:
+        # The clipped update comes back with the noise and the rounding, of variance gamma^2 (s^2 + 1/6): their mean
+        # square lies within six standard errors (E z^4 <= 3 s^4 + s^2), and so does their mean.
+        error = back - update / 2
+        off = float(np.mean(error**2)) / (plan.expected_mse(1)) - 1.0
+        expect(abs(off) <= 6 * math.sqrt(3.0 / d), f"{side}: the mean squared error is off by {off:.3g}")
+        expect(abs(error.mean()) <= 6 * plan.sigma_local / math.sqrt(d), f"{side}: the mean of the error is not 0")
 
     def check(result: Any, peer_result: Any) -> None:
-        norm = sum(int(v) for v in (result.signal.reshape(-1, 256) ** 2).sum(axis=1))
-        expect(norm <= plan.d2_squared, "our signal does not keep its gate")
         scale = plan.granularity / math.sqrt(plan.padded)
-        close("ours", result.signal, result.noise, unrotate(result.signal, scale, rotation)[:d])
+        close("ours", unrotate(result, scale, rotation)[:d])
+        parts = plan.encode_var(update, rotation, Drbg.insecure_deterministic(bytes(32)).random_bytes)
+        total = plan.encode_total_var(update, rotation, Drbg.insecure_deterministic(bytes(32)).random_bytes)
+        expect(np.array_equal(total, parts.total()), "our total is not the sum of signal and noise")
+        norm = sum(int(v) for v in (parts.signal.reshape(-1, 256) ** 2).sum(axis=1))
+        expect(norm <= plan.d2_squared, "our signal does not keep its gate")
         if peer_result is not None:
-            back = _walsh_hadamard(peer_result[0].astype(np.float64)) * signs * plan.granularity
-            close("NumPy", *peer_result, back[:d])
+            close("NumPy", (_walsh_hadamard(peer_result.astype(np.float64)) * signs * plan.granularity)[:d])
 
     side = Peer(versioned("numpy", "NumPy") + " floats: rotate, clip, round, rounded normal noise", peer, repeats=5)
     return Case(
-        lambda: plan.encode_var(update, rotation, rng),
+        lambda: plan.encode_total_var(update, rotation, rng),
         side if peers else absent(side.name),
         check,
         {"d": d, "padded": plan.padded, "mechanism": mechanism, "s": plan.s, "clients": 50, "bits": 20, "seed": SEED},
