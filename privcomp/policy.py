@@ -40,6 +40,8 @@ class Policy:
         privacy: "any", or "required": refuse rounds without a plan of differential privacy.
         privacy_unit: what "required" asks for: "user" (this node's whole contribution is hidden) or "record" (one
             record of it is).
+        privacy_adjacency: what "required" asks for: "zero_out" (the unit counts as zero) or "replace_one" (any other in
+            its place). Budgets of the two cannot be added, so a server that could choose would have two.
         epsilon_max: the most that this node's own journal lets all its rounds with a plan spend together (of one unit
             and adjacency), measured at `delta_max`; at most 256.
         delta_max: delta at which epsilon_max is measured, between 0 and 1.
@@ -72,6 +74,7 @@ class Policy:
     attestation_values_max: int = 1 << 20
     privacy: str = "any"
     privacy_unit: str = "user"
+    privacy_adjacency: str = "zero_out"
     epsilon_max: float = 8.0
     delta_max: float = 1e-5
     roster_hash: bytes | None = None
@@ -100,6 +103,10 @@ class Policy:
             raise ParameterError(f"policy: privacy {self.privacy!r}: allowed are 'any' and 'required'")
         if self.privacy_unit not in ("user", "record"):
             raise ParameterError(f"policy: privacy_unit {self.privacy_unit!r}: allowed are 'user' and 'record'")
+        if self.privacy_adjacency not in ("zero_out", "replace_one"):
+            raise ParameterError(
+                f"policy: privacy_adjacency {self.privacy_adjacency!r}: allowed are 'zero_out' and 'replace_one'"
+            )
         if not 0 < self.delta_max < 1 or not 0 < self.epsilon_max <= 256:
             raise ParameterError("policy: needs 0 < epsilon_max <= 256 and 0 < delta_max < 1")
         if self.open_rounds_max < 1:
@@ -209,9 +216,11 @@ attestation = "any"
 attestation_values_max = 1048576
 
 # "required": refuse rounds without differential privacy for this unit: "user" hides all that this node holds, "record"
-# one record of it. epsilon_max: what all rounds with a plan may spend together, measured at delta_max.
+# one record of it; "zero_out": it counts as zero, "replace_one": any other stands in its place. epsilon_max: what all
+# rounds with such a plan may spend together, measured at delta_max.
 privacy = "any"
 privacy_unit = "user"
+privacy_adjacency = "zero_out"
 epsilon_max = 8.0
 delta_max = 0.00001
 

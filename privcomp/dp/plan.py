@@ -675,9 +675,10 @@ class DistributedPlan(Message):
             EncodingError: NaN or infinity, wrong dtype, shape, weight or unit; nothing is returned.
             ParameterError: rotation or the bytes of rng have a wrong length.
         """
+        _check_weight(weight)
         if self.unit != USER:
             return self.encode_records_var((values,), rotation, rng)
-        signal = self._signal_var(values, rotation, rng, weight)
+        signal = self._signal_var(values, rotation, rng)
         return Encoded(signal, self.noise_var(rng))
 
     def encode_total_var(
@@ -698,16 +699,13 @@ class DistributedPlan(Message):
         """
         if self.unit != USER or self.noise_bound:
             return self.encode_var(values, rotation, rng, weight=weight).total()
-        total = self._signal_var(values, rotation, rng, weight)
+        _check_weight(weight)
+        total = self._signal_var(values, rotation, rng)
         # Sums mod 2^64 are sums of int64: |q_j| < 2^63 - |z_j| by far.
         _sampler(self.mechanism, self.variance).add_var(total.view(np.uint64), rng)
         return total
 
-    def _signal_var(self, values: NDArray[Any], rotation: bytes, rng: Callable[[int], bytes], weight: int) -> I64Array:
-        if weight != 1:
-            raise EncodingError(
-                "a plan's weights are 1: a weight that depends on the data would be an unnoised release; leave it out"
-            )
+    def _signal_var(self, values: NDArray[Any], rotation: bytes, rng: Callable[[int], bytes]) -> I64Array:
         _check_floats("the update", values, (self.entries,))
         _check_rotation(rotation)
 
@@ -770,7 +768,8 @@ class DistributedPlan(Message):
         total = np.zeros(self.padded, dtype=np.int64)
         records = 0
         for batch in batches:
-            _check_floats("a batch of records", batch, (len(batch), self.entries))
+            rows = (*getattr(batch, "shape", ()), 0)[0]
+            _check_floats("a batch of records", batch, (rows, self.entries))
             records += batch.shape[0]
             if records > self.records_max:
                 raise EncodingError(
@@ -884,6 +883,13 @@ def _check_floats(what: str, values: object, shape: tuple[int, ...]) -> None:
         raise EncodingError(f"{what} has dtype {array.dtype.str!r}; it must be float32 or float64 in native byte order")
     if array.shape != shape:
         raise EncodingError(f"{what} has shape {array.shape}; the plan says {shape}")
+
+
+def _check_weight(weight: object) -> None:
+    if type(weight) is not int or weight != 1:
+        raise EncodingError(
+            "a plan's weights are 1: a weight that depends on the data would be an unnoised release; leave it out"
+        )
 
 
 def _check_rotation(rotation: object) -> None:

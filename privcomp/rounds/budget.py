@@ -33,12 +33,16 @@ class NodeBudget:
         """Refuse a round that could not be charged, before anything is sent for it.
 
         Raises:
-            PolicyError: the policy asks for another unit.
+            PolicyError: the policy asks for another unit or adjacency.
             BudgetError: too little is left, or the plan's rounds are used up in this session.
         """
         policy = self._policy
         if policy.privacy == "required":
             policy.require(plan.unit == policy.privacy_unit, f"a plan that protects a {plan.unit}", policy.privacy_unit)
+            # Each adjacency has a budget of its own: whoever could choose would spend both, on the same data.
+            policy.require(
+                plan.adjacency == policy.privacy_adjacency, f"a plan for {plan.adjacency}", policy.privacy_adjacency
+            )
         with self._journal.locked():
             self._charged(plan, session)
 

@@ -198,6 +198,9 @@ class RoundClient:
         flat = values[1].flatten(values[0]) if isinstance(values, tuple) else values
         plan.check(flat)  # what cannot be encoded costs nothing
         self._budget.charge(plan, context.announce.session)
+        if plan.record_rate < 1:
+            # The server names the rate and the charge counts on it: the coins are this node's, whatever its update did.
+            flat = flat[plan.sample_records_var(len(flat), self._rng)]
         if spec.attestation is None:
             return Contribution((plan.encode_total_var(flat, context.digest, rng=self._rng),))
         encoded = plan.encode_var(flat, context.digest, rng=self._rng)

@@ -211,6 +211,21 @@ def test_sampling_of_records() -> None:
 # ---- refusals
 
 
+@pytest.mark.parametrize("values", [None, 5, np.array(1.0), [np.zeros(50)]])
+def test_what_is_no_batch_of_records_is_refused_by_name(values: Any) -> None:
+    with pytest.raises(EncodingError, match="records"):
+        make(**RECORD).encode_var(values, ROTATION)
+
+
+@pytest.mark.parametrize("weight", [0, 2, 1.0, True, math.nan, None, np.ones(2)])
+@pytest.mark.parametrize("options", [{}, RECORD], ids=["user", "record"])
+def test_weights_are_1_for_every_unit(options: dict[str, Any], weight: Any) -> None:
+    plan = make(**options)
+    values = np.zeros((2, plan.entries) if options else plan.entries)
+    with pytest.raises(EncodingError, match="weight"):
+        plan.encode_var(values, ROTATION, weight=weight)
+
+
 def bad(value: float) -> np.ndarray[Any, Any]:
     out = np.ones(1000)
     out[500] = value

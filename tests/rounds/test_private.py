@@ -109,6 +109,21 @@ def test_rows_are_a_unit_of_their_own() -> None:
         federation.run(federation.server(2))
 
 
+def test_a_rate_that_the_server_names_is_drawn_by_the_node_whatever_its_update_gives() -> None:
+    """The charge counts on it: an update that gives all of its rows must not release them at the price of a sample."""
+    rows = 4000
+    federation = Private(
+        policy=replace(POLICY, privacy_unit="record"),
+        unit="record", records_max=rows, clip=1.0, rounds=1, record_rate=0.02, bits=40,
+    )  # fmt: skip
+    for site in federation.sites.values():
+        site.values = np.full((rows, ENTRIES), 0.1)
+    decoded = federation.run(federation.server()).decoded
+    assert isinstance(decoded, PrivateMean)
+    # mean of 0.1 times a coin of 0.02, its own deviation far below the 0.02 that is allowed here
+    assert abs(decoded.mean.mean() - 0.1 * 0.02) < 0.02 + 7 * decoded.error_std
+
+
 def test_named_arrays_and_tasks_are_summed_under_a_plan() -> None:
     federation = Private(dim=6)
     task = Task("update")
@@ -251,7 +266,8 @@ def test_a_node_that_asks_for_privacy_refuses_rounds_without_and_of_another_unit
     federation = Private()
     plain = RoundSpec.secure_sum(FixedPoint.for_range(4.0, bits=16, clients=N, entries=ENTRIES))
     rows = RoundSpec.secure_sum(plan_of(unit="record", records_max=8, clip=4.0, rounds=2, beta_log=None))
-    for spec, match in ((plain, "without differential privacy"), (rows, "protects a record")):
+    other = RoundSpec.secure_sum(plan_of(adjacency="replace_one"))
+    for spec, match in ((plain, "without differential privacy"), (rows, "protects a record"), (other, "replace_one")):
         server = federation.server(1, spec=spec)
         for party, announcement in federation.announcements(server).items():
             with pytest.raises(PolicyError, match=match):
@@ -259,13 +275,16 @@ def test_a_node_that_asks_for_privacy_refuses_rounds_without_and_of_another_unit
 
 
 def test_policies_are_read_from_a_file() -> None:
-    text = 'privacy = "required"\nprivacy_unit = "record"\nepsilon_max = 3\ndelta_max = 1e-6\n'
+    text = 'privacy = "required"\nprivacy_unit = "record"\nprivacy_adjacency = "replace_one"\n'
+    text += "epsilon_max = 3\ndelta_max = 1e-6\n"
     policy = Policy.from_toml(text)
     assert (policy.privacy, policy.privacy_unit) == ("required", "record")
+    assert policy.privacy_adjacency == "replace_one"
     assert (policy.epsilon_max, policy.delta_max) == (3.0, 1e-6)
     for bad in (
         {"privacy": "maybe"},
         {"privacy_unit": "row"},
+        {"privacy_adjacency": "add_or_remove"},
         {"epsilon_max": 0.0},
         {"epsilon_max": 1e9},
         {"delta_max": 1.0},
