@@ -164,6 +164,8 @@ class BudgetFilter(Message):
         Raises:
             BudgetError: too little is left.
         """
+        if not isinstance(curve, RdpCurve):
+            raise ParameterError(f"charge_curve takes an RdpCurve, not a {type(curve).__name__}")
         return self._charged(curve, 0)
 
     def _charged(self, curve: RdpCurve, cut: int) -> BudgetFilter:

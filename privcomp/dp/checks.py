@@ -12,6 +12,8 @@ __all__ = ["fresh", "integer", "probability", "real"]
 
 def real(name: str, value: object, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> float:
     """`value` as a finite float in low .. high (above low with `above`); ParameterError otherwise."""
+    if isinstance(value, int) and value.bit_length() > 1000:  # float() of it would raise an error of Python's own
+        raise ParameterError(f"{name} is an integer of {value.bit_length()} bits; it must be a finite number")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ParameterError(f"{name} is {value!r}; it must be a finite number")
     if not low <= value <= high or (above and value == low):

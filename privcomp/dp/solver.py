@@ -266,7 +266,8 @@ def _checked(
         raise ParameterError(f"mechanism {mechanism!r}: allowed are 'skellam' and 'ddg'")
     if unit not in (USER, RECORD):
         raise ParameterError(f"unit {unit!r}: allowed are 'user' and 'record'")
-    if len(target) != 2:
+    pair: object = target
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ParameterError("target must be the pair (epsilon, delta)")
     clip, epsilon, delta = real("clip", clip), real("epsilon", target[0]), real("delta", target[1])
     if not 2.0**-64 <= clip <= 2.0**64:

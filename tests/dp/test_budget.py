@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -131,3 +132,9 @@ def test_no_flipped_byte_makes_an_overspent_budget(data: st.DataObject) -> None:
 def test_budgets_that_contradict_themselves(changes: dict[str, object]) -> None:
     with pytest.raises(ParameterError):
         dataclasses.replace(budget(), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("curve", [None, 1.0, (0.0,) * 128])
+def test_only_curves_are_charged_as_curves(curve: Any) -> None:
+    with pytest.raises(ParameterError, match="RdpCurve"):
+        budget().charge_curve(curve)

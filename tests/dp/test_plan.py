@@ -229,6 +229,9 @@ def test_proofs_are_hard_bounds() -> None:
         ({"beta_log": -1.0}, "beta_log"),
         ({"proof_bits": 25}, "proof_bits"),
         ({"clients": 1 << 21}, "clients"),
+        ({"target": 8.0}, "target"),
+        ({"target": None}, "target"),
+        ({"clip": 10**400}, "clip"),
     ],
 )
 def test_impossible_wishes(changes: dict[str, Any], says: str) -> None:
