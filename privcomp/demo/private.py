@@ -17,6 +17,9 @@ their public range and, where the table's ranges say that a quantity is positive
 of a nucleus varies by a factor, whatever its unit). The centre is then estimated by a noised sum that is charged like
 any other. A row x becomes (f(x) - centre) / spread with a public spread.
 
+The constants below (start, spread, clip, rounds) were chosen by trying them on the bundled tables. On data of your own
+such trials are releases, too: take constants from elsewhere, or charge for the search.
+
 **Budget.** Training takes T rounds of one plan, the centre one round of another; their RDP curves are added up. The
 centre gets about `SHARE` of the whole, the training plan the rest, by bisection.
 """

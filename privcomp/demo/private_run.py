@@ -105,8 +105,8 @@ class PrivateReport:
     user: UnitReport
     record: UnitReport
     epsilons: tuple[float, ...]
-    user_table: tuple[float, ...]
-    record_table: tuple[float, ...]
+    user_table: tuple[float | None, ...]
+    record_table: tuple[float | None, ...]
     seconds: float
     figure: str | None = None
 
@@ -163,7 +163,7 @@ class PrivateReport:
         head = ["what is hidden", "epsilon", "delta", "accuracy", "without privacy *", "cost"]
         lines = [
             "",
-            f"{self.data}: {self.clients} hospitals with {self.train_rows} rows, {self.test_rows} rows held out",
+            f"{self.data}: {self.clients} hospitals, {self.test_rows} rows held out",
             f"{self.protocol}, adversary: {self.adversary}; seed {self.seed}; adjacency {ADJACENCY}: the contribution "
             "counts as zero, its noise stays",
             "",
@@ -233,7 +233,13 @@ class PrivateReport:
         figure.suptitle(f"{self.data}: {self.clients} hospitals, delta {self.delta:g}")
         trade, rounds = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
         for name, column, colour in (("user", self.user_table, "C0"), ("record", self.record_table, "C1")):
-            trade.semilogx(self.epsilons, [100 * a for a in column], "o-", color=colour, label=f"{name} level")
+            trade.semilogx(
+                self.epsilons,
+                [np.nan if a is None else 100 * a for a in column],
+                "o-",
+                color=colour,
+                label=f"{name} level",
+            )
         trade.axhline(100 * self.user.plain_accuracy, color="0.6", ls="--", label=f"no privacy ({NOT_PRIVATE})")
         trade.set(xlabel="epsilon", ylabel="held-out accuracy in %", title="What privacy costs")
         trade.set_xticks(self.epsilons, [f"{e:g}" for e in self.epsilons])
@@ -298,7 +304,7 @@ def run_private(
             recipe,
             clients=options.clients,
             min_survivors=secure.survivors_min,
-            colluders=secure.corrupt,
+            colluders=secure.colluders,
             epsilon=target,
             delta=delta,
             **sizes,
@@ -311,12 +317,10 @@ def run_private(
         secure = open_federation(place / "ledger", limits)
         opened.append(secure)
         plans = plans_for(recipe, epsilon, secure)
+        columns = [plans if target == epsilon else _if_any(plans_for, recipe, target, secure) for target in epsilons]
         run, sums = _secure_run(options, federation, recipe, plans, secure, progress)
         reports.append(replace(run, ledger=str(place / "ledger")))
-        cells = []
-        for target in epsilons:
-            chosen = plans if target == epsilon else plans_for(recipe, target, secure)
-            cells.append(_simulated(federation, recipe, chosen, sums, options.seed))
+        cells = [None if each is None else _simulated(federation, recipe, each, sums, options.seed) for each in columns]
         tables.append(tuple(cells))
     report = PrivateReport(
         data=table_.name,
@@ -329,7 +333,7 @@ def run_private(
         delta=delta,
         target=epsilon,
         min_survivors=opened[0].survivors_min,
-        colluders=opened[0].corrupt,
+        colluders=opened[0].colluders,
         user=reports[0],
         record=reports[1],
         epsilons=tuple(epsilons),
@@ -341,6 +345,14 @@ def run_private(
     if options.figure is not None:
         report.draw(options.figure)
     return report
+
+
+def _if_any(plans_for: Callable[..., Plans], *arguments: Any) -> Plans | None:
+    """Plans for a column of the table; None where none exist."""
+    try:
+        return plans_for(*arguments)
+    except ParameterError:
+        return None
 
 
 def _secure_run(
@@ -412,5 +424,5 @@ def _simulated(
     return float(np.mean([each.scores.accuracy for each in found]))
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

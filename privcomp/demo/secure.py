@@ -128,9 +128,10 @@ class SecureFederation:
         Params(protocol, adversary, (Segment.ring(8, 1),), c, clients, delta_ppm=_delta_ppm(dropout))
 
     @property
-    def corrupt(self) -> int:
-        """c, corrupt hospitals that every round withstands."""
-        return self._corrupt
+    def colluders(self) -> int:
+        """Corrupt hospitals that every round withstands: c, or those that its sparse graph is made for."""
+        sparse = self._options["protocol"] == "secaggplus"
+        return max(self._corrupt, Params.gamma_ppm * len(self._clients) // 1_000_000 if sparse else 0)
 
     @property
     def survivors_min(self) -> int:

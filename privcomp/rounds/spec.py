@@ -20,7 +20,7 @@ from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import CodecError, ParameterError
 from privcomp.rounds.task import Encoding, Task
-from privcomp.secagg.params import Params, Segment
+from privcomp.secagg.params import SECAGGPLUS, Params, Segment
 from privcomp.typing import I64Array
 from privcomp.zk.norm import NormStatement
 
@@ -102,6 +102,12 @@ class RoundSpec:
         if params.corrupt > plan.colluders:
             raise ParameterError(
                 f"c = {params.corrupt} corrupt clients, but the plan counts on the noise of all but {plan.colluders}"
+            )
+        sparse = params.gamma_ppm * params.clients // 1_000_000 if params.protocol == SECAGGPLUS else 0
+        if sparse > plan.colluders:
+            raise ParameterError(
+                f"the sparse graph is made for {sparse} corrupt clients, but the plan counts on the noise of all but "
+                f"{plan.colluders}"
             )
         # Clients open a sum over U only where |U| - c is at least `honest_survivors`.
         if params.honest_survivors + params.corrupt < plan.min_survivors:
