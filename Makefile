@@ -8,6 +8,8 @@ VENV   ?= .venv
 EMBED  ?= .venv-embed
 ARGS   ?=
 JOBS   ?= 2
+# Deployments of frameworks mostly wait for one another.
+EMBED_JOBS ?= 3
 PYTEST_ARGS ?=
 CLANG  ?= $(shell command -v clang-19 || command -v clang)
 FUZZ_RUNS ?= 10000000
@@ -124,7 +126,7 @@ check-pytest:
 # Only what needs a framework; everything else there has run in $(VENV).
 EMBED_TESTS := $(foreach name,flower nvflare dask,$(wildcard tests/integrations/test_$(name)*.py)) tests/bench/test_frameworks.py
 check-embed: $(EMBED)/.built
-	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -n $(JOBS) --dist worksteal $(EMBED_TESTS) $(PYTEST_ARGS)
+	FLWR_TELEMETRY_ENABLED=0 $(EMBED)/bin/python -m pytest -n $(EMBED_JOBS) --dist worksteal $(EMBED_TESTS) $(PYTEST_ARGS)
 
 # Flower's page from its first command to its last, in an environment that it makes itself.
 check-embed-page: $(EMBED)/.built

@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
         "--gather", type=float, default=5.0, metavar="SECONDS", help="for more nodes, before the first round"
     )
     noise = serve.add_argument_group(
-        "differential privacy: the nodes add noise before anything leaves them, and every update counts once"
+        "differential privacy: the nodes add noise, and every update counts once"
     )
     noise.add_argument(
         "--epsilon",
