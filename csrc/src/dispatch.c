@@ -149,9 +149,10 @@ static int agrees_with_portable(int level)
     }
     const struct group *const g[2] = {pc_group_at(PRIVCOMP_RISTRETTO255, PRIVCOMP_LEVEL_PORTABLE), pc_group_at(PRIVCOMP_RISTRETTO255, level)};
     if (g[0] != g[1]) {
-        enum { ROWS = 9, MANY = GROUP_STRAUS_MAX + 1 }; /* 8 together, and 1 */
+        enum { ROWS = 9, MANY = GROUP_STRAUS_MAX + 1, FEW = 3 }; /* 8 together, and 1; the fewest whose multiples lanes add in constant time */
         static const int32_t values[ROWS] = {1, -1, 2, 5, -128, 127, 0, -77, 128};
-        uint8_t base[PRIVCOMP_POINT_BYTES], table[GROUP_ENTRIES * 96], encodings[ROWS * 32], points[2][3][ROWS * PRIVCOMP_POINT_BYTES] = {{{0}}};
+        uint8_t base[PRIVCOMP_POINT_BYTES], table[GROUP_ENTRIES * 96], encodings[ROWS * 32], points[2][4][ROWS * PRIVCOMP_POINT_BYTES] = {{{0}}};
+        uint8_t scalars[FEW * PRIVCOMP_SCALAR_BYTES];
         uint8_t many[MANY * PRIVCOMP_POINT_BYTES];
         int64_t factors[MANY];
         uint64_t scratch[(MANY + 7 + 17 * 8) * 20]; /* for windows of 5 bits, and fewer are taken; check: 17 == 2**4 + 1 */
@@ -165,6 +166,9 @@ static int agrees_with_portable(int level)
             memcpy(many + PRIVCOMP_POINT_BYTES * i, points[0][0] + PRIVCOMP_POINT_BYTES * (i % ROWS), PRIVCOMP_POINT_BYTES);
         }
         for (int q = 0; q < 2; q++) g[q]->msm_var(points[q][2], many, NULL, factors, MANY, scratch);
+        memcpy(scalars, want, sizeof scalars);
+        for (int i = 0; i < FEW; i++) scalars[PRIVCOMP_SCALAR_BYTES * (i + 1) - 1] &= 0x0f; /* below 2^252 and so below the order */
+        for (int q = 0; q < 2; q++) g[q]->msm(points[q][3], points[0][0], scalars, FEW);
         same &= memcmp(points[0], points[1], sizeof points[0]) == 0;
     }
     const struct multilinear *const m[2] = {pc_multilinear_at(PRIVCOMP_RISTRETTO255, PRIVCOMP_LEVEL_PORTABLE), pc_multilinear_at(PRIVCOMP_RISTRETTO255, level)};

@@ -1,14 +1,16 @@
-/* The self-check of dispatch.c: where a kernel, a field function or the encoding computes something else, a lower level is chosen. */
+/* The self-check of dispatch.c: where a kernel, a field function, a sum of multiples or the encoding computes something else, a lower level is chosen. */
 #include "check.h"
 #include "encode.h"
 #include "field.h"
+#include "group.h"
 
 #if PC_X86
-static enum { NOTHING, WIDE_AES, CHACHA, FIELD, ENCODING } broken;
+static enum { NOTHING, WIDE_AES, CHACHA, FIELD, GROUP, ENCODING } broken;
 
 static pc_kernel_fn wide_aes_256, wide_aes_512, chacha;
 static int field_at(struct field *f, int field, int level);
 static const struct encode *encode_at(int level);
+static const struct group *group_at(int group, int level);
 
 /* A second copy of dispatch.c under other names, which runs the parts below. */
 #define pc_cpu_features copy_cpu_features
@@ -21,6 +23,7 @@ static const struct encode *encode_at(int level);
 #define pc_chacha_avx2 chacha
 #define pc_field_at field_at
 #define pc_encode_at encode_at
+#define pc_group_at group_at
 #include "../src/dispatch.c"
 #undef privcomp_level_max
 #undef pc_aes_vaes
@@ -28,6 +31,7 @@ static const struct encode *encode_at(int level);
 #undef pc_chacha_avx2
 #undef pc_field_at
 #undef pc_encode_at
+#undef pc_group_at
 
 static void wide_aes_256(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
 {
@@ -60,6 +64,21 @@ static int field_at(struct field *f, int field, int level)
     return status;
 }
 
+static void msm(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n)
+{
+    pc_group_at(PRIVCOMP_RISTRETTO255, PRIVCOMP_LEVEL_PORTABLE)->msm(out, points, scalars, n);
+    if (broken == GROUP) out[0] ^= 1;
+}
+
+static const struct group *group_at(int group, int level)
+{
+    static struct group copy;
+    if (level == PRIVCOMP_LEVEL_PORTABLE) return pc_group_at(group, level);
+    copy = *pc_group_at(group, level);
+    copy.msm = msm;
+    return &copy;
+}
+
 static encode_squares rounding(int64_t *q, const double *y, size_t n, double factor, uint64_t beta)
 {
     encode_squares parts = pc_encode_portable.round(q, y, n, factor, beta);
@@ -86,6 +105,8 @@ int main(void)
     broken = CHACHA;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     broken = FIELD;
+    CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
+    broken = GROUP;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     broken = ENCODING;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
