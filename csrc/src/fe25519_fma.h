@@ -9,7 +9,8 @@
  *   fe4_wide  64-bit integers, |v[i]| <= 2^62: what fe4_carry takes. Products are, and so are the few sums and differences of them that a
  *             formula asks for: it carries only what it multiplies again
  * Every double is an integer of at most 53 bits or a sum as above, and so exact, or rounded as above; hi and lo may depend on the rounding mode
- * of the caller, |lo| < 2^51 and their sum do not. Constant time in every value: none is subnormal, infinite or no number.
+ * of the caller, |lo| < 2^51 and their sum do not. Constant time in every value: none is subnormal, infinite or no number,
+ * so that flushing of subnormals changes nothing either. The inexact flag is left set; a caller that unmasks that exception gets its signal.
  * Source for the two halves: Emmart, Zheng, Weems, "Faster modular exponentiation using double precision floating point arithmetic on the
  * GPU", ARITH 2018. */
 #ifndef PC_FE25519_FMA_H

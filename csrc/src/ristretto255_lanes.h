@@ -9,7 +9,7 @@ typedef struct {
     FE minus, plus, z, t;
 } ED_(point);
 
-/* Of affine addends: Y + X, Y - X, 2dT; tight, tight, short. */
+/* Of affine addends: Y + X, Y - X, 2dT; all short, as those of a table are limbs below 2^51. */
 typedef struct {
     FE plus, minus, t2d;
 } ED_(affine);
