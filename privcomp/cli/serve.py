@@ -65,9 +65,7 @@ def add_parser(commands: Any) -> None:
     rounds.add_argument(
         "--gather", type=float, default=5.0, metavar="SECONDS", help="for more nodes, before the first round"
     )
-    noise = serve.add_argument_group(
-        "differential privacy: the nodes add noise, and every update counts once"
-    )
+    noise = serve.add_argument_group("differential privacy: the nodes add noise, and every update counts once")
     noise.add_argument(
         "--epsilon",
         type=float,
