@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -116,13 +117,14 @@ def exp_table(kind: int, q: Fraction) -> _core.ExpTable:
     )
 
 
-class ClosedForm:
+class ClosedForm(ABC):
     """What the laws in closed form do alike; `_law` is the kind of the core and its parameter."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _law(self) -> tuple[int, Fraction]:
-        raise NotImplementedError
+        """What distinguishes one law from another."""
 
     def sample_var(self, n: int, rng: Callable[[int], bytes] = os.urandom) -> I64Array:
         """n independent samples, exactly of this law as far as the stream is uniform.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
@@ -38,7 +39,7 @@ def _law_and_sums(distribution: _Maker) -> tuple[Law, list[mpz]]:
     return law, law.sums()
 
 
-class Tabulated:
+class Tabulated(ABC):
     """Sampling, and the probabilities, of a distribution that makes its law.
 
     The table is built with the first sample (milliseconds; .2 s for a standard deviation of 4096) and kept for the last
@@ -47,8 +48,9 @@ class Tabulated:
 
     __slots__ = ()
 
+    @abstractmethod
     def _law(self) -> Law:
-        raise NotImplementedError
+        """What distinguishes one law from another."""
 
     def sample_var(self, n: int, rng: Callable[[int], bytes] = os.urandom) -> I64Array:
         """n independent samples. Time and addresses depend on them; the number of candidates that are tried does not.
