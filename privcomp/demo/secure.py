@@ -33,7 +33,10 @@ from privcomp.simulation.loopback import Traffic, run_round
 
 __all__ = ["SecureFederation"]
 
-_STAGES: Final = {MALICIOUS: (0, 1, 2, 3, 4), SEMI_HONEST: (0, 1, 2, 4)}
+_STAGES: Final = {
+    MALICIOUS: ("advertise", "share", "mask", "consistency", "unmask"),
+    SEMI_HONEST: ("advertise", "share", "mask", "unmask"),
+}
 
 
 class _Observed(RoundClient):
@@ -152,7 +155,7 @@ class SecureFederation:
         found = (NodeBudget(self._node, journal).of(unit, "zero_out") for journal in self._journals.values())
         return max(budget.spent_epsilon() for budget in found)
 
-    def _losses(self, round: int) -> dict[bytes, int]:
+    def _losses(self, round: int) -> dict[bytes, str]:
         """Who is lost in a round, and from which stage on."""
         rng = Drbg.insecure_deterministic(sha256(f"privcomp-demo-losses/{self._seed}/{round}".encode()).digest())
         order = sorted(self._clients, key=lambda party: (rng.random_bytes(8), party))
@@ -223,7 +226,7 @@ class SecureFederation:
         kind: type[RoundServer],
         spec: RoundSpec,
         clients: Mapping[bytes, RoundClient],
-        losses: Mapping[bytes, int],
+        losses: Mapping[bytes, str],
         purpose: str,
         model: bytes,
         updates: Updates,

@@ -350,8 +350,8 @@ class Server:
     ) -> Arrays | None:
         """One attempt at a round: the next model, or None."""
         request, stalled = task.request(model), driver.stalled
-        if stalled is not None and stalled.secagg.context.announce.model_hash == sha256(request).digest():
-            _log.info("round %d is finished first", stalled.secagg.context.announce.round)
+        if stalled is not None and stalled.announce.model_hash == sha256(request).digest():
+            _log.info("round %d is finished first", stalled.announce.round)
             spec = stalled.spec
         self._spec = spec
         parties = sorted(self._free, key=lambda party: (self._asked.get(party, -1), party))[:most]

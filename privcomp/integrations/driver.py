@@ -24,7 +24,6 @@ from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
-from privcomp.secagg.messages import STAGES
 from privcomp.secagg.server import Outbox
 
 __all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
@@ -132,7 +131,7 @@ class Rounds:
             ExecutorError: the executor failed; the round is kept as a stalled one, call again when it works.
         """
         if self.stalled is not None:
-            before = self.stalled.secagg.context.announce
+            before = self.stalled.announce
             if (before.model_hash, before.purpose) == (sha256(model).digest(), purpose):
                 return self.finish(exchange)
             self.give_up("a round on another model was asked for")
@@ -153,10 +152,8 @@ class Rounds:
             # After a restart all get the whole chain of headers: built once per head, and not before it is sent.
             heads, announcement = dict(self._heads), cache(server.announcement)
             messages: Mapping[bytes, bytes] = Outbox(parties, lambda party: (announcement(heads.get(party)),))
-            for name in STAGES[:-1]:
-                if name == "consistency" and spec.aggregation.adversary != "malicious":
-                    continue
-                self._stage(server, name, messages, exchange)
+            while not server.fixed:
+                self._stage(server, messages, exchange)
                 messages = server.advance()
         except BaseException as error:
             self._abort(server, error)
@@ -174,15 +171,16 @@ class Rounds:
         """
         if self.stalled is None:
             raise LocalError("no round is stalled")
-        return self._open(self.stalled, self.stalled.secagg.unmask_requests(), exchange)
+        return self._open(self.stalled, self.stalled.requests(), exchange)
 
     def give_up(self, reason: str) -> None:
         """Record the stalled round as aborted. Its model cannot be summed again under the nodes' default policy."""
         if self.stalled is not None:
-            self._abort(self.stalled, RoundAborted(None, "unmask", reason))
+            self._abort(self.stalled, RoundAborted(None, self.stalled.stage, reason))
             self.stalled = None
 
-    def _stage(self, server: RoundServer, name: str, messages: Mapping[bytes, bytes], exchange: Exchange) -> None:
+    def _stage(self, server: RoundServer, messages: Mapping[bytes, bytes], exchange: Exchange) -> None:
+        name = server.stage
         silent, self.wrong = set(messages), set()
         for party, answers in exchange(name, messages, getattr(self.deadlines, name)):
             for answer in answers:
@@ -194,15 +192,19 @@ class Rounds:
                     _log.warning("round %d: %s", self._number, error)
                     self.wrong.add(party)
             silent.discard(party)
-            if name == STAGES[0] and party not in self.wrong:
-                self._heads[party] = server.secagg.context.announce.ledger_head
+            if name == server.stages[0] and party not in self.wrong:
+                self._heads[party] = server.announce.ledger_head
         if silent:
             _log.info("round %d, %s: no answer from %d of %d", self._number, name, len(silent), len(messages))
 
     def _open(self, server: RoundServer, messages: Mapping[bytes, bytes], exchange: Exchange) -> RoundResult:
-        announce = server.secagg.context.announce
-        self._stage(server, STAGES[-1], messages, exchange)
+        announce = server.announce
+        self._stage(server, messages, exchange)
         try:
+            while server.stage != server.stages[-1]:
+                messages = server.advance()
+                self._save(server)
+                self._stage(server, messages, exchange)
             result = server.finish()
         except RoundAborted as error:
             if announce.model_hash not in self._reported:
@@ -253,9 +255,9 @@ class Rounds:
         self._number = max(self._number, saved.number)
         if server is None:
             return
-        if any(record.round_digest == server.secagg.context.digest for record in self.ledger.records()):
+        if any(record.round_digest == server.digest for record in self.ledger.records()):
             self._save(None)  # the crash came between the record and this file
-        elif server.secagg.u_bitmap:
+        elif server.fixed:
             self.stalled = server
         else:
-            self._abort(server, RoundAborted(None, "advertise", "the server was restarted during this round"))
+            self._abort(server, RoundAborted(None, server.stage, "the server was restarted during this round"))

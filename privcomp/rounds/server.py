@@ -26,6 +26,8 @@ from privcomp.rounds.evidence import DIGEST, FILE, INLINE, update_context
 from privcomp.rounds.messages import Evidence, FrozenRound, RoundAnnouncement
 from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.rounds.spec import RoundSpec
+from privcomp.secagg.messages import STAGES, Announce
+from privcomp.secagg.params import MALICIOUS
 from privcomp.secagg.server import Aggregate, Server
 
 __all__ = ["INLINE_BYTES", "RoundResult", "RoundServer"]
@@ -181,6 +183,46 @@ class RoundServer:
                 server._attestations[party] = Attestation.from_bytes(attestation, max_bytes=len(attestation))
             server._refused_before = {party: (why, sent) for party, why, sent in evidence.refused}
         return server
+
+    # ---- what whoever drives the round asks
+
+    @property
+    def announce(self) -> Announce:
+        """What is announced: session, round, purpose, hashes of model and roster, ledger head, parameters."""
+        return self.secagg.context.announce
+
+    @property
+    def digest(self) -> bytes:
+        """The round digest, 32 bytes."""
+        return self.secagg.context.digest
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of this round's stages, in order. In each of them some parties are asked, and answer."""
+        return tuple(name for name in STAGES if name != "consistency" or self.secagg.params.adversary == MALICIOUS)
+
+    @property
+    def stage(self) -> str:
+        """The stage whose answers are awaited."""
+        return STAGES[self.secagg.stage]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the survivors are fixed for good: from here on the round can be finished at any later time."""
+        return self.stage == STAGES[-1]
+
+    @property
+    def refused(self) -> Mapping[bytes, str]:
+        """id -> reason, for uploads that were refused."""
+        return self.secagg.refused
+
+    def requests(self) -> Mapping[bytes, bytes]:
+        """Of a round whose survivors are fixed: the requests of this stage for those who have not answered it.
+
+        Raises:
+            StateError: the survivors are not fixed.
+        """
+        return self.secagg.unmask_requests()
 
     def announcement(self, known_head: bytes | None = None) -> bytes:
         """Stage 0 for one client: with the headers since the head that it last signed (None: since the beginning)."""

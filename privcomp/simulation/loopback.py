@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from privcomp.errors import RemoteError
 from privcomp.rounds import LocalUpdate, RoundClient, RoundResult, RoundServer
-from privcomp.secagg.messages import STAGES
 
 __all__ = ["Traffic", "run_round"]
 
@@ -35,7 +34,7 @@ def run_round(
     clients: Mapping[bytes, RoundClient],
     update: Callable[[bytes], LocalUpdate],
     *,
-    losses: Mapping[bytes, int] | None = None,
+    losses: Mapping[bytes, str] | None = None,
     heads: dict[bytes, bytes] | None = None,
     traffic: Traffic | None = None,
 ) -> RoundResult:
@@ -45,7 +44,8 @@ def run_round(
         server: a fresh round.
         clients: id -> client.
         update: id -> the function that computes this client's (values, weight).
-        losses: id -> first stage (0..4) whose message of this client is lost; it is silent from then on.
+        losses: id -> first stage (a name of `server.stages`) whose message of this party is lost; it is silent from
+            then on.
         heads: id -> ledger head that the client last signed; updated.
         traffic: filled with bytes and seconds.
 
@@ -56,30 +56,29 @@ def run_round(
         RoundAborted: too few clients were left; the abort is in the ledger.
         RemoteError: a secret or the decoded sum is not what it must be; that is in the ledger, too.
     """
-    lost, heads = losses or {}, {} if heads is None else heads
+    heads = {} if heads is None else heads
+    order = {name: place for place, name in enumerate(server.stages)}
+    silent = {party: order[name] for party, name in (losses or {}).items()}
     cost = traffic if traffic is not None else Traffic()
     messages: Mapping[bytes, bytes] = {party: server.announcement(heads.get(party)) for party in clients}
-    malicious = server.spec.aggregation.adversary == "malicious"
     try:
-        for stage, name in enumerate(STAGES):
-            if name == "consistency" and not malicious:
-                continue
+        for name in server.stages:
             start = time.perf_counter()
             for party, request in messages.items():
                 cost.bytes_down[party] = cost.bytes_down.get(party, 0) + len(request)
-                if lost.get(party, len(STAGES)) <= stage:
+                if silent.get(party, len(order)) <= order[name]:
                     continue
                 for answer in clients[party].receive(request, update(party)):
                     cost.bytes_up[party] = cost.bytes_up.get(party, 0) + len(answer)
                     try:
                         server.receive(answer, party)
                     except RemoteError:
-                        if party not in server.secagg.refused:
+                        if party not in server.refused:
                             raise
                         break
-                if stage == 0:
-                    heads[party] = server.secagg.context.announce.ledger_head
-            if name != "unmask":
+                if name == server.stages[0]:
+                    heads[party] = server.announce.ledger_head
+            if name != server.stages[-1]:
                 messages = server.advance()
             cost.seconds[name] = cost.seconds.get(name, 0.0) + time.perf_counter() - start
         start = time.perf_counter()

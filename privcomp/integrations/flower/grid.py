@@ -215,7 +215,7 @@ class SecAggGrid(Grid):
         try:
             parties = self._greet([message.metadata.dst_node_id for message in batch], post)
             if stalled is not None:
-                announce = stalled.secagg.context.announce
+                announce = stalled.announce
                 if (announce.model_hash, announce.purpose) == (digest, task.purpose):
                     spec = stalled.spec  # it is finished now, and by its own declaration
             result = self._rounds.run(

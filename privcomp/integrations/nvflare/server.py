@@ -204,7 +204,7 @@ class SecureServer:
         start = time.perf_counter()
         model, stalled = task.request(arrays), self.rounds.stalled
         if stalled is not None and stalled.spec.task is not None:
-            announce = stalled.secagg.context.announce
+            announce = stalled.announce
             if (announce.model_hash, announce.purpose) == (sha256(model).digest(), task.purpose):
                 # It is finished now, and by its own declaration: the proposal may have changed since.
                 spec, task = stalled.spec, stalled.spec.task
