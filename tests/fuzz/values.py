@@ -43,12 +43,23 @@ def value_of(codec: Codec[Any], rng: random.Random) -> Any:
     raise AssertionError(f"no value of {codec!r} is known")
 
 
+# Whether a class was ever drawn. One that ties its fields to each other refuses every draw, and stands inside others,
+# which would be drawn again for it: 200 times 200 draws.
+_drawn: dict[type[Message], bool] = {}
+
+
 def message_of(cls: type[Message], rng: random.Random, tries: int = 200) -> Any:
-    """A random message of `cls`; ParameterError if it refused all of `tries` draws."""
+    """A random message of `cls`; ParameterError if it refused all of `tries` draws, and at once if it did before."""
+    if not _drawn.get(cls, True):
+        raise ParameterError(f"{cls.__name__} refuses random values")
     for attempt in range(tries):
         try:
-            return cls(*(value_of(codec, rng) for _, codec in cls.FIELDS))
+            found = cls(*(value_of(codec, rng) for _, codec in cls.FIELDS))
         except ParameterError:
             if attempt + 1 == tries:
+                _drawn.setdefault(cls, False)
                 raise
+        else:
+            _drawn[cls] = True
+            return found
     raise AssertionError("tries must be positive")
