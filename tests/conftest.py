@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -34,3 +35,9 @@ def vectors() -> Path:
     if not folder.is_dir():
         pytest.fail(f"PRIVCOMP_VECTORS names {folder}, which is no folder: correct it, or unset it to skip these tests")
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay until the end: the collector of garbage need not look at them each time."""
+    gc.collect()
+    gc.freeze()
