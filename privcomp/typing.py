@@ -12,6 +12,7 @@ __all__ = [
     "Buffer",
     "F32Array",
     "F64Array",
+    "I8Array",
     "I32Array",
     "I64Array",
     "RingArray",
@@ -31,6 +32,9 @@ U64Array: TypeAlias = npt.NDArray[np.uint64]
 
 RingArray: TypeAlias = U32Array | U64Array
 """Numbers modulo 2^32 or 2^64, as the dtype says."""
+
+I8Array: TypeAlias = npt.NDArray[np.int8]
+"""Small signed integers: coefficients of a ring-LWE key, and its noise."""
 
 I32Array: TypeAlias = npt.NDArray[np.int32]
 """Signed integers of 32 bits, such as the entries of an encoded update."""

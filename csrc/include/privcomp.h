@@ -590,4 +590,91 @@ int privcomp_sample_table_add_u64_var(uint64_t *acc, size_t n, const privcomp_ta
 
 /* ---- end of samplers ---- */
 
+/* ---- additive ring-LWE ----
+ * R_q = Z_q[x] / (x^N + 1), q the product of 1 .. PRIVCOMP_RLWE_PRIMES primes q_r = 1 mod 2N. Plaintexts are digits v < M, k of them in a coefficient:
+ *   c_j = a_j s + e_j + Delta sum over l < k of v_l M^l   (mod q),   Delta = floor(q / M^k)
+ * with value i in digit i mod k of coefficient i / k of the polynomials one after another, a_j from a public seed, and s, e of the discrete
+ * Gaussian D(Z, 6.4). The sum of ciphertexts under the same a_j is one of the sum of the values under the sum of the keys.
+ * Source: Brakerski, "Fully homomorphic encryption without modulus switching from classical GapSVP" (2012), of which only the addition is left; Lyubashevsky,
+ * Peikert, Regev, "On ideal lattices and learning with errors over rings" (2010).
+ *
+ * A ciphertext is one stream of bits as in "packing" above: polynomial after polynomial, prime by prime within one, a residue in as many bits as its
+ * prime has; the last polynomial is cut to the coefficients in use. Sums are words in that order, each below its prime.
+ * The transform of a polynomial is a^[i] = a(psi^(2 brv(i) + 1)), brv the reversal of log2 N bits.
+ */
+
+#define PRIVCOMP_RLWE_DEGREE_MIN 4
+#define PRIVCOMP_RLWE_DEGREE_MAX 16384 /* check: 2**14 */
+#define PRIVCOMP_RLWE_PRIMES 4
+#define PRIVCOMP_RLWE_DIGITS 64
+#define PRIVCOMP_RLWE_EXPANDER_BYTES 16
+#define PRIVCOMP_RLWE_NOISE_WORDS 4
+
+/* Words of the tables of a ring, or PRIVCOMP_E_ARGUMENT. degree: a power of two within the above. */
+int64_t privcomp_rlwe_words(size_t degree, size_t count);
+
+/* Makes them. They are public, and every other function here relies on them as they were made.
+ * requires: `count` distinct primes, 2^8 < q < 2^50 and q = 1 mod 2 degree; roots[r]^degree = -1 mod primes[r]; 2 <= radix <= 2^48,
+ *           1 <= digits <= PRIVCOMP_RLWE_DIGITS, 2 <= Delta <= 2^62, else PRIVCOMP_E_ARGUMENT; words as above, else PRIVCOMP_E_LENGTH.
+ *           That the moduli are primes is not looked at: of others, products come out wrong. */
+int privcomp_rlwe_init(uint64_t *tables, size_t words, size_t degree, const uint64_t *primes, const uint64_t *roots, size_t count, uint64_t radix,
+                       size_t digits);
+
+uint64_t privcomp_rlwe_delta(const uint64_t *tables);
+
+/* Bytes of a ciphertext of so many values: ceil(ceil(values / k) (sum of bits) / 8). PRIVCOMP_E_ARGUMENT above 2^40. */
+int64_t privcomp_rlwe_bytes(const uint64_t *tables, uint64_t values);
+
+/* The transform modulo prime `prime` of each of the rows of N words, in place, and its inverse. Words are taken modulo 2^bits and then modulo q, so that
+ * every input gives a canonical output. constant time in the words. */
+int privcomp_ntt_forward(uint64_t *a, size_t rows, const uint64_t *tables, size_t prime);
+int privcomp_ntt_inverse(uint64_t *a, size_t rows, const uint64_t *tables, size_t prime);
+
+/* The transforms a^_j of polynomials first .. first + count - 1, prime by prime in each; N words for each of both. a^_j modulo q_r are the first N of the
+ * numbers below q_r among the low `bits` bits of the little-endian words of the AES-128-CTR stream with key `expander` and counter blocks
+ * LE32(j) || LE32(r) || BE64(0, 1, ..). requires: first + count <= 2^32. Public: variable time. */
+int privcomp_rlwe_expand(uint64_t *out, const uint64_t *tables, const uint8_t *expander, uint64_t first, uint64_t count);
+
+/* n samples of D(Z, 6.4) within statistical distance 2^-123 each (csrc/src/rlwe_gauss.h); |x| <= 84. Sample i is a function of one block of AES-128: under the
+ * key seed[0..15], of the number seed[16..31] + 2^64 stream + i, big endian. Streams of one seed do not overlap.
+ * requires: n <= 2^40. A seed of 32 fresh bytes. constant time in the seed's key and the samples. */
+int privcomp_rlwe_gaussian(int8_t *out, size_t n, const uint8_t *seed, uint64_t stream);
+
+/* Words of a key ready for use, and that key, from its N coefficients. constant time in the coefficients; the caller wipes. */
+int64_t privcomp_rlwe_key_words(const uint64_t *tables);
+int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const int32_t *coefficients);
+
+/* Words of scratch for the function below. */
+int64_t privcomp_rlwe_encrypt_scratch(const uint64_t *tables);
+
+/* Encrypts n values, each below M, as the polynomials from `first` on. The noise of polynomial j is stream j of noise_seed; a key and a noise seed are
+ * used for one ciphertext (which may be made in several calls of whole polynomials) and never again.
+ * requires: values below M, else PRIVCOMP_E_CANONICAL and zeros in out; length as privcomp_rlwe_bytes and scratch as above, else PRIVCOMP_E_LENGTH;
+ *           n <= 2^40, polynomials below 2^32. The noise seed is not the seed of the key.
+ * Scratch is wiped. constant time in key, noise and values (whether all are below M is public). */
+int privcomp_rlwe_encrypt_u32(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const uint32_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words);
+int privcomp_rlwe_encrypt_u64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const uint64_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words);
+
+/* Whether data is a ciphertext of so many values: PRIVCOMP_E_LENGTH, or PRIVCOMP_E_CANONICAL for a residue that is not below its prime or padding that is
+ * not zero. */
+int privcomp_rlwe_check(const uint8_t *data, size_t length, const uint64_t *tables, uint64_t values);
+
+/* total += the ciphertext, which is checked first. requires: words = R ceil(values / k), each below its prime. */
+int privcomp_rlwe_add(uint64_t *total, size_t words, const uint8_t *data, size_t length, const uint64_t *tables, uint64_t values);
+
+/* Words of scratch for the function below. */
+int64_t privcomp_rlwe_decode_scratch(const uint64_t *tables);
+
+/* The n values of a sum of ciphertexts whose polynomials begin with `first`, under the sum of their keys: with x = total - a S and
+ * u = (x + floor(Delta / 2)) mod q, sums are the digits of m = floor(u / Delta), and E = (u mod Delta) - floor(Delta / 2) is the noise of a coefficient.
+ * noise: max |E|, and the sum of E^2 over all coefficients, in three words, the lowest first.
+ * requires: lengths as above, else PRIVCOMP_E_LENGTH; total canonical, every m < M^k, digits behind the last value zero, else PRIVCOMP_E_CANONICAL and zeros
+ *           in sums and noise. Sums, noise and the sum of keys are public: variable time. */
+int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
+                             const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words);
+
+/* ---- end of ring-LWE ---- */
+
 #endif

@@ -15,6 +15,7 @@ C_TYPES = {
     "uint8": "uint8_t[]",
     "uint32": "uint32_t[]",
     "uint64": "uint64_t[]",
+    "int8": "int8_t[]",
     "int32": "int32_t[]",
     "int64": "int64_t[]",
     "bool": "uint8_t[]",

@@ -1,0 +1,524 @@
+/* Additive ring-LWE: c = a s + e + Delta m, with a from a public seed, and nothing but sums.
+ *
+ * Wire format: polynomial after polynomial, prime by prime within one, each residue in as many bits as its prime has; one stream of bits without gaps.
+ * The last polynomial is cut to the coefficients in use. Sums of ciphertexts lie in memory in the same order, a word for each residue.
+ */
+#include "rlwe.h"
+
+#define REFUSE(cond) \
+    do { \
+        if (cond) return PRIVCOMP_E_ARGUMENT; \
+    } while (0)
+
+const struct rlwe *pc_rlwe_at(int level)
+{
+    (void)level;
+    return &pc_rlwe_portable;
+}
+
+/* ---- tables ---- */
+
+static uint64_t mul_mod(uint64_t a, uint64_t b, uint64_t q) { return (uint64_t)((u128)a * b % q); }
+
+static uint64_t pow_mod(uint64_t a, uint64_t e, uint64_t q)
+{
+    uint64_t r = 1;
+    for (; e; e >>= 1, a = mul_mod(a, a, q))
+        if (e & 1) r = mul_mod(r, a, q);
+    return r;
+}
+
+/* 1/a modulo q by Euclid's algorithm, 0 if there is none. */
+static uint64_t inverse_mod(uint64_t a, uint64_t q)
+{
+    int64_t r0 = (int64_t)q, r1 = (int64_t)(a % q), s0 = 0, s1 = 1;
+    while (r1 != 0) {
+        const int64_t c = r0 / r1, r2 = r0 - c * r1, s2 = s0 - c * s1;
+        r0 = r1, r1 = r2, s0 = s1, s1 = s2;
+    }
+    return r0 != 1 ? 0 : (uint64_t)(s0 < 0 ? s0 + (int64_t)q : s0);
+}
+
+static rlwe_factor factor_of(uint64_t w, uint64_t q) { return (rlwe_factor){w, (uint64_t)(((u128)w << 64) / q)}; }
+
+static uint64_t double_word(double x)
+{
+    uint64_t word;
+    memcpy(&word, &x, 8);
+    return word;
+}
+
+static uint64_t centred_word(uint64_t w, uint64_t q) { return double_word(w > q / 2 ? -(double)(q - w) : (double)w); }
+
+/* forms[brv(i)] = root^i. */
+static void powers(uint64_t *forms, uint64_t root, size_t n, unsigned log_n, uint64_t q)
+{
+    uint64_t w = 1;
+    for (size_t i = 0; i < n; i++, w = mul_mod(w, root, q)) {
+        size_t at = 0;
+        for (unsigned b = 0; b < log_n; b++) at |= (i >> b & 1) << (log_n - 1 - b);
+        forms[RLWE_WORD * n + at] = w;
+        forms[RLWE_QUOTIENT * n + at] = factor_of(w, q).quotient;
+        forms[RLWE_DOUBLE * n + at] = centred_word(w, q);
+    }
+}
+
+static int shape_ok(size_t degree, size_t primes)
+{
+    return degree >= PRIVCOMP_RLWE_DEGREE_MIN && degree <= PRIVCOMP_RLWE_DEGREE_MAX && (degree & (degree - 1)) == 0 && primes >= 1 && primes <= RLWE_PRIMES;
+}
+
+int64_t privcomp_rlwe_words(size_t degree, size_t count)
+{
+    REFUSE(!shape_ok(degree, count));
+    return (int64_t)(RLWE_TABLES_WORDS + 2 * count * RLWE_FORMS * degree);
+}
+
+/* Numbers of five words: products of primes, below 2^200, and what is divided. */
+enum { LIMBS = 5 };
+
+static void limbs_axpy(uint64_t x[LIMBS], uint64_t a, uint64_t b) /* a x + b */
+{
+    u128 carry = b;
+    for (int i = 0; i < LIMBS; i++) {
+        carry += (u128)x[i] * a;
+        x[i] = (uint64_t)carry;
+        carry >>= 64;
+    }
+    VERIFY(carry == 0);
+}
+
+/* Division by one word: Moeller, Granlund, "Improved division by invariant integers", IEEE Trans. Computers 60 (2011), algorithm 4, with the
+ * divisor shifted so that its highest bit is 1. */
+typedef struct {
+    uint64_t divisor, reciprocal;
+    unsigned shift;
+} divider;
+
+static divider divider_of(uint64_t d)
+{
+    divider v;
+    v.shift = (unsigned)__builtin_clzll(d);
+    v.divisor = d << v.shift;
+    v.reciprocal = (uint64_t)((((u128)~v.divisor << 64) | UINT64_MAX) / v.divisor);
+    return v;
+}
+
+PC_INLINE uint64_t divide_step(uint64_t *rest, uint64_t low, const divider *v)
+{
+    u128 q = (u128)v->reciprocal * *rest + (((u128)*rest << 64) | low);
+    uint64_t q1 = (uint64_t)(q >> 64) + 1, r = low - q1 * v->divisor;
+    if (r > (uint64_t)q) q1--, r += v->divisor;
+    if (r >= v->divisor) q1++, r -= v->divisor;
+    *rest = r;
+    return q1;
+}
+
+/* x = floor(x / d) for the first n words of x; returns the remainder. */
+PC_INLINE uint64_t limbs_divide(uint64_t *x, size_t n, const divider *v)
+{
+    const unsigned s = v->shift;
+    uint64_t above = x[n - 1], rest = s ? above >> (64 - s) : 0;
+    for (size_t i = n; i-- > 0;) {
+        const uint64_t below = i > 0 ? x[i - 1] : 0;
+        x[i] = divide_step(&rest, s ? above << s | below >> (64 - s) : above, v);
+        above = below;
+    }
+    return rest >> s;
+}
+
+int privcomp_rlwe_init(uint64_t *tables, size_t words, size_t degree, const uint64_t *primes, const uint64_t *roots, size_t count, uint64_t radix,
+                       size_t digits)
+{
+    REFUSE(!shape_ok(degree, count) || radix < 2 || radix > RLWE_RADIX_MAX || digits < 1 || digits > RLWE_DIGITS);
+    if (words != (size_t)privcomp_rlwe_words(degree, count)) return PRIVCOMP_E_LENGTH;
+    rlwe_tables t = {.degree = degree, .log_degree = (unsigned)__builtin_ctzll(degree), .primes = count, .digits = digits, .radix = radix};
+    uint64_t rest[LIMBS] = {1};
+    for (size_t r = 0; r < count; r++) {
+        const uint64_t q = primes[r];
+        rlwe_prime *const p = &t.prime[r];
+        REFUSE(q <= RLWE_PRIME_MIN || q >= RLWE_PRIME_MAX || q % (2 * degree) != 1 || roots[r] >= q || pow_mod(roots[r], degree, q) != q - 1);
+        p->q = q;
+        p->bits = 64 - (unsigned)__builtin_clzll(q);
+        p->q_double = double_word((double)q);
+        p->q_inverse = double_word(1.0 / (double)q);
+        p->scale = factor_of(q - (q - 1) / degree, q); /* N (q - (q - 1) / N) = 1 - q + N q = 1 */
+        for (size_t j = 0; j < r; j++) {
+            const uint64_t i = inverse_mod(primes[j], q); /* 0 for the same prime twice */
+            REFUSE(i == 0);
+            p->garner[j] = factor_of(i, q);
+        }
+        t.bits += p->bits;
+        limbs_axpy(rest, q, 0);
+    }
+    /* Delta = floor(q / M^k): the floors of repeated divisions are the floor of the one. */
+    const divider by_radix = divider_of(radix);
+    for (size_t l = 0; l < digits; l++) (void)limbs_divide(rest, LIMBS, &by_radix);
+    t.delta = rest[0];
+    REFUSE((rest[1] | rest[2] | rest[3] | rest[4]) != 0 || t.delta < 2 || t.delta > RLWE_DELTA_MAX);
+    for (size_t r = 0; r < count; r++) {
+        rlwe_prime *const p = &t.prime[r];
+        uint64_t w = t.delta % p->q;
+        for (size_t l = 0; l < digits; l++, w = mul_mod(w, radix % p->q, p->q)) p->digit[l] = factor_of(w, p->q);
+    }
+    memcpy(tables, &t, sizeof t);
+    for (size_t r = 0; r < count; r++) {
+        uint64_t *const forms = tables + RLWE_TABLES_WORDS + 2 * r * RLWE_FORMS * degree;
+        const uint64_t q = primes[r];
+        powers(forms, roots[r], degree, (unsigned)t.log_degree, q);
+        powers(forms + RLWE_FORMS * degree, q - pow_mod(roots[r], degree - 1, q), degree, (unsigned)t.log_degree, q); /* psi^(N-1) psi = -1 */
+    }
+    return PRIVCOMP_OK;
+}
+
+uint64_t privcomp_rlwe_delta(const uint64_t *tables) { return rlwe_of(tables)->delta; }
+
+/* Coefficients of so many values: at most 2^40. */
+PC_INLINE uint64_t coefficients_of(const rlwe_tables *t, uint64_t values) { return values / t->digits + (values % t->digits != 0); }
+
+int64_t privcomp_rlwe_bytes(const uint64_t *tables, uint64_t values)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    REFUSE(values > (uint64_t)1 << 40);
+    return (int64_t)((coefficients_of(t, values) * t->bits + 7) / 8); /* < 2^48 */
+}
+
+/* ---- transforms ---- */
+
+int privcomp_ntt_forward(uint64_t *a, size_t rows, const uint64_t *tables, size_t prime)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    REFUSE(prime >= t->primes);
+    for (size_t i = 0; i < rows; i++) {
+        uint64_t *const row = a + i * t->degree;
+        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(row[j] & (UINT64_MAX >> (64 - t->prime[prime].bits)), t->prime[prime].q);
+        k->forward(row, t, prime);
+    }
+    return PRIVCOMP_OK;
+}
+
+int privcomp_ntt_inverse(uint64_t *a, size_t rows, const uint64_t *tables, size_t prime)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    REFUSE(prime >= t->primes);
+    const rlwe_prime *const p = &t->prime[prime];
+    for (size_t i = 0; i < rows; i++) {
+        uint64_t *const row = a + i * t->degree;
+        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(row[j] & (UINT64_MAX >> (64 - p->bits)), p->q);
+        k->inverse(row, t, prime);
+        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(rlwe_lazy(row[j], p->scale.w, p->scale.quotient, p->q), p->q);
+    }
+    return PRIVCOMP_OK;
+}
+
+/* ---- random polynomials ---- */
+
+/* a^ of polynomial j and one prime. A stream for each, so that a rejection moves nothing else. */
+static void expand(uint64_t *a, pc_stream *s, uint64_t j, size_t prime, const rlwe_tables *t, const struct rlwe *k, const pc_level *level)
+{
+    const size_t n = t->degree;
+    const uint64_t q = t->prime[prime].q;
+    const unsigned bits = (unsigned)t->prime[prime].bits;
+    s->hi = __builtin_bswap64(j | (uint64_t)prime << 32);
+    s->lo = 0;
+    pc_stream_apply(PC_STORE, (uint8_t *)a, 8 * n, s, 0, PRIVCOMP_AES128_CTR, level);
+    if (k->mask(a, n, q, bits)) return;
+    /* Candidates are public, and for the primes in use, just below a power of two, hardly ever come here. */
+    size_t have = 0;
+    for (size_t i = 0; i < n; i++)
+        if (a[i] < q) a[have++] = a[i];
+    for (uint64_t offset = 8 * n; have < n;) {
+        uint64_t more[32];
+        pc_stream_apply(PC_STORE, (uint8_t *)more, sizeof more, s, offset, PRIVCOMP_AES128_CTR, level);
+        offset += sizeof more;
+        (void)pc_rlwe_portable.mask(more, sizeof more / 8, q, bits);
+        for (size_t i = 0; i < sizeof more / 8 && have < n; i++)
+            if (more[i] < q) a[have++] = more[i];
+    }
+}
+
+static void expander_init(pc_stream *s, const uint8_t *expander, const pc_level *level)
+{
+    uint8_t seed[PRIVCOMP_AES128_SEED_BYTES] = {0};
+    memcpy(seed, expander, 16);
+    pc_stream_init(s, PRIVCOMP_AES128_CTR, seed, level);
+}
+
+int privcomp_rlwe_expand(uint64_t *out, const uint64_t *tables, const uint8_t *expander, uint64_t first, uint64_t count)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    REFUSE(first > UINT32_MAX || count > ((uint64_t)1 << 32) - first);
+    const pc_level *const level = pc_level_table();
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    pc_stream s;
+    expander_init(&s, expander, level);
+    for (uint64_t j = 0; j < count; j++)
+        for (size_t r = 0; r < t->primes; r++, out += t->degree) expand(out, &s, first + j, r, t, k, level);
+    return PRIVCOMP_OK;
+}
+
+/* Samples 0 .. n - 1 of stream `stream`: block i of it is block 2^64 stream + i of the seed's. */
+static void gaussian(int8_t *out, size_t n, const pc_stream *seed, uint64_t stream, const struct rlwe *k, const pc_level *level)
+{
+    enum { BLOCKS = 256 };
+    uint8_t blocks[16 * BLOCKS] __attribute__((aligned(64)));
+    pc_stream s = *seed;
+    s.hi += stream;
+    for (size_t i = 0; i < n; i += BLOCKS) {
+        const size_t m = n - i < BLOCKS ? n - i : BLOCKS;
+        pc_stream_apply(PC_STORE, blocks, 16 * m, &s, 16 * (uint64_t)i, PRIVCOMP_AES128_CTR, level);
+        k->gaussian(out + i, blocks, m);
+    }
+    privcomp_wipe(blocks, sizeof blocks);
+    privcomp_wipe((uint8_t *)&s, sizeof s);
+}
+
+int privcomp_rlwe_gaussian(int8_t *out, size_t n, const uint8_t *seed, uint64_t stream)
+{
+    REFUSE(n > (uint64_t)1 << 40);
+    const pc_level *const level = pc_level_table();
+    pc_stream s;
+    pc_stream_init(&s, PRIVCOMP_AES128_CTR, seed, level);
+    gaussian(out, n, &s, stream, pc_rlwe_at(privcomp_level_get()), level);
+    privcomp_wipe((uint8_t *)&s, sizeof s);
+    return PRIVCOMP_OK;
+}
+
+/* ---- keys ---- */
+
+int64_t privcomp_rlwe_key_words(const uint64_t *tables)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    return (int64_t)(t->primes * RLWE_FORMS * t->degree);
+}
+
+/* floor(w 2^64 / q) without a division: 2^64 = c q + t, so that it is c w + floor(t w / q), and turn = (t, floor(t 2^64 / q)) gives the last
+ * quotient or one less. */
+static uint64_t secret_quotient(uint64_t w, rlwe_factor turn, uint64_t q)
+{
+    const uint64_t estimate = (uint64_t)(((u128)w * turn.quotient) >> 64), rest = w * turn.w - estimate * q; /* < 2q */
+    return w * (UINT64_MAX / q) + estimate + 1 - ((rest - q) >> 63);
+}
+
+static uint64_t secret_double(uint64_t w, uint64_t q) { return double_word((double)(int64_t)(w - (q & mask64((q / 2 - w) >> 63)))); }
+
+int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const int32_t *coefficients)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    const size_t n = t->degree;
+    if (words != (size_t)privcomp_rlwe_key_words(tables)) return PRIVCOMP_E_LENGTH;
+    for (size_t r = 0; r < t->primes; r++) {
+        const rlwe_prime *const p = &t->prime[r];
+        const uint64_t q = p->q, one = UINT64_MAX / q, offset = (((uint64_t)1 << 31) / q + 1) * q; /* >= 2^31, a multiple of q */
+        uint64_t *const w = key + r * RLWE_FORMS * n;
+        const rlwe_factor turn = factor_of(UINT64_MAX % q + 1, q); /* 2^64 mod q: q is odd and divides no power of two */
+        for (size_t i = 0; i < n; i++) w[i] = rlwe_once(rlwe_lazy(offset + (uint64_t)(int64_t)coefficients[i], 1, one, q), q);
+        k->forward(w, t, r);
+        for (size_t i = 0; i < n; i++) {
+            w[i] = rlwe_once(rlwe_lazy(w[i], p->scale.w, p->scale.quotient, q), q);
+            w[RLWE_QUOTIENT * n + i] = secret_quotient(w[i], turn, q);
+            w[RLWE_DOUBLE * n + i] = secret_double(w[i], q);
+        }
+    }
+    return PRIVCOMP_OK;
+}
+
+/* ---- encryption ---- */
+
+/* Words of scratch: one polynomial, its digits, its noise. */
+static size_t encrypt_words(const rlwe_tables *t) { return t->degree + t->digits * t->degree + (t->degree + 7) / 8; }
+
+int64_t privcomp_rlwe_encrypt_scratch(const uint64_t *tables) { return (int64_t)encrypt_words(rlwe_of(tables)); }
+
+/* digits[l N + i] = value i k + l, 0 behind the last one; whether all are below the radix. */
+PC_INLINE int spread(uint64_t *digits, const void *values, size_t n, const rlwe_tables *t, const unsigned word)
+{
+    const size_t k = t->digits, whole = n / k;
+    uint64_t above = 0;
+    for (size_t i = 0; i < whole + (whole * k < n); i++)
+        for (size_t l = 0; l < k; l++) {
+            const size_t at = i * k + l;
+            const uint64_t v = at >= n ? 0 : word == 4 ? ((const uint32_t *)values)[at] : ((const uint64_t *)values)[at];
+            above |= (t->radix - 1 - v) | v; /* the highest bit: v >= radix, or v >= 2^63 */
+            digits[l * t->degree + i] = v;
+        }
+    return above >> 63 == 0;
+}
+
+static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander, const uint8_t *noise_seed,
+                   const void *values, size_t n, const unsigned word, uint64_t first, uint64_t *scratch, size_t scratch_words)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const size_t degree = t->degree, per_polynomial = degree * t->digits;
+    REFUSE(n > (uint64_t)1 << 40 || first > UINT32_MAX || (n + per_polynomial - 1) / per_polynomial > ((uint64_t)1 << 32) - first);
+    if ((int64_t)length != privcomp_rlwe_bytes(tables, n) || scratch_words < encrypt_words(t)) return PRIVCOMP_E_LENGTH;
+    const pc_level *const level = pc_level_table();
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    uint64_t *const x = scratch, *const digits = x + degree;
+    uint64_t bit = 0, carry = 0;
+    int8_t *const e = (int8_t *)(digits + per_polynomial);
+    pc_stream s, noise;
+    int ok = 1;
+    expander_init(&s, expander, level);
+    pc_stream_init(&noise, PRIVCOMP_AES128_CTR, noise_seed, level);
+    for (uint64_t j = first; n > 0 && ok; j++) {
+        const size_t m = n < per_polynomial ? n : per_polynomial, used = (size_t)coefficients_of(t, m);
+        ok = word == 4 ? spread(digits, values, m, t, 4) : spread(digits, values, m, t, 8);
+        PC_DECLASSIFY(ok);
+        gaussian(e, used, &noise, j, k, level);
+        for (size_t r = 0; r < t->primes; r++) {
+            expand(x, &s, j, r, t, k, level);
+            k->product(x, rlwe_key_at(t, key, r), t, r);
+            k->message(x, used, e, digits, degree, t, r);
+            bit = k->pack(out, bit, &carry, x, used, (unsigned)t->prime[r].bits);
+        }
+        values = (const uint8_t *)values + m * word;
+        n -= m;
+    }
+    if (bit & 7) out[bit >> 3] = (uint8_t)carry;
+    privcomp_wipe((uint8_t *)scratch, 8 * encrypt_words(t));
+    privcomp_wipe((uint8_t *)&noise, sizeof noise);
+    if (!ok) memset(out, 0, length);
+    return ok ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
+}
+
+int privcomp_rlwe_encrypt_u32(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const uint32_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words)
+{
+    return encrypt(out, length, tables, key, expander, noise_seed, values, n, 4, first, scratch, scratch_words);
+}
+
+int privcomp_rlwe_encrypt_u64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const uint64_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words)
+{
+    return encrypt(out, length, tables, key, expander, noise_seed, values, n, 8, first, scratch, scratch_words);
+}
+
+/* ---- sums ---- */
+
+int privcomp_rlwe_check(const uint8_t *data, size_t length, const uint64_t *tables, uint64_t values)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    const int64_t want = privcomp_rlwe_bytes(tables, values);
+    REFUSE(want < 0);
+    if ((uint64_t)want != length) return PRIVCOMP_E_LENGTH;
+    uint64_t bit = 0;
+    for (uint64_t left = coefficients_of(t, values); left > 0;) {
+        const size_t used = left < t->degree ? (size_t)left : t->degree;
+        for (size_t r = 0; r < t->primes; r++) {
+            if (!k->check(data, length, bit, used, &t->prime[r])) return PRIVCOMP_E_CANONICAL;
+            bit += (uint64_t)used * t->prime[r].bits;
+        }
+        left -= used;
+    }
+    if (bit & 7 && data[bit >> 3] >> (bit & 7) != 0) return PRIVCOMP_E_CANONICAL;
+    return PRIVCOMP_OK;
+}
+
+int privcomp_rlwe_add(uint64_t *total, size_t words, const uint8_t *data, size_t length, const uint64_t *tables, uint64_t values)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    const int status = privcomp_rlwe_check(data, length, tables, values);
+    if (status != PRIVCOMP_OK) return status;
+    if (words != coefficients_of(t, values) * t->primes) return PRIVCOMP_E_LENGTH;
+    uint64_t bit = 0;
+    for (uint64_t left = coefficients_of(t, values); left > 0;) {
+        const size_t used = left < t->degree ? (size_t)left : t->degree;
+        for (size_t r = 0; r < t->primes; r++, total += used) {
+            k->add(total, data, length, bit, used, &t->prime[r]);
+            bit += (uint64_t)used * t->prime[r].bits;
+        }
+        left -= used;
+    }
+    return PRIVCOMP_OK;
+}
+
+/* ---- decoding ---- */
+
+int64_t privcomp_rlwe_decode_scratch(const uint64_t *tables)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    return (int64_t)(t->primes * t->degree);
+}
+
+/* x below the product of the primes from its residues, by Garner's mixed radix: x = d0 + q0 (d1 + q1 (d2 + ..)). */
+PC_INLINE void combine(uint64_t x[LIMBS], const uint64_t *residues, size_t stride, const rlwe_tables *t)
+{
+    uint64_t d[RLWE_PRIMES];
+    for (size_t r = 0; r < t->primes; r++) {
+        const rlwe_prime *const p = &t->prime[r];
+        uint64_t v = residues[r * stride];
+        /* d[j] < q_j < 2^50 may be above q_r; the products take any word */
+        for (size_t j = 0; j < r; j++) {
+            const uint64_t lower = rlwe_once(rlwe_lazy(d[j], 1, UINT64_MAX / p->q, p->q), p->q);
+            v = rlwe_once(rlwe_lazy(v + p->q - lower, p->garner[j].w, p->garner[j].quotient, p->q), p->q);
+        }
+        d[r] = v;
+    }
+    for (int i = 0; i < LIMBS; i++) x[i] = 0;
+    for (size_t r = t->primes; r-- > 0;) limbs_axpy(x, t->prime[r].q, d[r]);
+}
+
+int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
+                             const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words)
+{
+    const rlwe_tables *const t = rlwe_of(tables);
+    const size_t degree = t->degree, digits = t->digits, per_polynomial = degree * digits;
+    REFUSE(n > (uint64_t)1 << 40 || first > UINT32_MAX || (n + per_polynomial - 1) / per_polynomial > ((uint64_t)1 << 32) - first);
+    if (words != coefficients_of(t, n) * t->primes || scratch_words < t->primes * degree) return PRIVCOMP_E_LENGTH;
+    const pc_level *const level = pc_level_table();
+    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
+    const divider by_delta = divider_of(t->delta), by_radix = divider_of(t->radix);
+    const size_t limbs = (size_t)(t->bits + 63) / 64;
+    const uint64_t half = t->delta / 2;
+    uint64_t half_of[RLWE_PRIMES], most = 0, squares[3] = {0};
+    int ok = 1;
+    pc_stream s;
+    expander_init(&s, expander, level);
+    for (size_t r = 0; r < t->primes; r++) half_of[r] = half % t->prime[r].q;
+    uint64_t *out = sums;
+    for (uint64_t j = first, left = n; left > 0; j++) {
+        const size_t m = left < per_polynomial ? (size_t)left : per_polynomial, used = (size_t)coefficients_of(t, m);
+        for (size_t r = 0; r < t->primes; r++, total += used) {
+            uint64_t *const x = scratch + r * degree, q = t->prime[r].q;
+            expand(x, &s, j, r, t, k, level);
+            k->product(x, rlwe_key_at(t, key, r), t, r);
+            uint64_t above = 0;
+            for (size_t i = 0; i < used; i++) {
+                above |= q - 1 - total[i];
+                x[i] = rlwe_once(rlwe_once(total[i] + (q - x[i]), q) + half_of[r], q);
+            }
+            if (above >> 63) ok = 0;
+        }
+        for (size_t i = 0; i < used; i++) {
+            uint64_t u[LIMBS];
+            combine(u, scratch + i, degree, t);
+            const int64_t e = (int64_t)(limbs_divide(u, limbs, &by_delta) - half);
+            const uint64_t size = (uint64_t)(e < 0 ? -e : e);
+            const u128 square = (u128)size * size, low = ((u128)squares[1] << 64 | squares[0]) + square;
+            squares[2] += low < square;
+            squares[1] = (uint64_t)(low >> 64), squares[0] = (uint64_t)low;
+            if (size > most) most = size;
+            for (size_t l = 0; l < digits; l++) {
+                const uint64_t v = limbs_divide(u, limbs, &by_radix);
+                if (i * digits + l < m) *out++ = v;
+                else if (v) ok = 0;
+            }
+            for (size_t w = 0; w < limbs; w++)
+                if (u[w]) ok = 0;
+        }
+        left -= m;
+    }
+    noise[0] = most;
+    for (int i = 0; i < 3; i++) noise[1 + i] = squares[i];
+    if (!ok) {
+        memset(sums, 0, 8 * n);
+        memset(noise, 0, 8 * PRIVCOMP_RLWE_NOISE_WORDS);
+    }
+    return ok ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
+}

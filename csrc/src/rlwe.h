@@ -1,0 +1,101 @@
+/* Additive ring-LWE: tables, keys and the kernels that a dispatch level has of its own (rlwe_portable.c, rlwe_fma.c, rlwe_ifma.c).
+ *
+ * R_q = Z_q[x] / (x^N + 1), q the product of primes q_r < 2^50, each = 1 mod 2N. Residues are canonical words, 0 <= x < q_r, wherever they are stored
+ * between two kernels; inside of one each level has its own lazy ranges.
+ */
+#ifndef PC_RLWE_H
+#define PC_RLWE_H
+
+#include "core.h"
+
+#define RLWE_PRIMES PRIVCOMP_RLWE_PRIMES
+#define RLWE_DIGITS PRIVCOMP_RLWE_DIGITS
+#define RLWE_PRIME_MIN ((uint64_t)1 << 8) /* more than noise, so that q + e > 0 */
+#define RLWE_PRIME_MAX ((uint64_t)1 << 50)
+#define RLWE_RADIX_MAX ((uint64_t)1 << 48)
+#define RLWE_DELTA_MAX ((uint64_t)1 << 62)
+
+/* A factor w < q and floor(w 2^64 / q), of which the high 52 bits are floor(w 2^52 / q): for Shoup's products. */
+typedef struct {
+    uint64_t w, quotient;
+} rlwe_factor;
+
+/* Arrays of factors, apart: canonical words, their quotients, and the words of doubles -q/2 < w <= q/2. Offsets from the start of the tables. */
+enum { RLWE_WORD, RLWE_QUOTIENT, RLWE_DOUBLE, RLWE_FORMS };
+
+typedef struct {
+    uint64_t q, bits;                /* 2^(bits-1) < q < 2^bits */
+    uint64_t q_double, q_inverse;    /* the words of the doubles q and 1/q, rounded to nearest */
+    rlwe_factor scale;               /* 1/N */
+    rlwe_factor digit[RLWE_DIGITS];  /* Delta M^l */
+    rlwe_factor garner[RLWE_PRIMES]; /* 1/q_j for j before this prime */
+} rlwe_prime;
+
+/* What tables[] begins with. Words only, so that callers hold it as an array of them. Behind it, for each prime: the powers
+ * psi^brv(i), i < N, in RLWE_FORMS arrays of N words, and then those of 1/psi. */
+typedef struct {
+    uint64_t degree, log_degree, primes, digits, radix, delta, bits; /* bits: of all primes together */
+    rlwe_prime prime[RLWE_PRIMES];
+} rlwe_tables;
+
+#define RLWE_TABLES_WORDS (sizeof(rlwe_tables) / 8)
+
+PC_INLINE const rlwe_tables *rlwe_of(const uint64_t *tables) { return (const rlwe_tables *)tables; }
+PC_INLINE const uint64_t *rlwe_powers(const rlwe_tables *t, size_t prime, int inverse)
+{
+    return (const uint64_t *)t + RLWE_TABLES_WORDS + (2 * prime + (size_t)inverse) * RLWE_FORMS * t->degree;
+}
+
+/* A key: for each prime RLWE_FORMS arrays of N words, the transform of the coefficients times 1/N. */
+PC_INLINE const uint64_t *rlwe_key_at(const rlwe_tables *t, const uint64_t *key, size_t prime) { return key + prime * RLWE_FORMS * t->degree; }
+
+struct rlwe {
+    /* In place, canonical to canonical. forward: a^[i] = a(psi^(2 brv(i) + 1)). inverse: the way back without the factor 1/N. */
+    void (*forward)(uint64_t *a, const rlwe_tables *t, size_t prime);
+    void (*inverse)(uint64_t *a, const rlwe_tables *t, size_t prime);
+    /* a = N times the inverse of (a^ key^), key in its three forms; the key has 1/N in it. */
+    void (*product)(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime);
+    /* a[i] = the low `bits` bits of the little-endian word a[i]; whether all of them are below q. */
+    int (*mask)(uint64_t *a, size_t n, uint64_t q, unsigned bits);
+    /* x[i] = x[i] + e[i] + sum over l of digits[l count + i] Delta M^l. */
+    void (*message)(uint64_t *x, size_t n, const int8_t *e, const uint64_t *digits, size_t stride, const rlwe_tables *t, size_t prime);
+    /* Samples from n blocks of 16 bytes. */
+    void (*gaussian)(int8_t *out, const uint8_t *blocks, size_t n);
+    /* Residues of n times `bits` bits from bit `bit` of data on, of `length` bytes: whether all are below q; total += them. */
+    int (*check)(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
+    void (*add)(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
+    /* Writes them: the bits before `bit` of its byte stand in *carry, and those left over afterwards come back there. Returns the next bit. */
+    uint64_t (*pack)(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
+};
+
+extern const struct rlwe pc_rlwe_portable;
+#if PC_X86
+extern const struct rlwe pc_rlwe_fma, pc_rlwe_ifma;
+#endif
+const struct rlwe *pc_rlwe_at(int level);
+
+/* x w - c q for some c: in [0, 2q) for every x < 2^64. Harvey, "Faster arithmetic for number-theoretic transforms" (2014), algorithm 2: with
+ * quotient = (w 2^64 - e) / q, 0 <= e < q, the estimate floor(x quotient / 2^64) is at most x w / q and more than x w / q - x e / (q 2^64) - 1. */
+PC_INLINE uint64_t rlwe_lazy(uint64_t x, uint64_t w, uint64_t quotient, uint64_t q)
+{
+    return x * w - (uint64_t)(((u128)x * quotient) >> 64) * q;
+}
+
+/* x, or x - m if that is not negative; x < 2^63. */
+PC_INLINE uint64_t rlwe_once(uint64_t x, uint64_t m)
+{
+    const uint64_t d = x - m;
+    return d + (m & mask64(d >> 63));
+}
+
+/* Reads the 64 bits at a byte that may lie close to the end of data. */
+PC_INLINE uint64_t rlwe_window(const uint8_t *data, size_t length, size_t byte)
+{
+    if (length >= 8 && byte <= length - 8) return load64_le(data + byte);
+    uint8_t window[8] = {0};
+    VERIFY(byte < length);
+    memcpy(window, data + byte, length - byte);
+    return load64_le(window);
+}
+
+#endif
