@@ -12,6 +12,9 @@
 
 const struct rlwe *pc_rlwe_at(int level)
 {
+#if PC_X86
+    if (level >= PRIVCOMP_LEVEL_AESNI && pc_cpu_features() & PC_CPU_FMA) return &pc_rlwe_fma;
+#endif
     (void)level;
     return &pc_rlwe_portable;
 }
@@ -156,10 +159,13 @@ int privcomp_rlwe_init(uint64_t *tables, size_t words, size_t degree, const uint
     for (size_t l = 0; l < digits; l++) (void)limbs_divide(rest, LIMBS, &by_radix);
     t.delta = rest[0];
     REFUSE((rest[1] | rest[2] | rest[3] | rest[4]) != 0 || t.delta < 2 || t.delta > RLWE_DELTA_MAX);
+    uint64_t base = radix; /* M^group */
+    for (t.group = 1; t.group < digits && base <= RLWE_PART_MAX / radix; t.group++) base *= radix;
+    t.parts = (digits + t.group - 1) / t.group;
     for (size_t r = 0; r < count; r++) {
         rlwe_prime *const p = &t.prime[r];
         uint64_t w = t.delta % p->q;
-        for (size_t l = 0; l < digits; l++, w = mul_mod(w, radix % p->q, p->q)) p->digit[l] = factor_of(w, p->q);
+        for (size_t l = 0; l < t.parts; l++, w = mul_mod(w, base % p->q, p->q)) p->part[l] = factor_of(w, p->q);
     }
     memcpy(tables, &t, sizeof t);
     for (size_t r = 0; r < count; r++) {
@@ -328,23 +334,30 @@ int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const
 
 /* ---- encryption ---- */
 
-/* Words of scratch: one polynomial, its digits, its noise. */
-static size_t encrypt_words(const rlwe_tables *t) { return t->degree + t->digits * t->degree + (t->degree + 7) / 8; }
+/* Words of scratch: one polynomial, its parts, its noise. */
+static size_t encrypt_words(const rlwe_tables *t) { return t->degree + t->parts * t->degree + (t->degree + 7) / 8; }
 
 int64_t privcomp_rlwe_encrypt_scratch(const uint64_t *tables) { return (int64_t)encrypt_words(rlwe_of(tables)); }
 
-/* digits[l N + i] = value i k + l, 0 behind the last one; whether all are below the radix. */
-PC_INLINE int spread(uint64_t *digits, const void *values, size_t n, const rlwe_tables *t, const unsigned word)
+/* parts[l N + i] = sum over g < group of M^g (value i k + group l + g), where values behind the last one, and digits from k on, are 0; whether all are
+ * below the radix. */
+PC_INLINE int spread(uint64_t *parts, const void *values, size_t n, const rlwe_tables *t, const unsigned word)
 {
-    const size_t k = t->digits, whole = n / k;
+    const size_t k = t->digits, group = t->group;
     uint64_t above = 0;
-    for (size_t i = 0; i < whole + (whole * k < n); i++)
-        for (size_t l = 0; l < k; l++) {
-            const size_t at = i * k + l;
-            const uint64_t v = at >= n ? 0 : word == 4 ? ((const uint32_t *)values)[at] : ((const uint64_t *)values)[at];
-            above |= (t->radix - 1 - v) | v; /* the highest bit: v >= radix, or v >= 2^63 */
-            digits[l * t->degree + i] = v;
+    for (size_t i = 0; i * k < n; i++) {
+        const size_t end = (i + 1) * k < n ? (i + 1) * k : n;
+        for (size_t l = 0; l < t->parts; l++) {
+            uint64_t m = 0;
+            const size_t low = i * k + l * group, high = low + group < (i + 1) * k ? low + group : (i + 1) * k;
+            for (size_t at = high < end ? high : end; at-- > low;) {
+                const uint64_t v = word == 4 ? ((const uint32_t *)values)[at] : ((const uint64_t *)values)[at];
+                above |= (t->radix - 1 - v) | v; /* the highest bit: v >= radix, or v >= 2^63 */
+                m = m * t->radix + v;
+            }
+            parts[l * t->degree + i] = m;
         }
+    }
     return above >> 63 == 0;
 }
 
@@ -357,22 +370,22 @@ static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const ui
     if ((int64_t)length != privcomp_rlwe_bytes(tables, n) || scratch_words < encrypt_words(t)) return PRIVCOMP_E_LENGTH;
     const pc_level *const level = pc_level_table();
     const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
-    uint64_t *const x = scratch, *const digits = x + degree;
+    uint64_t *const x = scratch, *const parts = x + degree;
     uint64_t bit = 0, carry = 0;
-    int8_t *const e = (int8_t *)(digits + per_polynomial);
+    int8_t *const e = (int8_t *)(parts + t->parts * degree);
     pc_stream s, noise;
     int ok = 1;
     expander_init(&s, expander, level);
     pc_stream_init(&noise, PRIVCOMP_AES128_CTR, noise_seed, level);
     for (uint64_t j = first; n > 0 && ok; j++) {
         const size_t m = n < per_polynomial ? n : per_polynomial, used = (size_t)coefficients_of(t, m);
-        ok = word == 4 ? spread(digits, values, m, t, 4) : spread(digits, values, m, t, 8);
+        ok = word == 4 ? spread(parts, values, m, t, 4) : spread(parts, values, m, t, 8);
         PC_DECLASSIFY(ok);
         gaussian(e, used, &noise, j, k, level);
         for (size_t r = 0; r < t->primes; r++) {
             expand(x, &s, j, r, t, k, level);
             k->product(x, rlwe_key_at(t, key, r), t, r);
-            k->message(x, used, e, digits, degree, t, r);
+            k->message(x, used, e, parts, degree, t, r);
             bit = k->pack(out, bit, &carry, x, used, (unsigned)t->prime[r].bits);
         }
         values = (const uint8_t *)values + m * word;

@@ -14,6 +14,7 @@
 #define RLWE_PRIME_MAX ((uint64_t)1 << 50)
 #define RLWE_RADIX_MAX ((uint64_t)1 << 48)
 #define RLWE_DELTA_MAX ((uint64_t)1 << 62)
+#define RLWE_PART_MAX ((uint64_t)1 << 52)
 
 /* A factor w < q and floor(w 2^64 / q), of which the high 52 bits are floor(w 2^52 / q): for Shoup's products. */
 typedef struct {
@@ -27,7 +28,7 @@ typedef struct {
     uint64_t q, bits;                /* 2^(bits-1) < q < 2^bits */
     uint64_t q_double, q_inverse;    /* the words of the doubles q and 1/q, rounded to nearest */
     rlwe_factor scale;               /* 1/N */
-    rlwe_factor digit[RLWE_DIGITS];  /* Delta M^l */
+    rlwe_factor part[RLWE_DIGITS];   /* Delta M^(group l) */
     rlwe_factor garner[RLWE_PRIMES]; /* 1/q_j for j before this prime */
 } rlwe_prime;
 
@@ -35,6 +36,7 @@ typedef struct {
  * psi^brv(i), i < N, in RLWE_FORMS arrays of N words, and then those of 1/psi. */
 typedef struct {
     uint64_t degree, log_degree, primes, digits, radix, delta, bits; /* bits: of all primes together */
+    uint64_t group, parts; /* `group` digits at a time are one number below M^group <= 2^52, and `parts` of those are a coefficient */
     rlwe_prime prime[RLWE_PRIMES];
 } rlwe_tables;
 
@@ -57,8 +59,8 @@ struct rlwe {
     void (*product)(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime);
     /* a[i] = the low `bits` bits of the little-endian word a[i]; whether all of them are below q. */
     int (*mask)(uint64_t *a, size_t n, uint64_t q, unsigned bits);
-    /* x[i] = x[i] + e[i] + sum over l of digits[l count + i] Delta M^l. */
-    void (*message)(uint64_t *x, size_t n, const int8_t *e, const uint64_t *digits, size_t stride, const rlwe_tables *t, size_t prime);
+    /* x[i] = x[i] + e[i] + sum over l of parts[l stride + i] Delta M^(group l). Arrays may be written up to the next multiple of 8. */
+    void (*message)(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime);
     /* Samples from n blocks of 16 bytes. */
     void (*gaussian)(int8_t *out, const uint8_t *blocks, size_t n);
     /* Residues of n times `bits` bits from bit `bit` of data on, of `length` bytes: whether all are below q; total += them. */

@@ -82,13 +82,13 @@ static int mask(uint64_t *a, size_t n, uint64_t q, unsigned bits)
 }
 
 /* A sum of RLWE_DIGITS products below 2q, x < q, and q + e > 0: below 2^58. */
-static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *digits, size_t stride, const rlwe_tables *t, size_t prime)
+static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime)
 {
     const rlwe_prime *const p = &t->prime[prime];
     const uint64_t q = p->q, one = UINT64_MAX / q;
     for (size_t i = 0; i < n; i++) {
         uint64_t sum = x[i] + (q + (uint64_t)(int64_t)e[i]);
-        for (size_t l = 0; l < t->digits; l++) sum += rlwe_lazy(digits[l * stride + i], p->digit[l].w, p->digit[l].quotient, q);
+        for (size_t l = 0; l < t->parts; l++) sum += rlwe_lazy(parts[l * stride + i], p->part[l].w, p->part[l].quotient, q);
         VERIFY(sum < (uint64_t)1 << 58);
         x[i] = rlwe_once(rlwe_lazy(sum, 1, one, q), q);
     }
@@ -98,10 +98,10 @@ static void gaussian(int8_t *out, const uint8_t *blocks, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const uint64_t high = load64_le(blocks + 16 * i + 8), low = load64_le(blocks + 16 * i);
-        const u128 v = ((u128)(high << 1 >> 1) << 64) | low;
+        const u128 v = (((u128)high << 64) | low) >> 1;
         uint64_t magnitude = 0;
         for (int k = 0; k < RLWE_TAILS; k++) magnitude += (uint64_t)((v - (((u128)rlwe_tail[k][0] << 64) | rlwe_tail[k][1])) >> 127);
-        const uint64_t sign = mask64(high >> 63);
+        const uint64_t sign = mask64(low & 1);
         out[i] = (int8_t)((magnitude ^ sign) - sign);
     }
 }

@@ -87,14 +87,14 @@ def tails() -> list[int]:
 
 
 def gaussian(seed: bytes, stream: int, count: int, thresholds: Sequence[int]) -> list[int]:
-    """Samples from blocks of AES: bit 127 is the sign, the rest is compared with all thresholds."""
+    """Samples from blocks of AES: bit 0 is the sign, the rest is compared with all thresholds."""
     start = (int.from_bytes(seed[16:], "big") + (stream << 64)) % (1 << 128)
     words = aes_words(seed[:16], start.to_bytes(16, "big"), 2 * count)
     out = []
     for low, high in zip(words[::2], words[1::2], strict=True):
-        v = (high % (1 << 63)) << 64 | low
+        v = (high << 64 | low) >> 1
         size = sum(v < t for t in thresholds)
-        out.append(-size if high >> 63 else size)
+        out.append(-size if low & 1 else size)
     return out
 
 
