@@ -111,7 +111,9 @@ PC_INLINE uint64_t divide_step(uint64_t *rest, uint64_t low, const divider *v)
 {
     u128 q = (u128)v->reciprocal * *rest + (((u128)*rest << 64) | low);
     uint64_t q1 = (uint64_t)(q >> 64) + 1, r = low - q1 * v->divisor;
-    if (r > (uint64_t)q) q1--, r += v->divisor;
+    const uint64_t down = mask64(r > (uint64_t)q); /* as often as not: no branch */
+    q1 += down;
+    r += v->divisor & down;
     if (r >= v->divisor) q1++, r -= v->divisor;
     *rest = r;
     return q1;
@@ -460,21 +462,74 @@ int64_t privcomp_rlwe_decode_scratch(const uint64_t *tables)
 }
 
 /* x below the product of the primes from its residues, by Garner's mixed radix: x = d0 + q0 (d1 + q1 (d2 + ..)). */
-PC_INLINE void combine(uint64_t x[LIMBS], const uint64_t *residues, size_t stride, const rlwe_tables *t)
+PC_INLINE void combine(uint64_t x[LIMBS], const uint64_t *residues, const rlwe_tables *t, const size_t primes)
 {
     uint64_t d[RLWE_PRIMES];
-    for (size_t r = 0; r < t->primes; r++) {
+    for (size_t r = 0; r < primes; r++) {
         const rlwe_prime *const p = &t->prime[r];
-        uint64_t v = residues[r * stride];
-        /* d[j] < q_j < 2^50 may be above q_r; the products take any word */
+        uint64_t v = residues[r * t->degree];
+        /* d[j] < q_j may be above q_r: it is reduced first */
         for (size_t j = 0; j < r; j++) {
-            const uint64_t lower = rlwe_once(rlwe_lazy(d[j], 1, UINT64_MAX / p->q, p->q), p->q);
-            v = rlwe_once(rlwe_lazy(v + p->q - lower, p->garner[j].w, p->garner[j].quotient, p->q), p->q);
+            const uint64_t lower = rlwe_lazy(d[j], 1, UINT64_MAX / p->q, p->q); /* < 2 q_r */
+            v = rlwe_once(rlwe_lazy(v + 2 * p->q - lower, p->garner[j].w, p->garner[j].quotient, p->q), p->q);
         }
         d[r] = v;
     }
+    if (primes <= 2) {
+        const u128 two = primes == 1 ? d[0] : (u128)d[1] * t->prime[0].q + d[0];
+        x[0] = (uint64_t)two, x[1] = (uint64_t)(two >> 64);
+        return;
+    }
     for (int i = 0; i < LIMBS; i++) x[i] = 0;
-    for (size_t r = t->primes; r-- > 0;) limbs_axpy(x, t->prime[r].q, d[r]);
+    for (size_t r = primes; r-- > 0;) limbs_axpy(x, t->prime[r].q, d[r]);
+}
+
+/* floor(x / d) for x < 2^63 and 2 <= d < 2^63, reciprocal = floor(2^64 / d): the estimate is right or one less. */
+PC_INLINE uint64_t divide_word(uint64_t *rest, uint64_t x, uint64_t d, uint64_t reciprocal)
+{
+    uint64_t q = (uint64_t)(((u128)x * reciprocal) >> 64), r = x - q * d;
+    if (r >= d) q++, r -= d;
+    *rest = r;
+    return q;
+}
+
+/* What decoding knows before it begins, and what it finds. */
+typedef struct {
+    divider delta, part;      /* by Delta, by M^group */
+    uint64_t half, reciprocal; /* floor(Delta / 2), floor(2^64 / M) */
+    uint64_t most, squares[3];
+    int ok;
+} decoder;
+
+/* `used` coefficients of one polynomial, with m values. */
+PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t used, const uint64_t *residues, const rlwe_tables *t, decoder *s, const size_t limbs,
+                                 const size_t primes)
+{
+    const size_t digits = t->digits, group = t->group;
+    for (size_t i = 0; i < used; i++) {
+        uint64_t u[LIMBS];
+        combine(u, residues + i, t, primes);
+        const int64_t e = (int64_t)(limbs_divide(u, limbs, &s->delta) - s->half);
+        const uint64_t size = (uint64_t)(e < 0 ? -e : e);
+        const u128 square = (u128)size * size, low = ((u128)s->squares[1] << 64 | s->squares[0]) + square;
+        s->squares[2] += low < square;
+        s->squares[1] = (uint64_t)(low >> 64), s->squares[0] = (uint64_t)low;
+        if (size > s->most) s->most = size;
+        for (size_t l = 0; l < digits; l += group) {
+            const size_t end = l + group < digits ? l + group : digits;
+            uint64_t part = u[0], v;
+            if (end < digits) part = limbs_divide(u, limbs, &s->part);
+            else /* the last part is all that is left: one word, below 2^63, or too much */
+                for (size_t w = 1; w < limbs; w++) s->ok &= u[w] == 0;
+            s->ok &= part >> 63 == 0;
+            for (size_t at = i * digits + l; at < i * digits + end; at++) {
+                part = divide_word(&v, part, t->radix, s->reciprocal);
+                if (at < m) out[at] = v;
+                else s->ok &= v == 0;
+            }
+            s->ok &= part == 0;
+        }
+    }
 }
 
 int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
@@ -486,14 +541,14 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
     if (words != coefficients_of(t, n) * t->primes || scratch_words < t->primes * degree) return PRIVCOMP_E_LENGTH;
     const pc_level *const level = pc_level_table();
     const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
-    const divider by_delta = divider_of(t->delta), by_radix = divider_of(t->radix);
-    const size_t limbs = (size_t)(t->bits + 63) / 64;
-    const uint64_t half = t->delta / 2;
-    uint64_t half_of[RLWE_PRIMES], most = 0, squares[3] = {0};
-    int ok = 1;
+    decoder d = {.delta = divider_of(t->delta), .half = t->delta / 2, .reciprocal = UINT64_MAX / t->radix, .ok = 1}; /* or one less */
+    uint64_t base = 1;
+    for (size_t l = 0; l < t->group; l++) base *= t->radix;
+    d.part = divider_of(base);
+    uint64_t half_of[RLWE_PRIMES];
     pc_stream s;
     expander_init(&s, expander, level);
-    for (size_t r = 0; r < t->primes; r++) half_of[r] = half % t->prime[r].q;
+    for (size_t r = 0; r < t->primes; r++) half_of[r] = d.half % t->prime[r].q;
     uint64_t *out = sums;
     for (uint64_t j = first, left = n; left > 0; j++) {
         const size_t m = left < per_polynomial ? (size_t)left : per_polynomial, used = (size_t)coefficients_of(t, m);
@@ -506,32 +561,20 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
                 above |= q - 1 - total[i];
                 x[i] = rlwe_once(rlwe_once(total[i] + (q - x[i]), q) + half_of[r], q);
             }
-            if (above >> 63) ok = 0;
+            if (above >> 63) d.ok = 0;
         }
-        for (size_t i = 0; i < used; i++) {
-            uint64_t u[LIMBS];
-            combine(u, scratch + i, degree, t);
-            const int64_t e = (int64_t)(limbs_divide(u, limbs, &by_delta) - half);
-            const uint64_t size = (uint64_t)(e < 0 ? -e : e);
-            const u128 square = (u128)size * size, low = ((u128)squares[1] << 64 | squares[0]) + square;
-            squares[2] += low < square;
-            squares[1] = (uint64_t)(low >> 64), squares[0] = (uint64_t)low;
-            if (size > most) most = size;
-            for (size_t l = 0; l < digits; l++) {
-                const uint64_t v = limbs_divide(u, limbs, &by_radix);
-                if (i * digits + l < m) *out++ = v;
-                else if (v) ok = 0;
-            }
-            for (size_t w = 0; w < limbs; w++)
-                if (u[w]) ok = 0;
-        }
+        if (t->primes == 1) decode_polynomial(out, m, used, scratch, t, &d, 1, 1);
+        else if (t->primes == 2) decode_polynomial(out, m, used, scratch, t, &d, 2, 2);
+        else if (t->primes == 3) decode_polynomial(out, m, used, scratch, t, &d, 3, 3);
+        else decode_polynomial(out, m, used, scratch, t, &d, 4, 4);
+        out += m;
         left -= m;
     }
-    noise[0] = most;
-    for (int i = 0; i < 3; i++) noise[1 + i] = squares[i];
-    if (!ok) {
+    noise[0] = d.most;
+    for (int i = 0; i < 3; i++) noise[1 + i] = d.squares[i];
+    if (!d.ok) {
         memset(sums, 0, 8 * n);
         memset(noise, 0, 8 * PRIVCOMP_RLWE_NOISE_WORDS);
     }
-    return ok ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
+    return d.ok ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
 }
