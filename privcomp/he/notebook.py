@@ -55,24 +55,23 @@ class InsecureContext:
         # An encoded vector ends with its weight, 1, and the number of clipped entries.
         self.params = RlweParams.for_round(bits, additions)
         self._rng = rng
-        context = rng(32)
-        self._encryptor = Encryptor(self.params, context, self.encoding.length)
-        self._aggregator = lambda: Aggregator(self.params, context, self.encoding.length)
-        self._decryptor = Decryptor(self.params, context, self.encoding.length)
+        self._context = rng(32)
 
     def encrypt(self, values: F32Array | F64Array) -> EncryptedVector:
         """Encrypt floats of shape (entries,); EncodingError for NaN, infinities and other shapes or dtypes."""
         secret = Secret.draw(self.params, self._rng)
-        payload = self._encryptor.payload(self.encoding.encode(values, 1, rng=self._rng), secret, self._rng)
+        encryptor = Encryptor(self.params, self._context, self.encoding.length)
+        payload = encryptor.payload(self.encoding.encode(values, 1, rng=self._rng), secret, self._rng)
         vector = EncryptedVector(self, (payload,), secret.coefficients.astype(np.int32))
         secret.wipe()
         return vector
 
     def _decrypt(self, payloads: tuple[bytes, ...], key_sum: I32Array) -> Decoded:
-        aggregator = self._aggregator()
+        aggregator = Aggregator(self.params, self._context, self.encoding.length)
         for payload in payloads:
             aggregator.add_payload(payload)
-        total = self._decryptor.decode(aggregator.total, key_sum, len(payloads))
+        decryptor = Decryptor(self.params, self._context, self.encoding.length)
+        total = decryptor.decode(aggregator.total, key_sum, len(payloads))
         return self.encoding.decode(total, len(payloads))
 
     def __repr__(self) -> str:

@@ -307,7 +307,8 @@ class RlweParams(Message):
     @property
     def delta(self) -> int:
         """floor(q / M^k), at least 2 noise_bound + 1."""
-        return self.modulus // self.radix**self.digits
+        floor: int = self.modulus // self.radix**self.digits
+        return floor
 
     @property
     def value_bound(self) -> int:
