@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import os
 import pickle
+import re
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -496,3 +500,29 @@ def test_the_errors_are_of_the_two_kinds() -> None:
     with pytest.raises(CodecError) as caught:
         aggregator.add(b"", b"client-0")
     assert (caught.value.party, caught.value.stage) == (b"client-0", "he-upload")
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "he.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.S | re.M)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "docs/he.md", "exec"), {"__name__": "page"})
+    assert out.getvalue().split() == ["[", "1", "-2", "3]"]
+
+
+def test_the_table_of_the_page_is_the_shipped_one() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "he.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| (P\d) \| (.*) \|$", page, flags=re.M))
+    assert rows.keys() == PROFILES.keys()
+    for name, ring in PROFILES.items():
+        params = RlweParams(name, ring.bits, ring.clients, 1, ring.digits)
+        made, degree, bits, digits, room, size, attacks, core = rows[name].split(" | ")
+        assert made == f"{ring.bits} bits, {ring.clients:,} clients"
+        assert int(degree) == ring.degree
+        assert bits == " + ".join(str(q.bit_length()) for q in ring.primes)
+        assert int(digits) == ring.digits
+        assert room == f"{params.delta} ≥ {2 * params.noise_bound + 1}"
+        assert float(size) == pytest.approx(params.bits_per_value, abs=0.005)
+        assert attacks == ("as P4" if name == "P5" else " / ".join(f"{x}" for x in ring.security[:3]))
+        assert float(core) == pytest.approx(ring.security.core_svp, abs=0.5)
