@@ -8,10 +8,58 @@ from typing import Any
 
 from privcomp.errors import ParameterError, PolicyError
 
-__all__ = ["DEFAULT_PURPOSES", "Policy"]
+__all__ = ["DEFAULT_PURPOSES", "CommitteePolicy", "Policy"]
 
 DEFAULT_PURPOSES = ("training", "evaluation", "statistics", "scales")
 _PPM = 1_000_000
+
+
+@dataclass(frozen=True)
+class CommitteePolicy:
+    """Which committees may hold this node's keys in one-shot rounds, and what else it allows of them.
+
+    Nothing is allowed by default: name the members of a committee, a key-holder, or the beacon of a sampled one.
+
+    Args:
+        members: (id, Ed25519 key of 32 bytes) of the named committee, in order; empty: no named committee.
+        privacy_min: least t_p of the named committee: how many of its members may be corrupt.
+        key_holder: (id, key) of a single key-holder, or None. It and the server together could open this node's update.
+        beacon: 1..64 bytes with which committees are drawn from the roster, one per signed roster; empty: none are.
+        bits_max: most bits of a value.
+        weight_max: largest weight that a round may provide for.
+        security_min: least estimated bits of the ring (gate count of the best attack).
+        survivors_min: least number of clients in a sum, in place of half of the roster (small samples of a large roster
+            need that); the count of corrupt clients and `honest_survivors_min` still hold.
+        delivery_bytes_max: as a member, most bytes of shares that this node takes in a round.
+
+    Raises:
+        ParameterError: a limit is outside of what makes sense.
+    """
+
+    members: tuple[tuple[bytes, bytes], ...] = ()
+    privacy_min: int = 1
+    key_holder: tuple[bytes, bytes] | None = None
+    beacon: bytes = b""
+    bits_max: int = 32
+    weight_max: int = 1 << 20
+    security_min: float = 128.0
+    survivors_min: int | None = None
+    delivery_bytes_max: int = 1 << 28
+
+    def __post_init__(self) -> None:
+        listed = (*self.members, *((self.key_holder,) if self.key_holder is not None else ()))
+        if not all(type(i) is bytes and type(k) is bytes and 1 <= len(i) <= 64 and len(k) == 32 for i, k in listed):
+            raise ParameterError("policy: a member of a committee is (id of 1..64 bytes, Ed25519 key of 32 bytes)")
+        if self.privacy_min < 1:
+            raise ParameterError("policy: privacy_min < 1 would let every single member read every key")
+        if self.survivors_min is not None and self.survivors_min < 2:
+            raise ParameterError("policy: survivors_min < 2 would release a single client's update")
+        if self.security_min < 128:
+            raise ParameterError("policy: security_min is at least 128 bits")
+        if type(self.beacon) is not bytes or len(self.beacon) > 64:
+            raise ParameterError("policy: beacon is at most 64 bytes")
+        if min(self.bits_max, self.weight_max, self.delivery_bytes_max) < 1:
+            raise ParameterError("policy: bits_max, weight_max and delivery_bytes_max are at least 1")
 
 
 @dataclass(frozen=True)
@@ -49,6 +97,7 @@ class Policy:
         ledger_key: Ed25519 key of the ledger that this node follows, or None.
         code_hashes: SHA-256 hashes (32 bytes each) of code that a framework may bring to this node and run there; a
             launcher checks them before it starts any. Empty: none may.
+        committee: which committees may hold this node's keys in one-shot rounds; by default none may.
 
     Raises:
         ParameterError: a limit is outside of what makes sense.
@@ -80,6 +129,7 @@ class Policy:
     roster_hash: bytes | None = None
     ledger_key: bytes | None = None
     code_hashes: tuple[bytes, ...] = ()
+    committee: CommitteePolicy = CommitteePolicy()
 
     def __post_init__(self) -> None:
         if self.adversary not in ("malicious", "semi_honest"):
@@ -158,6 +208,8 @@ class Policy:
                     values[key] = bytes.fromhex(value)
                 elif key in ("epsilon_max", "delta_max"):
                     values[key] = float(value)
+                elif key == "committee":
+                    values[key] = _committee(value)
                 elif key == "code_hashes" and isinstance(value, list):
                     values[key] = tuple(bytes.fromhex(item) for item in value)
                 elif key == "same_model_reentries":
@@ -178,6 +230,32 @@ class Policy:
     def default_toml() -> str:
         """A commented policy file with the defaults."""
         return _DEFAULT_TOML
+
+
+def _committee(table: dict[str, Any]) -> CommitteePolicy:
+    """The table [committee] of a policy file: ids as text, keys and beacon as hex."""
+    known = {f.name for f in fields(CommitteePolicy)}
+    values = dict(table)
+    for key in values:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}; known: {', '.join(sorted(known))}")
+    if "members" in values:
+        values["members"] = tuple(_member(entry) for entry in values["members"])
+    if "key_holder" in values:
+        values["key_holder"] = _member(values["key_holder"])
+    if "beacon" in values:
+        values["beacon"] = bytes.fromhex(values["beacon"])
+    if "security_min" in values:
+        values["security_min"] = float(values["security_min"])
+    for key in ("privacy_min", "bits_max", "weight_max", "survivors_min", "delivery_bytes_max"):
+        if key in values and type(values[key]) is not int:
+            raise TypeError(f"{key} must be a whole number, not {values[key]!r}")
+    return CommitteePolicy(**values)
+
+
+def _member(entry: Any) -> tuple[bytes, bytes]:
+    party, public = entry
+    return party.encode("utf-8"), bytes.fromhex(public)
 
 
 _DEFAULT_TOML = """\
@@ -233,4 +311,16 @@ delta_max = 0.00001
 # Releases on an unchanged model beyond the first one, per purpose. Each is one more sum on the same data.
 [same_model_reentries]
 # statistics = 0
+
+# One-shot rounds: who may hold the shares of this node's keys. Without an entry here nobody may.
+[committee]
+# members = [["hospital-a", "…64 hex digits…"], ["hospital-b", "…64 hex digits…"]]
+privacy_min = 1           # corrupt members that the named committee withstands, at least
+# key_holder = ["broker", "…64 hex digits…"]   # it and the server together could open this node's update
+# beacon = "…hex digits…" # committees are drawn from the roster with it
+bits_max = 32
+weight_max = 1048576
+security_min = 128.0
+# survivors_min = 20      # in place of half of the roster
+delivery_bytes_max = 268435456
 """
