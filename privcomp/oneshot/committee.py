@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import shake_256
-from math import comb
+from math import comb, gcd
 from typing import Any, ClassVar, Final, Self
 
 from privcomp.codec import U16, Blob, Codec, Fixed, Message, Seq, Text, Tup, digest
@@ -74,8 +74,20 @@ def sampling_is_safe(clients: int, gamma_ppm: int, members: int, privacy: int) -
     """
     if not 0 < members <= clients:
         return False
-    corrupt = gamma_ppm * clients // _PPM
-    bad = sum(comb(corrupt, k) * comb(clients - corrupt, members - k) for k in range(privacy + 1, members + 1))
+    corrupt, k, bad = gamma_ppm * clients // _PPM, privacy + 1, 0
+    if k > min(corrupt, members):
+        return True
+    honest = clients - corrupt
+    term = comb(corrupt, k) * comb(honest, members - k)
+    while k <= min(corrupt, members):
+        bad += term
+        # C(G, k) C(n - G, c - k) -> the same at k + 1; the product is a multiple of the divisor.
+        left = honest - members + k + 1
+        if left > 0:
+            term = term * (corrupt - k) * (members - k) // ((k + 1) * left)
+        else:  # more honest members than there are honest clients: the term before was 0
+            term = comb(corrupt, k + 1) * comb(honest, members - k - 1)
+        k += 1
     return bool(bad << SECRECY_BITS <= comb(clients, members))
 
 
@@ -87,9 +99,7 @@ def completes(members: int, needed: int, delta_ppm: int) -> bool:
     >>> completes(48, 33, 50_000), completes(10, 8, 50_000)
     (True, False)
     """
-    here = _PPM - delta_ppm
-    few = sum(comb(members, k) * here**k * delta_ppm ** (members - k) for k in range(needed))
-    return bool(few << COMPLETION_BITS <= _PPM**members)
+    return needed <= _alive(members, delta_ppm)
 
 
 @dataclass(frozen=True)
@@ -190,11 +200,16 @@ def size_committee(
 @lru_cache(maxsize=1024)
 def _alive(members: int, delta_ppm: int) -> int:
     """The largest a with P[Bin(c, 1 - delta) < a] <= 2^-30."""
-    here, few, whole = _PPM - delta_ppm, 0, _PPM**members
-    for a in range(members + 1):
-        few += comb(members, a) * here**a * delta_ppm ** (members - a)
-        if few << COMPLETION_BITS > whole:
+    if not delta_ppm:
+        return members
+    shared = gcd(_PPM, delta_ppm)
+    gone, whole = delta_ppm // shared, _PPM // shared
+    term = few = gone**members  # sum of C(c, a) here^a gone^(c - a) over whole^c
+    for a in range(members):
+        if few << COMPLETION_BITS > whole**members:
             return a
+        term = term * (members - a) * (whole - gone) // ((a + 1) * gone)
+        few += term
     return members
 
 

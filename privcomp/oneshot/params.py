@@ -90,8 +90,8 @@ class Params(Message):
             raise ParameterError(f"length {self.length}: allowed are 1..2^40 entries")
         if not 2 <= self.survivors_min <= self.ring.clients:
             raise ParameterError(
-                f"survivors_min = {self.survivors_min}: allowed are 2..{self.ring.clients} (n_max); a sum of one client "
-                "is that client's update"
+                f"survivors_min = {self.survivors_min}: allowed are 2..{self.ring.clients} (n_max); a sum of one "
+                "client is that client's update"
             )
         if not 0 <= self.gamma_ppm <= _PPM // 2:
             raise ParameterError("gamma: allowed are 0 .. 0.5 of the roster")
