@@ -279,7 +279,7 @@ def _blocks(context: RoundContext, payload: Iterable[bytes]) -> Iterator[bytes]:
     for piece in payload:
         held += piece
         while index < params.blocks and len(held) >= (size := params.block(index)[2]):
-            yield bytes(held[:size])
+            yield bytes(memoryview(held)[:size])
             del held[:size]
             index += 1
     if held or index != params.blocks:

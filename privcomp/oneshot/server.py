@@ -226,11 +226,11 @@ class Server:
             StateError: in between (members were given shares, no set is proposed yet): such a round is lost with its
                 server, and may be announced again on the same model and committee, under a new round number.
         """
+        if self.stage not in (UPLOAD, VOTE, ANSWER):
+            raise StateError("a round is kept when it is announced, and again once its survivors are fixed")
         announce = self.context.announce.to_bytes()
         if self.stage == UPLOAD:
             return frozen.write(frozen.Frozen(UPLOAD, announce, (), (), (), (), (), b""))
-        if self.stage not in (VOTE, ANSWER):
-            raise StateError("a round is kept when it is announced, and again once its survivors are fixed")
         told = [self._told[place] for place in sorted(self._told)]
         return frozen.write(
             frozen.Frozen(

@@ -202,7 +202,7 @@ class World:
             "ring": RlweParams.for_round(bits, clients or max(n, 3)),
             "length": length,
             "committee": committee,
-            "survivors_min": least_survivors(n, corrupt, 3),
+            "survivors_min": least_survivors(n, max(corrupt, options.get("gamma_ppm", 0) * n // 1_000_000), 3),
             "gamma_ppm": 0,
             **options,
         }
