@@ -144,7 +144,7 @@ class Member:
             raise error.by(SERVER, "decode") from None
         with self._journal.locked():
             if isinstance(message, BoxKeyRequest):
-                return self._box_key(message, data)
+                return self._box_key(message)
             if isinstance(message, Shares):
                 return self._accept(message, data)
             if isinstance(message, CloseRequest):
@@ -157,17 +157,16 @@ class Member:
 
     # ---- row 0 ----
 
-    def _box_key(self, request: BoxKeyRequest, data: bytes) -> Iterable[bytes]:
+    def _box_key(self, request: BoxKeyRequest) -> Iterable[bytes]:
         """A fresh box key for one (session, round); asked again, the same one."""
         self.policy.require(ONESHOT in self.policy.protocols, f"protocol {ONESHOT!r}", f"{self.policy.protocols}")
         self.policy.require(
             request.roster_hash == self.roster.hash, "another roster", "the roster that this node holds"
         )
-        own = row0_digest(request.roster_hash, request.session, request.round)
+        r = request
+        own = row0_digest(r.roster_hash, r.session, r.round, r.committee_hash, r.hybrid)
         entry = self._journal.find(own, BOXKEY)
         if entry is not None:
-            if entry.request != sha256(data).digest():
-                raise JournalError("this session and round number was used with another committee before")
             return self._journal.answer(entry)
         secret, seed = self._draw(32), self._draw(64) if request.hybrid else b""
         message = BoxKey(
@@ -188,7 +187,7 @@ class Member:
             model_hash=_NO_MODEL,
             round_digest=own,
             stage=BOXKEY,
-            request=sha256(data).digest(),
+            request=own,
             messages=[_with(message, signature)],
             secrets=_Secrets(secret, seed).to_bytes(),
             note=request.committee_hash,
@@ -219,6 +218,8 @@ class Member:
             f"{len(data)} bytes of shares",
             f"at most {self.policy.committee.delivery_bytes_max}",
         )
+        if not context.signed_by(context.announce.server, message.signature, "shares", sha256(data[:-64]).digest()):
+            raise RemoteError(SERVER, "accept", "the server's signature over the shares does not verify")
         stored = self._journal.secrets(own)
         if stored is None:
             raise JournalError("the box key of this round is erased: it was answered, or given up for newer rounds")
@@ -259,16 +260,14 @@ class Member:
         place = committee.place(self.id)
         if place is None or committee.members[place][1] != self._identity.public:
             raise RemoteError(SERVER, "announce", "this member, with its identity, is not in the committee")
-        own = row0_digest(parsed.roster_hash, parsed.session, parsed.round)
+        own = row0_digest(parsed.roster_hash, parsed.session, parsed.round, committee.hash, context.params.hybrid)
         row0 = self._journal.find(own, BOXKEY)
         if row0 is None:
             raise JournalError("this member's journal does not hold its box key of this round: it signs nothing for it")
         sent = BoxKey.from_bytes(b"".join(self._journal.answer(row0)), max_bytes=1 << 13)
         seat = parsed.seats[place]
-        if (seat.key, seat.kem, seat.signature) != (sent.key, sent.kem, sent.signature) or row0.note != committee.hash:
-            raise RemoteError(
-                SERVER, "announce", "this member's box key or committee is not the one that it signed for"
-            )
+        if (seat.key, seat.kem, seat.signature) != (sent.key, sent.kem, sent.signature):
+            raise RemoteError(SERVER, "announce", "this member's box key is not the one that it signed for")
         return context, own, place
 
     def _opened(self, context: RoundContext, place: int, entries: Iterable[SharedKey], secret: BoxSecret) -> _Given:
@@ -317,8 +316,9 @@ class Member:
 
     def _proposed(self, message: Propose) -> Iterable[bytes]:
         hashed = set_hash(message.ctx, message.survivors)
-        own, given = self._round(message.ctx)
-        done = self._repeated(own, hashed, VOTE) or self._repeated(own, hashed, ANSWER)
+        told, given = self._round(message.ctx)
+        own = told.round_digest
+        done = self._repeated(told, hashed, VOTE) or self._repeated(told, hashed, ANSWER)
         if done is not None:
             return self._journal.answer(done)
         given = self._held(given)
@@ -336,8 +336,9 @@ class Member:
 
     def _certified(self, message: Certificate) -> Iterable[bytes]:
         hashed = set_hash(message.ctx, message.survivors)
-        own, given = self._round(message.ctx)
-        done = self._repeated(own, hashed, ANSWER)
+        told, given = self._round(message.ctx)
+        own = told.round_digest
+        done = self._repeated(told, hashed, ANSWER)
         if done is not None:
             return self._journal.answer(done)
         given = self._held(given)
@@ -348,33 +349,26 @@ class Member:
         self._quorum(context, message, hashed)
         return self._answer(given, own, message.survivors, hashed)
 
-    def _round(self, ctx: bytes) -> tuple[bytes, _Given | None]:
-        """(row-0 digest, shares) of a round that this member was given shares of; the shares are None after a restart,
-        and after the answer.
+    def _round(self, ctx: bytes) -> tuple[Entry, _Given | None]:
+        """(entry of the acceptance, shares) of a round that this member was given shares of; the shares are None after
+        a restart, and after the answer.
 
         Raises:
             JournalError: the journal does not know this round.
         """
         for entry in reversed(self._journal.entries()):
             if entry.protocol == ONESHOT and entry.stage == ACCEPT and entry.note[32:] == ctx:
-                return entry.round_digest, self._given.get(ctx)
+                return entry, self._given.get(ctx)
         raise JournalError(
             "this member's journal does not hold that it was given shares of this round: it opens nothing"
         )
 
-    def _repeated(self, own: bytes, hashed: bytes, stage: int) -> Entry | None:
-        """The entry of a stage that was done for this very set.
-
-        Raises:
-            JournalError: this member signed or answered another set in this session and round.
-        """
-        for known in (VOTE, ANSWER):
-            entry = self._journal.find(own, known)
-            if entry is not None and entry.note[32:] != hashed:
-                raise JournalError("this member signed or answered another set in this session and round")
-            if known == ANSWER and entry is not None:
-                self._journal.erase(own)  # a crash after the answer, before its box key was erased
-        return self._journal.find(own, stage)
+    def _repeated(self, told: Entry, hashed: bytes, stage: int) -> Entry | None:
+        """See `Rules.repeated`."""
+        done = self._rules.repeated(told.session, told.round, told.round_digest, hashed, stage)
+        if done is not None and stage == ANSWER:
+            self._journal.erase(told.round_digest)  # a crash after the answer, before its box key was erased
+        return done
 
     def _held(self, given: _Given | None) -> _Given:
         if given is None:

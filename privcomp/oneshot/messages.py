@@ -277,16 +277,21 @@ class SharedKey(Message):
 
 @dataclass(frozen=True)
 class Shares(Message):
-    """Row 3, server to one member: the announcement, and an entry for each client by increasing id."""
+    """Row 3, server to one member: the announcement, and an entry for each client by increasing id.
+
+    The server signs it, so that damage on the way costs nobody's share: a member remembers what it was given.
+    """
 
     TAG: ClassVar[int] = 0x0919
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
         ("announce", Blob(MAX_ANNOUNCE)),
         ("entries", Seq(Nested(SharedKey), MAX_CLIENTS)),
+        ("signature", _SIGNATURE),
     )
     EXPANSION: ClassVar[int] = 8
     announce: bytes
     entries: tuple[SharedKey, ...]
+    signature: bytes
 
     def __post_init__(self) -> None:
         ids = [entry.id for entry in self.entries]

@@ -206,6 +206,17 @@ class Rules:
                 "isolates clients; show that committee's close certificate (policy: same_model_reentries)"
             )
 
+    def repeated(self, session: bytes, round: int, own: bytes, hashed: bytes, stage: int) -> Entry | None:
+        """The entry of a stage that was done for this very set.
+
+        Raises:
+            JournalError: this member signed or answered another set in this session and round.
+        """
+        for entry in self._journal.of_round(session, round):
+            if entry.protocol == ONESHOT and entry.stage in (VOTE, ANSWER) and entry.note[32:] != hashed:
+                raise JournalError("this member signed or answered another set in this session and round")
+        return self._journal.find(own, stage)
+
     def opens(self, context: RoundContext, own: bytes, hashed: bytes, stage: int) -> Entry | None:
         """A member votes for, or answers on, one set per (session, round) and per (model, committee), for ever.
 
@@ -222,11 +233,7 @@ class Rules:
             JournalError: another set, or a close, is in the journal.
         """
         a, committee = context.announce, context.params.committee
-        for known in (VOTE, ANSWER):
-            entry = self._journal.find(own, known)
-            if entry is not None and entry.note[32:] != hashed:
-                raise JournalError("this member signed or answered another set in this session and round")
-        done = self._journal.find(own, stage)
+        done = self.repeated(a.session, a.round, own, hashed, stage)
         if done is not None:
             return done
         self.other_protocols(context)
@@ -263,9 +270,10 @@ class Rules:
                 raise JournalError("that is not the first round on this model; show the announcement of the first one")
 
 
-def row0_digest(roster_hash: bytes, session: bytes, round: int) -> bytes:
+def row0_digest(roster_hash: bytes, session: bytes, round: int, committee_hash: bytes, hybrid: bool) -> bytes:
     """What a member's entries of a round go under: its box key is signed before there is a ctx."""
-    return digest("privcomp-oneshot-1/row0", roster_hash, session, round.to_bytes(8, "little"))
+    number = round.to_bytes(8, "little")
+    return digest("privcomp-oneshot-1/row0", roster_hash, session, number, committee_hash, bytes([hybrid]))
 
 
 def close_digest(model_hash: bytes, committee_hash: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -390,7 +390,9 @@ class Server:
         if known is not None and known.end is not None and isinstance(message, UploadEnd):
             if known.end.to_bytes() == data:
                 return
-            raise RemoteError(who, stage, "a second, different upload in one round")
+            # Boxes are not signed (their keys follow from E_i, which is): like blocks, the last that came stand.
+            if self.stage != UPLOAD or replace(known.end, boxes=message.boxes, kems=message.kems) != message:
+                raise RemoteError(who, stage, "a second, different upload in one round")
         if self.stage != UPLOAD:
             raise RemoteError(who, stage, "uploads are closed, or have not begun")
         if who in self._refused:
@@ -659,7 +661,8 @@ class Server:
             entries.append(
                 SharedKey(party, end.key, end.ciphertext_hash, end.test, path, end.boxes[place], kem, end.signature)
             )
-        return Shares(self.announcement, tuple(entries)).to_bytes()
+        unsigned = Shares(self.announcement, tuple(entries), bytes(64)).to_bytes()[:-64]
+        return unsigned + self.context.sign(self._identity, "shares", sha256(unsigned).digest())
 
     def _fix_survivors(self) -> None:
         """Row 5a: fix U, write it down, add its ciphertexts."""

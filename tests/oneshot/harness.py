@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -324,6 +325,11 @@ class Round:
     def certificate(self, survivors: tuple[tuple[bytes, bytes], ...], votes: Mapping[int, bytes]) -> bytes:
         """A certificate for this U with these votes (place -> signature)."""
         return m.Certificate(self.context.digest, survivors, tuple(sorted(votes.items()))).to_bytes()
+
+    def shares(self, shares: m.Shares) -> bytes:
+        """A delivery under the server's signature, whatever is in it."""
+        unsigned = replace(shares, signature=bytes(64)).to_bytes()[:-64]
+        return unsigned + self.context.sign(self.world.server_identity, "shares", sha256(unsigned).digest())
 
     def vote_of(self, place: int, survivors: tuple[tuple[bytes, bytes], ...]) -> bytes:
         """What a corrupt member signs, without looking into its journal."""

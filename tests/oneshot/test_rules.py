@@ -140,7 +140,7 @@ def test_rule_q_a_smaller_quorum_is_refused() -> None:
     with refused(world.clients[0], PolicyError, r"Q = 2; condition \(Q\) gives 4"):
         world.clients[0].receive(ask(lie))
     with refused(world.members[0], PolicyError, r"Q = 2; condition \(Q\) gives 4"):
-        world.members[0].receive(m.Shares(lie, ()).to_bytes())
+        world.members[0].receive(m.Shares(lie, (), bytes(64)).to_bytes())
     for c in range(2, 40):
         for t in range(1, c):
             assert 2 * quorum(c, t, 1) > c + t
@@ -172,7 +172,7 @@ def test_rule_n_min_policy_the_server_cannot_lower_it() -> None:
         with refused(world.clients[0], PolicyError, f"sums of {low} clients; allowed: at least 5"):
             world.clients[0].receive(ask(lie))
         with refused(world.members[0], PolicyError, f"sums of {low} clients; allowed: at least 5"):
-            world.members[0].receive(m.Shares(lie, ()).to_bytes())
+            world.members[0].receive(m.Shares(lie, (), bytes(64)).to_bytes())
     round.finish()
 
 
@@ -213,7 +213,7 @@ def test_rule_roster_made_up_clients_are_refused() -> None:
     node = world.members[0]
     shares = decode(round.requests[node.id])
     forged = tuple(replace(entry, id=b"ghost-%03d" % k) for k, entry in enumerate(shares.entries[1:]))
-    lie = replace(shares, entries=(shares.entries[0], *forged)).to_bytes()
+    lie = round.shares(replace(shares, entries=(shares.entries[0], *forged)))
     answer = decode(node.receive(lie)[0])
     assert answer.accepted == b"\x01"  # the honest one alone
     survivors = ((shares.entries[0].id, round.digests()[shares.entries[0].id]), *((e.id, bytes(32)) for e in forged))
@@ -231,7 +231,7 @@ def test_rule_roster_an_upload_in_anothers_name_is_not_accepted() -> None:
         replace(entry, signature=shares.entries[(k + 1) % 6].signature) if k == 0 else entry
         for k, entry in enumerate(shares.entries)
     )
-    answer = decode(node.receive(replace(shares, entries=swapped).to_bytes())[0])
+    answer = decode(node.receive(round.shares(replace(shares, entries=swapped)))[0])
     assert answer.accepted == b"\x3e"
 
 
@@ -260,7 +260,7 @@ def test_rule_ctx_bound_uploads_and_votes_of_another_round_do_not_count() -> Non
     node = world.members[0]
     # The first round's entries under the second round's announcement: no box opens.
     old = decode(first.server._shares(0))
-    answer = decode(node.receive(replace(old, announce=second.server.announcement).to_bytes())[0])
+    answer = decode(node.receive(second.shares(replace(old, announce=second.server.announcement)))[0])
     assert answer.accepted == b"\x00"
     with refused(node, RemoteError, "is not among those whom this member accepted"):
         node.receive(second.proposal(first.survivors(range(6))))
@@ -286,7 +286,7 @@ def test_rule_mode_a_semi_honest_round_is_refused() -> None:
     with refused(world.clients[0], PolicyError, r"a session that trusts the server \(semi_honest\)"):
         world.clients[0].receive(ask(lie))
     with refused(world.members[0], PolicyError, r"a session that trusts the server \(semi_honest\)"):
-        world.members[0].receive(m.Shares(lie, ()).to_bytes())
+        world.members[0].receive(m.Shares(lie, (), bytes(64)).to_bytes())
 
 
 def test_rule_committee_members_of_the_servers_choosing_are_refused() -> None:
@@ -355,7 +355,7 @@ def test_rule_box_keys_of_the_server_are_refused() -> None:
     seats = list(round.context.announce.seats)
     seats[0] = replace(seats[0], key=own)
     with refused(world.members[0], RemoteError, "is not the one that it signed for"):
-        world.members[0].receive(m.Shares(round.announce(seats=tuple(seats)), ()).to_bytes())
+        world.members[0].receive(m.Shares(round.announce(seats=tuple(seats)), (), bytes(64)).to_bytes())
     round.finish()
 
 
