@@ -54,7 +54,7 @@ class Target:
 def message_classes() -> dict[int, type[Message]]:
     """Every message class of the library, by tag, without those that tests define."""
     for module in pkgutil.walk_packages(privcomp.__path__, "privcomp."):
-        if module.name.rpartition(".")[2] in ("messages", "record", "chain", "keys", "attestation", "spec"):
+        if module.name.rpartition(".")[2] in ("messages", "record", "chain", "keys", "attestation", "spec", "ckks"):
             importlib.import_module(module.name)
     found: dict[int, type[Message]] = {}
     queue = list(Message.__subclasses__())
