@@ -116,12 +116,14 @@ def _as_text(row: Row, found: dict[str, Any], quick: bool) -> str:
 def _details(found: dict[str, Any]) -> list[str]:
     """What a row says beyond its seconds."""
     details = []
-    for name in ("client_s", "server_s"):
+    for name in ("client_s", "server_s", "decrypt_s"):
         if name in found:
             details.append(f"{name} {_seconds(found[name])}")
     for name in ("bytes_up", "bytes_down", "peer_bytes_up"):
         if name in found:
             details.append(f"{name} {found[name]:,.0f}")
+    if "error" in found:
+        details.append(f"error {found['error']:.2g}")
     if "peak_mb" in found:
         details.append(f"peak {found['peak_mb']:.1f} MB")
     for name, value in found["params"].items():

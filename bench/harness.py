@@ -151,6 +151,7 @@ class Case:
             run's own seconds, which include starting what the rounds run in.
         loops: calls in one timed run of either side, whose mean counts: for work that a round does many times in a row
             and that is shorter than what it takes to come back into the caches.
+        output: bytes of our result (or the peer's), which do not count in the peak memory; None: they do.
     """
 
     ours: Callable[[], Any]
@@ -163,6 +164,7 @@ class Case:
     level: str | None = None
     rounds: Callable[[Any], Sequence[float]] | None = None
     loops: int = 1
+    output: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def main() -> None:
         before, reset = _high_water(), False
     result: Any = work()
     peak = max(0, (_status("VmHWM") if reset else _high_water()) - before)
+    if case.output is not None:
+        peak = max(0, peak - case.output(result))
     del result
     print(json.dumps({"peak_mb": peak / 1e6}))
 

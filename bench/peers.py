@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from bench.harness import Peer
 
-__all__ = ["absent", "arkworks", "flower", "mpyc", "opendp", "versioned", "zksnake"]
+__all__ = ["absent", "arkworks", "flower", "mpyc", "opendp", "tenseal", "versioned", "zksnake"]
 
 _noted: set[str] = set()
 
@@ -72,6 +72,11 @@ def opendp() -> SimpleNamespace | None:
     """OpenDP's measurements, or None."""
     parts = ("domains", "measurements", "metrics", "mod")
     return _load("OpenDP", "opendp", {part: f"opendp.{part}" for part in parts})
+
+
+def tenseal() -> SimpleNamespace | None:
+    """TenSEAL, or None."""
+    return _load("TenSEAL", "tenseal", {"module": "tenseal"})
 
 
 def zksnake() -> SimpleNamespace | None:

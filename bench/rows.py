@@ -9,10 +9,21 @@ from bench.rows_dp_plans import DP_PLAN_ROWS
 from bench.rows_dp_tables import DP_TABLE_ROWS
 from bench.rows_embed import EMBED_ROWS
 from bench.rows_frameworks import FRAMEWORK_ROWS
+from bench.rows_he import HE_ROWS
 from bench.rows_secagg import SECAGG_ROWS
 from bench.rows_zk import ZK_ROWS
 
 __all__ = ["ROWS"]
 
-_ALL = (*SECAGG_ROWS, *CORE_ROWS, *DP_ROWS, *DP_TABLE_ROWS, *DP_PLAN_ROWS, *ZK_ROWS, *EMBED_ROWS, *FRAMEWORK_ROWS)
+_ALL = (
+    *SECAGG_ROWS,
+    *CORE_ROWS,
+    *DP_ROWS,
+    *DP_TABLE_ROWS,
+    *DP_PLAN_ROWS,
+    *ZK_ROWS,
+    *HE_ROWS,
+    *EMBED_ROWS,
+    *FRAMEWORK_ROWS,
+)
 ROWS: dict[str, Row] = {row.id: row for row in _ALL}

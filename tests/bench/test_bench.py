@@ -47,6 +47,12 @@ IDS = {
     "dp.encode.1e6",
     "dp.encode.1e6.ddg",
     "dp.mean.n100",
+    "he.ckks.1e6",
+    "he.rlwe.1e6",
+    "he.rlwe.1e6.n1000",
+    "he.rlwe.1e6.portable",
+    "he.ntt.4096",
+    "he.ntt.4096.portable",
 }
 # A peer that cannot be imported: what a user without the extra has.
 WITHOUT_PEERS = """
