@@ -35,8 +35,9 @@ most sqrt(2) B scale. Those of n clients, their roundings and their noise must s
 scale 2^40 and 60 bits come back as -448,576 where nobody checks.)
 
 **Security.** N = 4096 and one prime of at most 60 bits; no evaluation keys exist. The table of the HE standard (ternary
-secrets, classical) allows 75 bits there for 192 bits of security and 109 for 128; SEAL enforces the former. N = 2048
-would take as many bytes for a value, with at most 54 bits and no margin.
+secrets, classical) allows 75 bits there for 192 bits of security and 109 for 128; SEAL enforces the former. The
+estimator of the tests, with the secret's width for all errors, which is easier, finds 231 bits at 60. N = 2048 would
+take as many bytes for a value, and has 122 by the same estimate at the 54 bits that SEAL allows there.
 
 Source: Cheon, Kim, Kim, Song, "Homomorphic encryption for arithmetic of approximate numbers", Asiacrypt 2017 (eprint
 2016/421); Albrecht et al., "Homomorphic encryption standard", 2018 (eprint 2019/939).

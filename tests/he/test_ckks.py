@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from privcomp.he.ckks import (
     Upload,
 )
 from privcomp.keys import Identity, Roster
+from tests.reference import lattice
 
 CLIENTS = (b"a", b"b", b"c", b"d")
 IDENTITIES = {
@@ -267,6 +269,15 @@ def test_seal_itself_refuses_a_chain_below_192_bits() -> None:
     parameters.set_coeff_modulus(seal.CoeffModulus.Create(_seal.DEGREE, [40, 40]))
     assert not seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC192).parameters_set()
     assert PARAMS.security == 192
+
+
+def test_the_largest_chain_has_192_bits_by_an_independent_estimate() -> None:
+    """Uniform ternary secrets have width sqrt(2/3); errors (3.24) that are as small make the instance easier."""
+    instance = lattice.Lwe(_seal.DEGREE, 60.0, math.sqrt(2 / 3))
+    for attack in (lattice.primal_usvp, lattice.primal_bdd, lattice.dual, lattice.core_svp):
+        assert attack(instance).bits > PARAMS.security
+    smaller = lattice.Lwe(_seal.DEGREE // 2, 54.0, math.sqrt(2 / 3))
+    assert lattice.primal_bdd(smaller).bits < 128
 
 
 def test_without_tenseal_the_error_names_the_extra() -> None:
