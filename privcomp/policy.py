@@ -157,8 +157,14 @@ class Policy:
             raise ParameterError(
                 f"policy: privacy_adjacency {self.privacy_adjacency!r}: allowed are 'zero_out' and 'replace_one'"
             )
+        for name in ("epsilon_max", "delta_max"):
+            limit: object = getattr(self, name)
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+                raise ParameterError(f"policy: {name} must be a number, not {limit!r}")
         if not 0 < self.delta_max < 1 or not 0 < self.epsilon_max <= 256:
             raise ParameterError("policy: needs 0 < epsilon_max <= 256 and 0 < delta_max < 1")
+        object.__setattr__(self, "epsilon_max", float(self.epsilon_max))
+        object.__setattr__(self, "delta_max", float(self.delta_max))
         if self.open_rounds_max < 1:
             raise ParameterError("policy: open_rounds_max must be at least 1")
         if any(count < 0 for _, count in self.same_model_reentries):

@@ -74,6 +74,19 @@ def check_int(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
+def samples(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Room for n samples.
+
+    Raises:
+        ParameterError: there is not so much memory.
+    """
+    try:
+        return np.empty(n, dtype)
+    except MemoryError:
+        size = n * np.dtype(dtype).itemsize
+        raise ParameterError(f"{n} samples take {size} bytes, which this machine refuses; ask for fewer") from None
+
+
 def pointer(array: npt.NDArray[Any], *, write: bool = False) -> Any:
     """The array as a C pointer. It keeps the array alive and unresizable as long as it lives itself."""
     return ffi.from_buffer(C_TYPES[_NAMES[array.dtype]], array, write)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from privcomp._core._buffers import check_array, check_disjoint, check_int, pointer
+from privcomp._core._buffers import check_array, check_disjoint, check_int, pointer, samples
 from privcomp._core._privcomp import ffi, lib
 from privcomp._core._samplers import SAMPLER_BINS, check_seeds
 from privcomp.errors import LocalError
@@ -89,12 +89,12 @@ def sample_table_var(table: SampleTable, n: int, seeds: Buffer, *, cipher: int) 
         i64 (n,).
 
     Raises:
-        BufferTypeError, ParameterError: an argument is not as above.
+        BufferTypeError, ParameterError: an argument is not as above, or n samples do not fit the memory.
         LocalError: the table accepts almost nothing.
     """
     n = check_int("n", n, 0, _MAX_N)
     array = check_seeds(seeds, cipher)
-    out = np.empty(n, np.int64)
+    out = samples(n, np.int64)
     _check(
         lib.privcomp_sample_table_var(
             pointer(out, write=True), n, table.raw, table.tops, table.rest, table.length, pointer(array), cipher

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from privcomp._core._buffers import as_bytes, check_array, check_disjoint, check_int, pointer
+from privcomp._core._buffers import as_bytes, check_array, check_disjoint, check_int, pointer, samples
 from privcomp._core._privcomp import ffi, lib
 from privcomp.errors import LocalError, ParameterError
 from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array
@@ -118,12 +118,13 @@ def sample_exp_var(table: ExpTable, n: int, seeds: Buffer, *, cipher: int) -> I6
         i64 (n,): a function of the law and the seeds alone; below 2^50 in absolute value.
 
     Raises:
-        BufferTypeError, ParameterError: as everywhere here; or the table's weights and alias table do not agree.
+        BufferTypeError, ParameterError: as everywhere here; the table's weights and alias table do not agree; or n
+            samples do not fit the memory.
         LocalError: the stream gave no answer, with probability < 2^-1900 n.
     """
     array = check_seeds(seeds, cipher)
     n = check_int("n", n, 0, _MAX_N)
-    out = np.empty(n, np.int64)
+    out = samples(n, np.int64)
     check_sampled(lib.privcomp_sample_exp_var(pointer(out, write=True), n, table._table, pointer(array), cipher))
     return out
 
@@ -169,7 +170,7 @@ def bernoulli_exp_var(
     band = check_int("band", band, 0, 64)
     above = ffi.new("uint64_t[2]", _words(check_int("numerator", numerator, 0, (1 << 128) - 1)))
     below = ffi.new("uint64_t[2]", _words(check_int("denominator", denominator, 1, (1 << 128) - 1)))
-    out = np.empty(n, np.bool_)
+    out = samples(n, np.bool_)
     run = lib.privcomp_bernoulli_exp_var
     check_sampled(run(pointer(out, write=True), n, above, below, band, pointer(array), cipher))
     return out

@@ -64,7 +64,14 @@ class OneRunAudit:
             included: bool (m,), the coins.
             guesses: r, even, 2..m.
         """
-        if scores.shape != included.shape or scores.ndim != 1 or included.dtype != np.bool_:
+        given: tuple[object, object] = scores, included
+        if (
+            not all(isinstance(each, np.ndarray) for each in given)
+            or scores.shape != included.shape
+            or scores.ndim != 1
+            or scores.dtype.kind not in "fiu"
+            or included.dtype != np.bool_
+        ):
             raise ParameterError("scores and included must be of one shape (m,), floats and bools")
         if not np.isfinite(scores).all():
             raise ParameterError("the scores contain NaN or infinity")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from privcomp.codec import F64, U32, U64, Codec, Fixed, Message, Nested, Seq, Text, Tup, digest
+from privcomp.dp.checks import real
 from privcomp.dp.plan import RECORD, REPLACE_ONE, USER, ZERO_OUT, DistributedPlan
 from privcomp.dp.rdp import RdpCurve
 from privcomp.dp.tails import CUT_LOG2
@@ -95,7 +96,8 @@ class BudgetFilter(Message):
     @classmethod
     def of(cls, epsilon: float, delta: float, *, adjacency: str, unit: str) -> BudgetFilter:
         """A budget of which nothing is spent."""
-        return cls(float(epsilon), float(delta), adjacency, unit, RdpCurve.zero(), 0, 0, ())
+        limit = real("epsilon", epsilon), real("delta", delta)
+        return cls(*limit, adjacency, unit, RdpCurve.zero(), 0, 0, ())
 
     def spent_epsilon(self) -> float:
         """epsilon of everything charged so far, at the budget's delta; 0 before the first charge."""
@@ -146,6 +148,8 @@ class BudgetFilter(Message):
             raise BudgetError(
                 f"round {number!r} of a plan for {plan.rounds} rounds (0..{plan.rounds - 1}): ask for a new plan"
             )
+        if type(scope) is not bytes:
+            raise ParameterError(f"scope is a {type(scope).__name__}; it must be bytes, such as a session")
         name = _digest(plan, scope)
         known = dict(self.plans)
         if number < known.get(name, 0):

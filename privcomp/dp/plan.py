@@ -65,6 +65,8 @@ _MAX_PADDED_LOG2: Final = 30
 _MAX_CLIENTS: Final = 1 << 20
 _MIN_RECORD_BITS: Final = 10
 _MAX_RECORD_BITS: Final = 40
+_MAX_RECORD_STEPS: Final = 1 << 48  # of a record's norm, in steps of gamma / 2^k: what the core sums
+_MIN_RECORD_STEP: Final = 2.0**-100  # gamma / 2^k: the least unit that the core takes
 _MAX_RECORDS: Final = 1 << 32
 _MIN_BITS: Final = 8
 _MAX_BITS: Final = 62
@@ -302,6 +304,11 @@ class DistributedPlan(Message):
             self.padded * (self.records_max * self.ratio * (1 << self.record_bits)) ** 2 < 1 << 124,
             f"sums of {self.records_max} records could reach 2^62: sqrt(d) records_max 2^k c / gamma must stay below; "
             "lower record_bits or records_max, or raise the granularity",
+        )
+        _require(
+            record_bits_hold(self.ratio, self.granularity, self.record_bits),
+            f"record_bits is {self.record_bits}: a record's norm must be at most 2^48 steps of granularity / 2^k, and "
+            "a step at least 2^-100; lower record_bits",
         )
         _require(self.beta_log is None, "beta_log belongs to unit 'user': records are rounded without retries")
         _require(0.0 < self.record_rate <= 1.0, f"record_rate is {self.record_rate!r}: allowed is 0 < rate <= 1")
@@ -857,6 +864,12 @@ class DistributedPlan(Message):
             error_std=unit * math.sqrt(survivors * (float(self.variance) + 0.25)),
             survivors=survivors,
         )
+
+
+def record_bits_hold(ratio: Fraction, granularity: float, record_bits: int) -> bool:
+    """Whether records of norm `ratio` * granularity can be summed in steps of granularity / 2^record_bits."""
+    fine = granularity >= math.ldexp(_MIN_RECORD_STEP, record_bits)
+    return fine and ratio * (1 << record_bits) <= _MAX_RECORD_STEPS
 
 
 def max_variance_log2(proof_bits: int) -> int:

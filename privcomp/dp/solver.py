@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
 
-from privcomp.dp.checks import real
+from privcomp.dp.checks import integer, probability, real
 from privcomp.dp.plan import (
     DDG,
     RECORD,
@@ -20,6 +20,7 @@ from privcomp.dp.plan import (
     ZERO_OUT,
     DistributedPlan,
     max_variance_log2,
+    record_bits_hold,
     why_no_add_or_remove,
     why_no_client_sampling,
 )
@@ -197,11 +198,16 @@ def plan_distributed(
     record_bits = 0
     if wish.unit == RECORD:
         ratio = Fraction(wish.clip) / Fraction(granularity)
-        fine = [k for k in _RECORD_BITS if wish.padded * (wish.records_max * ratio * (1 << k)) ** 2 < 1 << 124]
+        fine = [
+            k
+            for k in _RECORD_BITS
+            if wish.padded * (wish.records_max * ratio * (1 << k)) ** 2 < 1 << 124
+            and record_bits_hold(ratio, granularity, k)
+        ]
         if not fine:
             raise ParameterError(
-                f"sums of {wish.records_max} records over {wish.padded} entries could reach 2^62 even in steps of "
-                f"granularity / 2^10: lower records_max or bits"
+                f"sums of {wish.records_max} records over {wish.padded} entries could reach 2^62, or a record 2^48, "
+                "even in steps of granularity / 2^10: lower records_max or bits"
             )
         record_bits = max(fine)
     plan = DistributedPlan(
@@ -380,10 +386,19 @@ def solve_reference(
         (gamma, sigma): granularity and standard deviation of one share, in the units of the clip.
 
     Raises:
-        ParameterError: the bits are infeasible.
+        ParameterError: an argument outside its range, or the bits are infeasible.
 
     Source: Kairouz, Liu, Steinke 2021 and Agarwal, Kairouz, Liu 2021 (parameter selection in their experiments).
     """
+
+    if mechanism not in (SKELLAM, DDG):
+        raise ParameterError(f"mechanism {mechanism!r}: allowed are 'skellam' and 'ddg'")
+    clip, epsilon = real("clip", clip, 2.0**-64, 2.0**64), real("epsilon", epsilon, 0.0, 256.0, above=True)
+    delta, deviations = probability("delta", delta), real("deviations", deviations, 0.0, 64.0, above=True)
+    for name, value, most in (("clients", clients, 1 << 20), ("padded", padded, 1 << 30), ("bits", bits, 62)):
+        integer(name, value, 1, most)
+    if beta_log is not None:
+        beta_log = real("beta_log", beta_log, 0.0, 1e6)
 
     def private(sensitivity: Sensitivity, gamma: float, sigma: float) -> bool:
         variance = (Fraction(sigma) / Fraction(gamma)) ** 2

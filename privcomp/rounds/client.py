@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from privcomp.attest import attest_var
 from privcomp.codec import Message, decode_any
 from privcomp.dp import DistributedPlan
+from privcomp.dp.plan import RECORD
 from privcomp.encoding import Layout
 from privcomp.errors import CodecError, EncodingError, LedgerError, ParameterError, PolicyError, RemoteError
 from privcomp.journal import Journal
@@ -196,6 +197,10 @@ class RoundClient:
                 "released without noise"
             )
         flat = values[1].flatten(values[0]) if isinstance(values, tuple) else values
+        if plan.unit == RECORD and type(flat) is np.ndarray and flat.ndim == 2 and len(flat) > plan.records_max:
+            # A refusal would tell the server, who names the bound, on which side of it this node's data set is.
+            _log.warning("the round counts %d of this node's %d records, the first ones", plan.records_max, len(flat))
+            flat = flat[: plan.records_max]
         plan.check(flat)  # what cannot be encoded costs nothing
         self._budget.charge(plan, context.announce.session)
         if plan.record_rate < 1:

@@ -137,7 +137,7 @@ class ClosedForm(ABC):
             i64 (n,).
 
         Raises:
-            ParameterError: n out of range, or rng gave another number of bytes.
+            ParameterError: n out of range or too many for the memory, or rng gave another number of bytes.
             BufferTypeError: rng gave something else than bytes.
             LocalError: the stream decided no sample: probability below 2^-1900 n.
 

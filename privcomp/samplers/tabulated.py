@@ -66,7 +66,7 @@ class Tabulated(ABC):
             told from uniform words.
 
         Raises:
-            ParameterError: n out of range, or rng gave another number of bytes.
+            ParameterError: n out of range or too many for the memory, or rng gave another number of bytes.
             BufferTypeError: rng gave something else than bytes.
         """
         table, cipher = _table(self), stream_cipher()

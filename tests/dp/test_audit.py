@@ -89,6 +89,9 @@ def test_guesses_are_the_extremes() -> None:
         (np.zeros(4), np.zeros(4, dtype=np.bool_), 3),
         (np.zeros(4), np.zeros(4, dtype=np.bool_), 6),
         (np.full(4, math.nan), np.zeros(4, dtype=np.bool_), 2),
+        ([0.0] * 4, np.zeros(4, dtype=np.bool_), 2),
+        (np.zeros(4), [False] * 4, 2),
+        (np.array(["a"] * 4), np.zeros(4, dtype=np.bool_), 2),
     ],
 )
 def test_arrays_that_are_refused(scores: object, included: object, guesses: int) -> None:

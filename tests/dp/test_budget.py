@@ -134,6 +134,15 @@ def test_budgets_that_contradict_themselves(changes: dict[str, object]) -> None:
         dataclasses.replace(budget(), **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("limit", [None, "8", True, 10**400, (8.0,), float("nan")])
+def test_limits_are_numbers_and_scopes_are_bytes(limit: Any) -> None:
+    for values in ((limit, 1e-5), (8.0, limit)):
+        with pytest.raises(ParameterError):
+            BudgetFilter.of(*values, adjacency="zero_out", unit="user")
+    with pytest.raises(ParameterError, match="scope"):
+        budget().charge(make(), 0, limit)
+
+
 @pytest.mark.parametrize("curve", [None, 1.0, (0.0,) * 128])
 def test_only_curves_are_charged_as_curves(curve: Any) -> None:
     with pytest.raises(ParameterError, match="RdpCurve"):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import mpmath
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,26 @@ TABLE = [
 @lru_cache(maxsize=32)
 def reference_solution(mechanism: Any, epsilon: float, bits: int) -> tuple[float, float]:
     return solve_reference(mechanism, clip=10.0, clients=100, padded=256, bits=bits, epsilon=epsilon, delta=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mechanism": "gaussian"},
+        {"clip": math.inf},
+        {"clients": 10.0},
+        {"padded": -4},
+        {"bits": "16"},
+        {"epsilon": 0.0},
+        {"delta": 1.0},
+        {"beta_log": -1.0},
+        {"deviations": math.nan},
+    ],
+)
+def test_comparisons_that_make_no_sense(changes: dict[str, Any]) -> None:
+    wish = {"mechanism": "ddg", "clip": 1.0, "clients": 10, "padded": 16, "bits": 16, "epsilon": 1.0, "delta": 1e-5}
+    with pytest.raises(ParameterError):
+        solve_reference(**wish | changes)
 
 
 def to_digits(value: float, like: str) -> float:
@@ -310,6 +331,24 @@ def test_record_plans_refuse_what_could_overflow() -> None:
         dataclasses.replace(plan, record_bits=9)
     with pytest.raises(ParameterError, match="beta_log"):
         dataclasses.replace(plan, beta_log=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "rho_at_least"),
+    [
+        ({"clients": 65536, "min_survivors": 60000, "bits": 48, "target": (200.0, 1e-9), "records_max": 4}, 2**24),
+        ({"clients": 65536, "min_survivors": 60000, "bits": 48, "target": (100.0, 1e-9), "records_max": 100}, 2**22),
+    ],
+)
+def test_a_record_plan_that_exists_can_be_used(options: dict[str, Any], rho_at_least: int) -> None:
+    """Many clients, little noise: a record has so many steps that the finest unit is not the core's to sum."""
+    plan = make(**RECORD | {"dim": 16, "colluders": 0, "rounds": 1} | options)
+    assert plan.ratio > rho_at_least
+    assert plan.ratio * 2**plan.record_bits <= 2**48 < plan.ratio * 2 ** (plan.record_bits + 1)
+    encoded = plan.encode_var(np.ones((3, 16)), bytes(32))
+    assert int(np.abs(encoded.signal).max()) <= plan.signal_bound
+    with pytest.raises(ParameterError, match="record_bits"):
+        dataclasses.replace(plan, record_bits=plan.record_bits + 1)
 
 
 def test_wide_noise_is_refused_whatever_the_bits() -> None:

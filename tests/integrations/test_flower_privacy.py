@@ -254,7 +254,7 @@ class Alone:
             self.calls += 1
             if isinstance(self.new, Exception):
                 raise self.new
-            content = {"metrics": MetricRecord(self.metrics), "note": ConfigRecord({"patient": 4711})}
+            content = {"metrics": MetricRecord(self.metrics), "note": ConfigRecord({"patient": 4711004711})}
             return Message(RecordDict({"arrays": record(self.new), **content}), reply_to=message)
 
         @app.evaluate()
@@ -273,7 +273,7 @@ class Alone:
     def reason(self, model: Any, kind: str = "train") -> str:
         reply, data = self.answer(model, kind)
         assert reply.has_error()
-        assert b"4711" not in data
+        assert b"4711004711" not in data
         return str(reply.error.reason)
 
 
@@ -302,7 +302,8 @@ def test_what_a_node_releases_alone(caplog: pytest.LogCaptureFixture) -> None:
     # one record of arrays, one constant
     assert set(reply.content) == {"arrays", "metrics"}
     assert dict(reply.content.metric_records["metrics"]) == {"num-examples": 1}
-    for clear in (np.float64(13.371337).tobytes(), varint(2 * 777_777), b"4711", b"patient", alone.new["w"].tobytes()):
+    canaries = np.float64(13.371337).tobytes(), varint(2 * 777_777), b"4711004711", b"patient"
+    for clear in (*canaries, alone.new["w"].tobytes()):
         assert clear not in data
     assert "a metric of one node would be in clear: loss, num-examples" in caplog.text
     assert "nobody counts its releases" in caplog.text
@@ -323,7 +324,10 @@ def test_local_noise_under_a_plain_strategy_and_grid(tmp_path: Path) -> None:
         assert array.numpy().dtype == MODEL[name].dtype
     assert dict(result.train_metrics_clientapp[1]) == {}
     for k in (1, 2, 3):
-        assert spent(tmp_path / str(k), "replace_one") == pytest.approx(100.0, rel=1e-6)
+        # charged as the policy counts: zero in an update's place moves half as far as another update
+        zeroed = mod.mechanism.curve().epsilon(1e-5)
+        assert spent(tmp_path / str(k)) == pytest.approx(zeroed, rel=1e-9)
+        assert zeroed < mod.curve.epsilon(1e-5)
 
 
 def test_the_journal_refuses_the_release_too_many(tmp_path: Path) -> None:
@@ -350,6 +354,31 @@ def test_the_journal_refuses_the_release_too_many(tmp_path: Path) -> None:
     assert "the server chooses the code that runs here" in alone.reason(model)
 
 
+@pytest.mark.parametrize(
+    ("unit", "adjacency", "doubled"),
+    [("user", "zero_out", False), ("user", "replace_one", True), ("record", "zero_out", True)],
+)
+def test_one_home_has_one_budget_whichever_mod_releases(
+    tmp_path: Path, unit: str, adjacency: str, doubled: bool
+) -> None:
+    """What a plan's rounds have spent, a lone release does not spend again in a budget of another adjacency."""
+    NodeHome.create(tmp_path / "home", b"alone")
+    mod = LocalDpMod(1.0, epsilon=3.0, delta=1e-5, adjacency="replace_one")
+    cost = mod.mechanism.curve(replace_one=doubled)
+    limit = cost.times(2).epsilon(1e-5) * 1.001
+    (tmp_path / "home" / "policy.toml").write_text(
+        f'adversary = "semi_honest"\nprivacy = "required"\nprivacy_unit = "{unit}"\n'
+        f'privacy_adjacency = "{adjacency}"\nepsilon_max = {limit}\n'
+    )
+    with NodeHome.open(tmp_path / "home") as home:
+        NodeBudget(home.policy, home.journal).charge_curve(cost, unit, adjacency)  # as a round under a plan does
+    alone = Alone(mod, {"privcomp-home": str(tmp_path / "home")})
+    model = {"w": np.zeros(3, np.float32)}
+    alone.new = {"w": np.ones(3, np.float32)}
+    assert not alone.answer(model)[0].has_error()
+    assert "this node's privacy budget does not allow it" in alone.reason(model)
+
+
 def test_what_a_lone_node_refuses() -> None:
     alone = Alone(LocalDpMod(1.0, epsilon=1.0, delta=1e-6, kept=["*.count"]))
     model = {"w": np.zeros((2, 2), np.float32), "bn.count": np.array(7)}
@@ -360,7 +389,7 @@ def test_what_a_lone_node_refuses() -> None:
         ({**good, "w": np.ones(4, np.float32)}, "shape"),
         ({"w": good["w"]}, "other names"),
         ({**good, "more": good["w"]}, "other names"),
-        (ValueError("patient 4711"), "the app raised ValueError"),
+        (ValueError("patient 4711004711"), "the app raised ValueError"),
     ):
         alone.new = new
         assert match in alone.reason(model)

@@ -104,9 +104,24 @@ def test_rows_are_a_unit_of_their_own() -> None:
     assert isinstance(decoded, PrivateMean)
     exact = sum(block.sum(axis=0) for block in rows.values()) / (8 * N)
     assert np.abs(decoded.mean - exact).max() < 7 * decoded.error_std
-    federation.sites[b"site-0"].values = rng.uniform(-1, 1, (9, ENTRIES))
-    with pytest.raises(EncodingError, match="9 records"):
-        federation.run(federation.server(2))
+
+
+def test_more_records_than_the_server_names_are_not_counted_and_not_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal would say on which side of the server's bound this node's data set is."""
+    federation = Private(
+        policy=replace(POLICY, privacy_unit="record"), unit="record", records_max=8, clip=4.0, rounds=2, beta_log=None
+    )
+    rng = np.random.default_rng(6)
+    rows = {party: rng.uniform(-1, 1, (8, ENTRIES)) for party in federation.sites}
+    for party, site in federation.sites.items():
+        site.values = rows[party]
+    more = federation.sites[b"site-0"]
+    more.values = np.concatenate([rows[b"site-0"], np.full((5, ENTRIES), 1e3)])
+    decoded = federation.run(federation.server()).decoded
+    assert isinstance(decoded, PrivateMean)
+    exact = sum(block.sum(axis=0) for block in rows.values()) / (8 * N)
+    assert np.abs(decoded.mean - exact).max() < 7 * decoded.error_std
+    assert "8 of this node's 13 records" in caplog.text
 
 
 def test_a_rate_that_the_server_names_is_drawn_by_the_node_whatever_its_update_gives() -> None:
@@ -257,6 +272,56 @@ def test_a_damaged_budget_is_no_budget() -> None:
         journal.remember("privacy-user-zero_out", stored[:-1])
     with pytest.raises(JournalError, match="damaged"):
         budget.charge(plan_of(), SESSION)
+
+
+@pytest.mark.parametrize("rolled_back_to", [0, 1])
+def test_a_budget_that_was_lost_or_rolled_back_alone_is_found(rolled_back_to: int) -> None:
+    """The journal's chain counts the charges; what is remembered beside it must not count fewer."""
+    journal, plan, name = MemoryJournal(Identity.generate().public), plan_of(), "privacy-user-zero_out"
+    budget = NodeBudget(POLICY, journal)
+    kept: list[bytes | None] = [None]
+    for _ in range(2):
+        budget.charge(plan, SESSION)
+        kept.append(journal.recall(name))
+    budget.charge_curve(plan.rdp_round, "user", "zero_out")
+    assert [(entry.purpose, entry.round) for entry in journal.entries()] == [(name, k) for k in (1, 2, 3)]
+    newest, old = journal.recall(name), kept[rolled_back_to]
+    if old is None:
+        del journal._remembered[name]
+    else:
+        journal.remember(name, old)
+    for refused in (
+        lambda: budget.check(plan, SESSION),
+        lambda: budget.charge(plan, SESSION),
+        lambda: budget.charge_curve(plan.rdp_round, "user", "zero_out"),
+    ):
+        with pytest.raises(JournalError, match="counts 3 charges"):
+            refused()
+    assert newest is not None
+    journal.remember(name, newest)
+    budget.charge(plan, SESSION)
+
+
+def test_a_crash_between_charge_and_entry_costs_one_charge_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, plan = MemoryJournal(Identity.generate().public), plan_of()
+    budget = NodeBudget(POLICY, journal)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_write", lambda *_: (_ for _ in ()).throw(JournalError("the disk is full")))
+        with pytest.raises(JournalError, match="full"):
+            budget.charge(plan, SESSION)
+    once = budget.of("user", "zero_out")
+    assert (once.charges, len(journal.entries())) == (1, 0)
+    budget.charge(plan, SESSION)
+    assert (budget.of("user", "zero_out").charges, len(journal.entries())) == (2, 1)
+
+
+def test_limits_are_numbers() -> None:
+    budget = NodeBudget(Policy(epsilon_max=100, delta_max=DELTA), MemoryJournal(Identity.generate().public))
+    for _ in range(2):
+        budget.charge(plan_of(), SESSION)
+    for bad in (True, "8", None):
+        with pytest.raises(ParameterError, match="epsilon_max"):
+            Policy(epsilon_max=bad)  # type: ignore[arg-type]
 
 
 # ---- policies

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from privcomp import _core
 from privcomp.errors import BufferTypeError, ParameterError
-from privcomp.samplers import DiscreteGaussian, DiscreteLaplace, bernoulli_exp_var
+from privcomp.samplers import DiscreteGaussian, DiscreteLaplace, Skellam, bernoulli_exp_var
 from privcomp.samplers.closed_form import exp_parameters
 from privcomp.samplers.common import alias_table, fresh_seeds, stream_cipher
 from tests.samplers.laws import name, repeatable
@@ -65,6 +66,17 @@ def test_numbers_of_samples(n: Any) -> None:
         LAWS[0].sample_var(n)
     with pytest.raises(ParameterError):
         bernoulli_exp_var(1, n)
+
+
+@pytest.mark.skipif(
+    Path("/proc/sys/vm/overcommit_memory").exists()
+    and Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1",
+    reason="this system grants any memory that is asked for",
+)
+def test_more_samples_than_there_is_memory() -> None:
+    for run in (LAWS[0].sample_var, Skellam(3).sample_var):
+        with pytest.raises(ParameterError, match="ask for fewer"):
+            run(1 << 40)
 
 
 @pytest.mark.parametrize("k", [0.0, "1", None, (1 << 63) + 1])

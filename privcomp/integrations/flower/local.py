@@ -8,7 +8,8 @@ In place of Flower's mod of this name, for any server. What differs:
   are errors; the usual formula lets them through.
 * The sensitivity is not an argument: it follows from the clip and the adjacency.
 * Nothing else leaves the node: metrics, the number of examples and texts of exceptions stay.
-* Where the node has a home (`privcomp keys node`), every release is charged to the budget in its journal first.
+* Where the node has a home (`privcomp keys node`), every release is charged to the budget in its journal first: to the
+  one that the node's policy names (unit and adjacency), which rounds under a plan are charged to as well.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from privcomp.integrations.flower.mod import (
     tell_stripped,
     trained,
 )
+from privcomp.policy import Policy
 from privcomp.rounds import NodeBudget, Task
 from privcomp.typing import F64Array
 
 __all__ = ["LocalDpMod"]
 
-_UNIT: Final = "user"
 _ADJACENCIES: Final = ("zero_out", "replace_one")
 #: The noise multipliers that `ClippedGaussian` takes.
 _LEAST, _MOST = 1e-3, 1e6
@@ -126,7 +127,7 @@ class LocalDpMod:
         layout = self._task.layout(received)
         if layout is None:
             raise EncodingError("a message without arrays to train")
-        self._budget(context, lambda budget: budget.check_curve(self.curve, _UNIT, self._adjacency))
+        self._budget(context, lambda budget, policy: budget.check_curve(*self._cost(policy)))
         reply = trained(message, context, call_next)
         new = {name: array.numpy() for name, array in only(reply.content.array_records, "ArrayRecord").items()}
         if new.keys() != received.keys():
@@ -152,9 +153,10 @@ class LocalDpMod:
         """The clipped change with noise, charged before the noise exists; multiples of the granularity."""
         spent: list[float] = []
 
-        def charge(budget: NodeBudget) -> None:
-            budget.charge_curve(self.curve, _UNIT, self._adjacency)
-            spent.append(budget.of(_UNIT, self._adjacency).spent_epsilon())
+        def charge(budget: NodeBudget, policy: Policy) -> None:
+            curve, unit, adjacency = self._cost(policy)
+            budget.charge_curve(curve, unit, adjacency)
+            spent.append(budget.of(unit, adjacency).spent_epsilon())
 
         self._budget(context, charge)
         if not spent:
@@ -173,12 +175,22 @@ class LocalDpMod:
         epsilon = self.curve.times(releases).epsilon(self._delta)
         return f"epsilon = {epsilon:.4f} at delta = {self._delta:g} for {releases} release(s)"
 
+    def _cost(self, policy: Policy) -> tuple[RdpCurve, str, str]:
+        """One release as the policy counts: (curve, unit, adjacency).
+
+        Whatever the mod's own adjacency is, the released update is clipped, so that zero in its place moves it by the
+        clip at most, and any other update by twice that. One record of many moves it no farther than that either.
+        """
+        unit, adjacency = policy.privacy_unit, policy.privacy_adjacency
+        replaced = (unit, adjacency) != ("user", "zero_out")
+        return self.mechanism.curve(replace_one=replaced), unit, adjacency
+
     @staticmethod
-    def _budget(context: Context, use: Callable[[NodeBudget], None]) -> None:
+    def _budget(context: Context, use: Callable[[NodeBudget, Policy], None]) -> None:
         """Use the budget in the node's journal, if it has one."""
         if has_home(context):
             with open_home(context) as (home, _):
-                use(NodeBudget(home.policy, home.journal))
+                use(NodeBudget(home.policy, home.journal), home.policy)
 
 
 def _mechanism(clip: float, epsilon: float, delta: float, replace_one: bool) -> ClippedGaussian:
