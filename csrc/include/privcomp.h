@@ -572,7 +572,8 @@ typedef struct {
 } privcomp_table;
 
 /* out[i] = sample i; acc[i] += sample i, modulo 2^32 or 2^64.
- * requires: tops has length words, rest 2 length; shift, tail_shift <= PRIVCOMP_TABLE_SHIFT_MAX, mirror <= 2, band <= 64, n <= 2^40,
+ * requires: heads has length + 1 numbers, tops length words, rest 2 length; heads[x] = tops[x] / 2^48 (the last head is not looked at, but may be
+ *           loaded): what decides unless it equals the top 16 bits of B; shift, tail_shift <= PRIVCOMP_TABLE_SHIFT_MAX, mirror <= 2, band <= 64, n <= 2^40,
  *           a known cipher, else PRIVCOMP_E_ARGUMENT; 64 2^shift <= length, else PRIVCOMP_E_LENGTH; seeds: two seeds of the cipher, used
  *           for this call only.
  * PRIVCOMP_E_ENTROPY: 64 n + 2^16 candidates gave no n samples; out is zeros then, and acc holds unspecified numbers. With a table that
@@ -581,12 +582,12 @@ typedef struct {
  * Time and addresses depend on the samples (the number of candidates does not); the words and samples left on the stack are wiped.
  * Source: Walker, "An efficient method for generating discrete random variables with general distributions", ACM TOMS 3 (1977); von Neumann,
  * "Various techniques used in connection with random digits" (1951); Knuth, Yao (1976) for deciding a comparison by as many words as it takes. */
-int privcomp_sample_table_var(int64_t *out, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest, size_t length,
-                              const uint8_t *seeds, int cipher);
-int privcomp_sample_table_add_u32_var(uint32_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
-                                      size_t length, const uint8_t *seeds, int cipher);
-int privcomp_sample_table_add_u64_var(uint64_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
-                                      size_t length, const uint8_t *seeds, int cipher);
+int privcomp_sample_table_var(int64_t *out, size_t n, const privcomp_table *table, const uint16_t *heads, const uint64_t *tops,
+                              const uint64_t *rest, size_t length, const uint8_t *seeds, int cipher);
+int privcomp_sample_table_add_u32_var(uint32_t *acc, size_t n, const privcomp_table *table, const uint16_t *heads, const uint64_t *tops,
+                                      const uint64_t *rest, size_t length, const uint8_t *seeds, int cipher);
+int privcomp_sample_table_add_u64_var(uint64_t *acc, size_t n, const privcomp_table *table, const uint16_t *heads, const uint64_t *tops,
+                                      const uint64_t *rest, size_t length, const uint8_t *seeds, int cipher);
 
 /* ---- end of samplers ---- */
 

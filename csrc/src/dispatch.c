@@ -133,14 +133,15 @@ static int agrees_with_portable(int level)
     if (levels[level].sample_table != levels[PRIVCOMP_LEVEL_PORTABLE].sample_table) {
         enum { SHIFT = 1, LENGTH = PRIVCOMP_SAMPLER_BINS << SHIFT, COUNT = WORDS / 16 * 8, ROOM = COUNT + SAMPLER_SLACK };
         int64_t values[2][ROOM] = {{0}};
-        uint64_t alias[PRIVCOMP_SAMPLER_BINS];
+        uint16_t heads[LENGTH + 1] = {0};
         size_t accepted[2];
-        const sampler_table t = {.alias = alias, .tops = want + PRIVCOMP_SAMPLER_BINS, .rest = want, .length = LENGTH, .base = 1,
-                                 .compared = UINT64_MAX << 60, .flip = UINT64_MAX, .carry = UINT64_MAX, .shift = SHIFT, .tail_shift = SHIFT + 1};
+        sampler_table t = {.heads = heads, .tops = want + PRIVCOMP_SAMPLER_BINS, .rest = want, .length = LENGTH, .base = 1, .flip = UINT64_MAX,
+                           .compared = 0xf000, .carry = UINT64_MAX, .shift = SHIFT, .tail_shift = SHIFT + 1}; /* check: 0xf000 == 2**16 - 2**12 */
         pc_sampler sampler = {.cipher = PRIVCOMP_CHACHA20, .level = &levels[PRIVCOMP_LEVEL_PORTABLE]};
         pc_stream_init(&sampler.second, sampler.cipher, seed, sampler.level);
         memcpy(sampler.words, want, sizeof want);
-        for (int j = 0; j < PRIVCOMP_SAMPLER_BINS; j++) alias[j] = want[j] >> 42; /* threshold and other bin; check: 64 - 16 - 6 */
+        for (int j = 0; j < PRIVCOMP_SAMPLER_BINS; j++) t.alias[j] = table_entry(want[j] >> 42); /* threshold and other bin; check: 64 - 16 - 6 */
+        for (int x = 0; x < LENGTH; x++) heads[x] = (uint16_t)(t.tops[x] >> 48);
         for (int q = 0; q < 2; q++) {
             accepted[q] = levels[q ? level : PRIVCOMP_LEVEL_PORTABLE].sample_table(values[q], COUNT, 0, &sampler, &t);
             memset(values[q] + accepted[q], 0, 8 * (ROOM - accepted[q]));

@@ -3,7 +3,7 @@
 
 int pc_table_candidate(int64_t *value, uint64_t a, uint64_t b, uint64_t candidate, pc_sampler *s, const sampler_table *t)
 {
-    const uint64_t j = table_bin(t->alias, a), offset = a >> TABLE_OFFSET;
+    const uint64_t j = table_bin(t, a), offset = a >> TABLE_OFFSET;
     const uint64_t m = (0 - (a >> TABLE_SIGN & 1)) & t->flip;
     uint64_t x = (j << t->shift) + (offset & (((uint64_t)1 << (j == TABLE_TAIL ? t->tail_shift : t->shift)) - 1));
     if (x >= t->length) return 0; /* past the table's end the threshold is 0 */
@@ -24,11 +24,12 @@ size_t pc_sample_table_portable(int64_t *out, size_t count, uint64_t first, pc_s
     size_t got = 0;
     for (size_t i = 0; i < count; i++) {
         const uint64_t a = PC_LE64(s->words[2 * i]), b = PC_LE64(s->words[2 * i + 1]);
-        const uint64_t j = table_bin(t.alias, a);
+        const uint64_t j = table_bin(&t, a);
         const uint64_t x = (j << t.shift) + (a >> TABLE_OFFSET & low); /* < 64 2^shift <= length */
         VERIFY(x < t.length);
-        const uint64_t top = t.tops[x], m = (0 - (a >> TABLE_SIGN & 1)) & t.flip;
-        if (__builtin_expect((j == TABLE_TAIL) | (((b ^ top) & t.compared) == 0), 0)) {
+        const uint32_t head = t.heads[x], top = (uint32_t)(b >> 48);
+        const uint64_t m = (0 - (a >> TABLE_SIGN & 1)) & t.flip;
+        if (__builtin_expect((j == TABLE_TAIL) | (((head ^ top) & t.compared) == 0), 0)) {
             int64_t value = 0;
             const int accepted = pc_table_candidate(&value, a, b, first + i, s, &t);
             out[got] = value;
@@ -36,41 +37,35 @@ size_t pc_sample_table_portable(int64_t *out, size_t count, uint64_t first, pc_s
             continue;
         }
         out[got] = (int64_t)(t.base + (x ^ m) - (m & t.carry));
-        got += b < top;
+        got += top < head;
     }
     return got;
 }
 
-static int run(enum pc_op op, void *dst, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest, size_t length,
-               const uint8_t *seeds, int cipher)
+static int run(enum pc_op op, void *dst, size_t n, const privcomp_table *table, const uint16_t *heads, const uint64_t *tops, const uint64_t *rest,
+               size_t length, const uint8_t *seeds, int cipher)
 {
     const privcomp_table copy = *table; /* the checks hold for the numbers that are used */
     if (copy.shift > PRIVCOMP_TABLE_SHIFT_MAX || copy.tail_shift > PRIVCOMP_TABLE_SHIFT_MAX || copy.mirror > 2 || copy.band > 64)
         return PRIVCOMP_E_ARGUMENT;
     if (length > SIZE_MAX / 16 || length < (uint64_t)PRIVCOMP_SAMPLER_BINS << copy.shift) return PRIVCOMP_E_LENGTH;
-    const sampler_table t = {
-        .alias = copy.alias, .tops = tops, .rest = rest, .length = length, .wrap = copy.wrap, .base = (uint64_t)copy.base,
-        .compared = copy.band == 64 ? 0 : UINT64_MAX << copy.band,
+    sampler_table t = {
+        .heads = heads, .tops = tops, .rest = rest, .length = length, .wrap = copy.wrap, .base = (uint64_t)copy.base,
+        .compared = copy.band == 64 ? 0 : (uint32_t)(UINT64_MAX << copy.band >> 48), /* check: 48 == 64 - 16 */
         .flip = copy.mirror ? UINT64_MAX : 0, .carry = copy.mirror == 1 ? UINT64_MAX : 0,
         .shift = copy.shift, .tail_shift = copy.tail_shift,
     };
+    for (int j = 0; j < PRIVCOMP_SAMPLER_BINS; j++) t.alias[j] = table_entry(copy.alias[j]);
     return pc_sampler_run(op, dst, n, pc_level_table()->sample_table, &t, seeds, cipher);
 }
 
-int privcomp_sample_table_var(int64_t *out, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest, size_t length,
-                              const uint8_t *seeds, int cipher)
-{
-    return run(PC_STORE, out, n, table, tops, rest, length, seeds, cipher);
-}
+#define DEFINE_SAMPLE(NAME, T, OP) \
+    int NAME(T *dst, size_t n, const privcomp_table *table, const uint16_t *heads, const uint64_t *tops, const uint64_t *rest, size_t length, \
+             const uint8_t *seeds, int cipher) \
+    { \
+        return run(OP, dst, n, table, heads, tops, rest, length, seeds, cipher); \
+    }
 
-int privcomp_sample_table_add_u32_var(uint32_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
-                                      size_t length, const uint8_t *seeds, int cipher)
-{
-    return run(PC_ADD32, acc, n, table, tops, rest, length, seeds, cipher);
-}
-
-int privcomp_sample_table_add_u64_var(uint64_t *acc, size_t n, const privcomp_table *table, const uint64_t *tops, const uint64_t *rest,
-                                      size_t length, const uint8_t *seeds, int cipher)
-{
-    return run(PC_ADD64, acc, n, table, tops, rest, length, seeds, cipher);
-}
+DEFINE_SAMPLE(privcomp_sample_table_var, int64_t, PC_STORE)
+DEFINE_SAMPLE(privcomp_sample_table_add_u32_var, uint32_t, PC_ADD32)
+DEFINE_SAMPLE(privcomp_sample_table_add_u64_var, uint64_t, PC_ADD64)

@@ -7,7 +7,8 @@
  *   accept  the 192-bit number U of B and two extension words, from the highest to the lowest, is below T_x
  *   value   base + x; mirrored and with bit 22 of A set, base - x (mirror 1) or base - 1 - x (mirror 2); in the tail and not mirrored,
  *           base + x - length if x >= wrap
- * Comparing B with the top word decides unless they are equal. docs/samplers-tables.md says what distribution that is.
+ * Heads, the top 16 bits of the thresholds, decide unless they equal those of B: an array of 16-bit numbers stays in a near cache where one of
+ * words would not, and one candidate in 2^16 is left open. docs/samplers-tables.md says what distribution that is.
  */
 #ifndef PRIVCOMP_SAMPLER_TABLE_H
 #define PRIVCOMP_SAMPLER_TABLE_H
@@ -19,19 +20,28 @@
 #define TABLE_SIGN 22    /* check: 6 + 16 */
 #define TABLE_OFFSET 23  /* check: 22 + 1 */
 
-/* A table after the checks. The entries of alias, tops and rest may change at any time; nothing here does. */
+/* A table after the checks. The entries of heads, tops and rest may change at any time; nothing here does. */
 typedef struct {
-    const uint64_t *alias, *tops, *rest;
+    uint32_t alias[PRIVCOMP_SAMPLER_BINS]; /* threshold 2^6 + other bin, a threshold at most 2^16: no fraction is above that */
+    const uint16_t *heads;                 /* length + 1 of them, the last one never used */
+    const uint64_t *tops, *rest;
     uint64_t length, wrap, base;
-    uint64_t compared;     /* the bits of B that the first comparison looks at: all, except in tests */
-    uint64_t flip, carry;  /* value = base + (x ^ m) - (m & carry), where m is flip if the sign is set, else 0 */
+    uint32_t compared;    /* the bits of a head that the first comparison looks at: all 16, except in tests */
+    uint64_t flip, carry; /* value = base + (x ^ m) - (m & carry), where m is flip if the sign is set, else 0 */
     unsigned shift, tail_shift;
 } sampler_table;
 
-/* The bin of a candidate, at most 63 whatever the entry holds. */
-PC_INLINE uint64_t table_bin(const uint64_t *alias, uint64_t a)
+/* A caller's entry, any word, as one of `alias` that takes the same bins. */
+PC_INLINE uint32_t table_entry(uint64_t entry)
 {
-    const uint64_t own = a % PRIVCOMP_SAMPLER_BINS, entry = alias[own];
+    const uint64_t threshold = entry / PRIVCOMP_SAMPLER_BINS < 0x10000 ? entry / PRIVCOMP_SAMPLER_BINS : 0x10000; /* check: 0x10000 == 2**16 */
+    return (uint32_t)(threshold * PRIVCOMP_SAMPLER_BINS + entry % PRIVCOMP_SAMPLER_BINS);
+}
+
+/* The bin of a candidate, at most 63. */
+PC_INLINE uint64_t table_bin(const sampler_table *t, uint64_t a)
+{
+    const uint32_t own = (uint32_t)a % PRIVCOMP_SAMPLER_BINS, entry = t->alias[own];
     return (a >> TABLE_FRACTION & 0xffff) < entry / PRIVCOMP_SAMPLER_BINS ? own : entry % PRIVCOMP_SAMPLER_BINS; /* check: 0xffff == 2**16 - 1 */
 }
 

@@ -8,6 +8,7 @@ enum { BINS = PRIVCOMP_SAMPLER_BINS, SEEDS = 2 * PRIVCOMP_CHACHA20_SEED_BYTES, M
 
 typedef struct {
     privcomp_table t;
+    uint16_t *heads;
     uint64_t *tops, *rest; /* exactly as long as they are said to be: the sanitizer sees one word more */
     size_t length;
 } example;
@@ -46,6 +47,13 @@ static void sample(int64_t *out, size_t n, const example *e, const uint8_t *seed
     for (size_t k = 0; k < n; i++) k += (size_t)candidate(&out[k], e, seeds, cipher, i);
 }
 
+/* The heads of thresholds that were changed; the last one belongs to no place. */
+static void crown(example *e)
+{
+    for (size_t x = 0; x < e->length; x++) e->heads[x] = (uint16_t)(e->tops[x] >> 48);
+    e->heads[e->length] = (uint16_t)test_u64();
+}
+
 /* Any words at all are a table. */
 static void draw(example *e)
 {
@@ -58,14 +66,17 @@ static void draw(example *e)
     e->t.wrap = test_u64() % (e->length + 1);
     e->tops = malloc(8 * e->length);
     e->rest = malloc(16 * e->length);
-    CHECK(e->tops && e->rest);
+    e->heads = malloc(2 * (e->length + 1));
+    CHECK(e->tops && e->rest && e->heads);
     for (int j = 0; j < BINS; j++) e->t.alias[j] = test_u64() >> (test_u64() % 4 ? 42 : 0); /* a threshold of 16 bits, or any word */
     test_fill(e->tops, 8 * e->length);
     test_fill(e->rest, 16 * e->length);
+    crown(e);
 }
 
 static void forget(example *e)
 {
+    free(e->heads);
     free(e->tops);
     free(e->rest);
 }
@@ -82,9 +93,9 @@ static void agree(const example *e, size_t n, const uint8_t *seeds, int cipher)
         CHECK(out && u32 && u64 && old32 && old64);
         CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
         for (size_t k = 0; k < n; k++) old32[k] = u32[k] = (uint32_t)(old64[k] = u64[k] = test_u64());
-        CHECK(privcomp_sample_table_var(out, n, &e->t, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
-        CHECK(privcomp_sample_table_add_u32_var(u32, n, &e->t, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
-        CHECK(privcomp_sample_table_add_u64_var(u64, n, &e->t, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
+        CHECK(privcomp_sample_table_var(out, n, &e->t, e->heads, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
+        CHECK(privcomp_sample_table_add_u32_var(u32, n, &e->t, e->heads, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
+        CHECK(privcomp_sample_table_add_u64_var(u64, n, &e->t, e->heads, e->tops, e->rest, e->length, seeds, cipher) == PRIVCOMP_OK);
         CHECK(memcmp(out, want, 8 * n) == 0);
         for (size_t k = 0; k < n; k++)
             CHECK(u32[k] == (uint32_t)(old32[k] + (uint64_t)want[k]) && u64[k] == old64[k] + (uint64_t)want[k]);
@@ -131,6 +142,7 @@ static void equal_words(void)
             CHECK(candidate(&value, &e, seeds, cipher, i) == (depth < 3 && above));
             met[depth][above]++;
         }
+        crown(&e);
         agree(&e, 300, seeds, cipher);
         forget(&e);
     }
@@ -146,7 +158,7 @@ static void refusals(void)
     const privcomp_table good = e.t;
 #define TRY(status, n, cipher, length) \
     do { \
-        CHECK(privcomp_sample_table_var(out, n, &e.t, e.tops, e.rest, length, seeds, cipher) == (status)); \
+        CHECK(privcomp_sample_table_var(out, n, &e.t, e.heads, e.tops, e.rest, length, seeds, cipher) == (status)); \
         CHECK(out[0] == 7 && out[1] == 7 && out[2] == 7); \
         e.t = good; \
     } while (0)
@@ -169,10 +181,11 @@ static void refusals(void)
     /* Nothing is accepted: an end, and no numbers. */
     memset(e.tops, 0, 8 * e.length);
     memset(e.rest, 0, 16 * e.length);
+    crown(&e);
     for (int level = 0; level <= privcomp_level_max(); level++) {
         CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
         out[0] = out[1] = out[2] = 7;
-        CHECK(privcomp_sample_table_var(out, 3, &e.t, e.tops, e.rest, e.length, seeds, 1) == PRIVCOMP_E_ENTROPY);
+        CHECK(privcomp_sample_table_var(out, 3, &e.t, e.heads, e.tops, e.rest, e.length, seeds, 1) == PRIVCOMP_E_ENTROPY);
         CHECK(out[0] == 0 && out[1] == 0 && out[2] == 0);
     }
     forget(&e);

@@ -13,6 +13,7 @@ from privcomp.errors import BufferTypeError, ParameterError
 
 C_TYPES = {
     "uint8": "uint8_t[]",
+    "uint16": "uint16_t[]",
     "uint32": "uint32_t[]",
     "uint64": "uint64_t[]",
     "int8": "int8_t[]",

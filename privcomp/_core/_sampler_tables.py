@@ -37,7 +37,7 @@ class SampleTable:
         BufferTypeError, ParameterError: an argument is not as above.
     """
 
-    __slots__ = ("_keep", "length", "raw", "rest", "tops")
+    __slots__ = ("_keep", "heads", "length", "raw", "rest", "tops")
 
     def __init__(
         self,
@@ -57,8 +57,10 @@ class SampleTable:
         check_array("rest", rest, ("uint64",), (tops.size, 2))
         shift = check_int("shift", shift, 0, TABLE_SHIFT_MAX)
         self.length: int = check_int("the number of thresholds", tops.size, SAMPLER_BINS << shift, 1 << 48)
-        self._keep = tops.copy(), rest.copy()
-        self.tops, self.rest = (pointer(array) for array in self._keep)
+        heads = np.zeros(tops.size + 1, np.uint16)
+        heads[:-1] = tops >> np.uint64(48)
+        self._keep = heads, tops.copy(), rest.copy()
+        self.heads, self.tops, self.rest = (pointer(array) for array in self._keep)
         self.raw: Any = ffi.new("privcomp_table *")
         ffi.memmove(self.raw.alias, pointer(alias), alias.nbytes)
         self.raw.shift = shift
@@ -97,7 +99,15 @@ def sample_table_var(table: SampleTable, n: int, seeds: Buffer, *, cipher: int) 
     out = samples(n, np.int64)
     _check(
         lib.privcomp_sample_table_var(
-            pointer(out, write=True), n, table.raw, table.tops, table.rest, table.length, pointer(array), cipher
+            pointer(out, write=True),
+            n,
+            table.raw,
+            table.heads,
+            table.tops,
+            table.rest,
+            table.length,
+            pointer(array),
+            cipher,
         )
     )
     return out
@@ -119,4 +129,16 @@ def sample_table_add_var(acc: RingArray, table: SampleTable, seeds: Buffer, *, c
     array = check_seeds(seeds, cipher)
     check_disjoint("acc", acc, "seeds", array)
     run = lib.privcomp_sample_table_add_u32_var if acc.dtype == np.uint32 else lib.privcomp_sample_table_add_u64_var
-    _check(run(pointer(acc, write=True), n, table.raw, table.tops, table.rest, table.length, pointer(array), cipher))
+    _check(
+        run(
+            pointer(acc, write=True),
+            n,
+            table.raw,
+            table.heads,
+            table.tops,
+            table.rest,
+            table.length,
+            pointer(array),
+            cipher,
+        )
+    )
