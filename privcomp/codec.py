@@ -470,6 +470,11 @@ class Message:
         return bytes(out)
 
     @classmethod
+    def prefix(cls) -> bytes:
+        """The bytes with which every message of this class begins: magic, version, tag."""
+        return bytes(_header(cls.TAG))
+
+    @classmethod
     def from_bytes(cls, data: bytes, *, max_bytes: int) -> Self:
         """Decode one message of this class.
 

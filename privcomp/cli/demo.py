@@ -47,7 +47,9 @@ def add_parser(commands: Any) -> None:
     run.add_argument("--rounds", type=int, default=16, help="training rounds")
     run.add_argument("--dropout", type=float, default=0.1, help="fraction of the hospitals lost in every round")
     run.add_argument("--seed", type=int, default=0, help="drives split, partition, losses and training (never keys)")
-    run.add_argument("--protocol", choices=("bonawitz", "secaggplus"), default="bonawitz", help="secure aggregation")
+    run.add_argument(
+        "--protocol", choices=("bonawitz", "secaggplus", "oneshot"), default="bonawitz", help="how sums are made"
+    )
     run.add_argument(
         "--adversary", choices=("malicious", "semi_honest"), help="what the server may do (default: malicious, but "
         "semi_honest with secaggplus)"
@@ -70,7 +72,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from privcomp.demo import DemoOptions, run_demo
         from privcomp.demo.scenes import play
-        from privcomp.demo.secure import SecureFederation
+        from privcomp.demo.secure import SUM_BITS, SecureFederation
         from privcomp.demo.train import load_federation
     except ModuleNotFoundError as error:
         raise LocalError(f"the demo needs {error.name}: install it with `pip install 'privcomp[demo]'`") from None
@@ -89,6 +91,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         ledger=folder / "ledger",
         protocol=arguments.protocol,
         adversary=adversary,
+        sum_bits=SUM_BITS[arguments.protocol],
     )
     federation = load_federation(options)
     SecureFederation.check(
@@ -108,7 +111,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     )
     try:
         with _progress(arguments.rounds, arguments.quiet) as progress:
-            epilogue = partial(play, secure, folder / "lying")
+            # Both scenes need attestations, which one-shot rounds do not carry.
+            epilogue = partial(play, secure, folder / "lying") if secure.committee is None else None
             report = run_demo(options, secure, progress, federation=federation, epilogue=epilogue)
     finally:
         secure.close()

@@ -26,23 +26,36 @@ from privcomp.errors import ParameterError
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
-from privcomp.policy import Policy
+from privcomp.oneshot import ONESHOT, Committee, least_survivors
+from privcomp.oneshot.committee import quorum
+from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import NodeBudget, RoundClient, RoundResult, RoundServer, RoundSpec
 from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution, Params, Segment
 from privcomp.simulation.loopback import Traffic, run_round
 
-__all__ = ["SecureFederation"]
+__all__ = ["SUM_BITS", "SecureFederation"]
 
 _STAGES: Final = {
     MALICIOUS: ("advertise", "share", "mask", "consistency", "unmask"),
     SEMI_HONEST: ("advertise", "share", "mask", "unmask"),
 }
+_ONESHOT_STAGES: Final = {
+    MALICIOUS: ("boxkeys", "upload", "accept", "vote", "answer"),
+    SEMI_HONEST: ("boxkeys", "upload", "accept", "answer"),
+}
+_COMMITTEE_MIN: Final = 10
+#: Bits that an entry of a sum may have: a modulus of up to 64, or a digit of a ciphertext.
+SUM_BITS: Final = {"bonawitz": 64, "secaggplus": 64, "oneshot": 48}
 
 
 class _Observed(RoundClient):
     """A client whose encoded vector is also kept in the clear, for the comparison that a demonstration makes."""
 
     encoded: NDArray[np.int64] | None = None
+
+    def _encoded(self, spec: RoundSpec, values: Any, weight: int) -> NDArray[np.int64]:
+        self.encoded = super()._encoded(spec, values, weight)
+        return self.encoded.copy()
 
     def _contribution(self, round_digest: bytes, model: bytes, update: Any) -> Contribution:
         contribution = super()._contribution(round_digest, model, update)
@@ -57,7 +70,8 @@ class SecureFederation:
         clients: number of hospitals.
         seed: decides who is lost in which stage of which round; keys and masks come from the operating system.
         dropout: fraction of the hospitals that is lost in every round, rounded up, 0..0.9.
-        protocol, adversary: as in `privcomp.secagg.Params`.
+        protocol: "bonawitz", "secaggplus" or "oneshot"; in one-shot rounds the first hospitals are the committee.
+        adversary: as in `privcomp.secagg.Params`.
         hybrid: X25519 with ML-KEM-768.
         ledger: file of the ledger, or None to keep it in memory.
         policy: further limits of every hospital's policy.
@@ -94,6 +108,14 @@ class SecureFederation:
         self._corrupt = Policy(adversary=adversary).corrupt_for(adversary, clients)
         self.ledger = Ledger(ledger, Identity.generate())
         pins: dict[str, Any] = {"roster_hash": self.roster.hash, "ledger_key": self.ledger.public}
+        #: Who holds the shares of the keys; None in interactive rounds.
+        self.committee: Committee | None = None
+        if protocol == ONESHOT:
+            count = _committee_size(clients, self._lost)
+            members = tuple((party, identities[party].public) for party in sorted(identities)[:count])
+            self.committee = Committee.named(members)
+            named = CommitteePolicy(members=members, privacy_min=self.committee.privacy)
+            pins |= {"protocols": (ONESHOT,), "committee": named}
         self._node = Policy(adversary=adversary, **pins, **(policy or {}))
         self._journals = {party: MemoryJournal(identity.public) for party, identity in identities.items()}
         self._clients = {
@@ -120,7 +142,7 @@ class SecureFederation:
             raise ParameterError(f"--adversary {adversary!r}: allowed are {MALICIOUS!r} and {SEMI_HONEST!r}")
         if clients < 3:
             raise ParameterError(f"--clients {clients}: secure aggregation needs at least 3")
-        lost, allowed = math.ceil(dropout * clients), _tolerance(clients, adversary)
+        lost, allowed = math.ceil(dropout * clients), _tolerance(clients, adversary, protocol)
         c = Policy(adversary=adversary).corrupt_for(adversary, clients)
         if lost > allowed:
             raise ParameterError(
@@ -128,7 +150,10 @@ class SecureFederation:
                 f"withstand ({adversary}), at most {max(allowed, 0)} may be: "
                 + ("use more --clients, or --adversary semi_honest" if allowed < 1 else "lower --dropout")
             )
-        Params(protocol, adversary, (Segment.ring(8, 1),), c, clients, delta_ppm=_delta_ppm(dropout))
+        if protocol == ONESHOT:
+            _committee_size(clients, lost)
+        else:
+            Params(protocol, adversary, (Segment.ring(8, 1),), c, clients, delta_ppm=_delta_ppm(dropout))
 
     @property
     def colluders(self) -> int:
@@ -159,12 +184,16 @@ class SecureFederation:
         """Who is lost in a round, and from which stage on."""
         rng = Drbg.insecure_deterministic(sha256(f"privcomp-demo-losses/{self._seed}/{round}".encode()).digest())
         order = sorted(self._clients, key=lambda party: (rng.random_bytes(8), party))
-        stages = _STAGES[self._options["adversary"]]
+        stages = (_STAGES if self.committee is None else _ONESHOT_STAGES)[self._options["adversary"]]
         return {party: stages[rng.random_bytes(8)[0] % len(stages)] for party in order[: self._lost]}
 
     def __call__(self, *, purpose: str, model: bytes, encoding: FixedPoint, updates: Updates) -> SecureResult:
         """One round; raises RoundAborted where too few hospitals answer (it is in the ledger then)."""
-        spec = RoundSpec.secure_sum(encoding, corrupt=self._corrupt, **self._options)
+        if self.committee is None:
+            spec = RoundSpec.secure_sum(encoding, corrupt=self._corrupt, **self._options)
+        else:
+            options = {name: self._options[name] for name in ("adversary", "hybrid")}
+            spec = RoundSpec.one_shot(encoding, self.committee, corrupt=self._corrupt, **options)
         losses = self._losses(len(self.ledger))
         return self._run(RoundServer, spec, self._clients, losses, purpose, model, updates)[1]
 
@@ -219,7 +248,7 @@ class SecureFederation:
 
     def can_lose(self, count: int) -> bool:
         """Whether a round survives the loss of so many hospitals."""
-        return count <= _tolerance(len(self._clients), self._options["adversary"])
+        return count <= _tolerance(len(self._clients), self._options["adversary"], self._options["protocol"])
 
     def _run(
         self,
@@ -267,12 +296,30 @@ class SecureFederation:
         )
 
 
-def _tolerance(clients: int, adversary: str) -> int:
+def _tolerance(clients: int, adversary: str, protocol: str) -> int:
     """How many hospitals a round can lose, at whatever stage."""
     policy = Policy(adversary=adversary)
     c, least = policy.corrupt_for(adversary, clients), policy.honest_survivors_min
+    if protocol == ONESHOT:
+        return clients - least_survivors(clients, c, least)
     allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
     return min(allowed, clients - c - least)
+
+
+def _committee_size(clients: int, lost: int) -> int:
+    """Members of the least committee, of ten or more if so many there are, that can spare as many as a round loses.
+
+    Raises:
+        ParameterError: not even all hospitals together can.
+    """
+    for count in range(min(_COMMITTEE_MIN, clients), clients + 1):
+        privacy = max(1, (count - 1) // 3)
+        packing = max(1, (count + privacy) // 2 - privacy)
+        if count - max(privacy + packing + 1, quorum(count, privacy, packing)) >= lost:
+            return count
+    raise ParameterError(
+        f"{lost} hospitals would be lost in every round, and no committee of {clients} can spare them: lower --dropout"
+    )
 
 
 def _delta_ppm(dropout: float) -> int:

@@ -729,7 +729,7 @@ def replay(ledger: Ledger, task: Task, arrays: Mapping[str, NDArray[Any]]) -> tu
     done = {r.model_hash: r for r in ledger.records() if r.outcome == COMPLETE and r.purpose == task.purpose}
     model, count = {name: np.array(array) for name, array in arrays.items()}, 0
     while done and (record := done.pop(sha256(task.request(model)).digest(), None)) is not None:
-        spec = RoundSpec.of_params(Params.from_bytes(record.params, max_bytes=1 << 16))
+        spec = RoundSpec.of_bytes(record.params)
         if spec.task is None:
             break
         data = record.aggregate

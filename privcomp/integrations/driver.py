@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +23,6 @@ from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
-from privcomp.secagg.server import Outbox
 
 __all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
 
@@ -149,9 +147,7 @@ class Rounds:
         )
         self._save(server)  # before anybody hears the number
         try:
-            # After a restart all get the whole chain of headers: built once per head, and not before it is sent.
-            heads, announcement = dict(self._heads), cache(server.announcement)
-            messages: Mapping[bytes, bytes] = Outbox(parties, lambda party: (announcement(heads.get(party)),))
+            messages: Mapping[bytes, bytes] = server.begin(parties, dict(self._heads))
             while not server.fixed:
                 self._stage(server, messages, exchange)
                 messages = server.advance()
@@ -192,7 +188,7 @@ class Rounds:
                     _log.warning("round %d: %s", self._number, error)
                     self.wrong.add(party)
             silent.discard(party)
-            if name == server.stages[0] and party not in self.wrong:
+            if name == server.announces and party not in self.wrong:
                 self._heads[party] = server.announce.ledger_head
         if silent:
             _log.info("round %d, %s: no answer from %d of %d", self._number, name, len(silent), len(messages))

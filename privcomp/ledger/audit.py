@@ -47,6 +47,9 @@ class RoundVerifier(Protocol):
     def advertisement_ok(self, record: Record, party: bytes, public: bytes, message: bytes, signature: bytes) -> bool:
         """Whether `message` is `party`'s advertisement of this round, signed by `public`."""
 
+    def certified(self, record: Record) -> bool:
+        """Whether others than the survivors signed their set, as the parameters ask for; raises where they did not."""
+
     def quorum_size(self, record: Record) -> int:
         """How many signatures over the survivor set the parameters ask for; 0 in semi-honest mode."""
 
@@ -302,7 +305,7 @@ class _Audit:
         if record.u1 and verifier.key_list_hash(record) != record.key_list_hash:
             raise _Failed("key list", "the recorded advertisements give another key-list hash")
         needed = verifier.quorum_size(record)
-        if record.outcome == COMPLETE and not needed:
+        if record.outcome == COMPLETE and not needed and not verifier.certified(record):
             self.unsigned_sets = True
         if record.outcome == COMPLETE and len(record.quorum) < needed:
             raise _Failed("quorum", f"{len(record.quorum)} signatures over the survivors, {needed} are needed")

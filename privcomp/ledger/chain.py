@@ -163,6 +163,11 @@ class Ledger:
         if self.path is not None:
             self._open(self.path)
 
+    @property
+    def identity(self) -> Identity:
+        """The server's ledger key; it also signs what a server announces in one-shot rounds."""
+        return self._identity
+
     def _open(self, path: Path) -> None:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

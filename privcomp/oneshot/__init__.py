@@ -11,8 +11,9 @@ Applications to Federated Learning", eprint 2024/1917.
 
 from privcomp.oneshot.client import Client, Contribution, Uploaded
 from privcomp.oneshot.committee import Committee, Size, size_committee
+from privcomp.oneshot.context import RoundContext, set_hash, upload_digest
 from privcomp.oneshot.member import KeyHolder, Member
-from privcomp.oneshot.messages import STAGES
+from privcomp.oneshot.messages import STAGES, Announce, UploadRequest
 from privcomp.oneshot.params import MALICIOUS, ONESHOT, SEMI_HONEST, Params, least_survivors
 from privcomp.oneshot.server import Aggregate, Server
 
@@ -22,15 +23,20 @@ __all__ = [
     "SEMI_HONEST",
     "STAGES",
     "Aggregate",
+    "Announce",
     "Client",
     "Committee",
     "Contribution",
     "KeyHolder",
     "Member",
     "Params",
+    "RoundContext",
     "Server",
     "Size",
+    "UploadRequest",
     "Uploaded",
     "least_survivors",
+    "set_hash",
     "size_committee",
+    "upload_digest",
 ]

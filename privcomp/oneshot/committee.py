@@ -273,14 +273,28 @@ class Committee(Message):
             )
 
     @classmethod
-    def named(cls, members: Mapping[bytes, bytes] | Sequence[tuple[bytes, bytes]], privacy: int, packing: int) -> Self:
+    def named(
+        cls,
+        members: Mapping[bytes, bytes] | Sequence[tuple[bytes, bytes]],
+        privacy: int | None = None,
+        packing: int | None = None,
+    ) -> Self:
         """Organisations that are known to all parties; at most `privacy` of them are corrupt: an assumption.
+
+        Args:
+            members: (id, Ed25519 key) each, in order.
+            privacy: t_p; None: a third, rounded down, less one where that is all of it: (c - 1) // 3, at least 1.
+            packing: rho; None: the largest for which nobody beyond a quorum has to answer.
 
         >>> from privcomp.keys import Identity
         >>> Committee.named([(b"%d" % k, Identity.from_seed(bytes([k] * 32)).public) for k in range(10)], 3, 4).quorum
         8
         """
         listed = tuple(members.items()) if isinstance(members, Mapping) else tuple(members)
+        if privacy is None:
+            privacy = max(1, (len(listed) - 1) // 3)
+        if packing is None:
+            packing = max(1, (len(listed) + privacy) // 2 - privacy)
         return cls(NAMED, listed, privacy, packing, quorum(len(listed), privacy, packing))
 
     @classmethod

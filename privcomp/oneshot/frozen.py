@@ -18,7 +18,7 @@ from privcomp.keys import ID_MAX_BYTES
 from privcomp.oneshot.committee import MAX_MEMBERS
 from privcomp.oneshot.messages import MAX_ANNOUNCE, MAX_CLIENTS
 
-__all__ = ["Frozen", "read", "write"]
+__all__ = ["PREFIX", "Frozen", "read", "write"]
 
 _WHOLE = (1 << 32) - 1
 
@@ -66,6 +66,9 @@ class _Sealed(Message):
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (("hash", Fixed(32)), ("body", Blob(_WHOLE)))
     hash: bytes
     body: bytes
+
+
+PREFIX = _Sealed.prefix()
 
 
 def write(frozen: Frozen) -> bytes:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +136,9 @@ class Server:
         JournalError: a set was proposed on this model and committee: no other sum on it can be had.
     """
 
+    #: With these bytes begins what `freeze` writes.
+    FROZEN: ClassVar[bytes] = frozen.PREFIX
+
     def __init__(
         self,
         params: Params,
@@ -247,13 +250,13 @@ class Server:
 
     @classmethod
     def thaw(
-        cls, data: bytes, *, model: bytes, roster: Roster, identity: Identity, journal: Journal | None = None
+        cls, data: bytes, *, model: bytes | None, roster: Roster, identity: Identity, journal: Journal | None = None
     ) -> Server:
         """The round that `freeze` wrote.
 
         Args:
             data: what `freeze` gave.
-            model: the model bytes; only looked at where clients may still be asked.
+            model: the model bytes, only looked at where clients may still be asked; None: nobody will be.
             roster, identity, journal: as for a new server; they are not stored.
 
         Raises:
@@ -264,11 +267,11 @@ class Server:
         announce = Announce.from_bytes(stored.announce, max_bytes=MAX_ANNOUNCE)
         context = RoundContext.of(announce)
         server = cls.__new__(cls)
-        server._set_up(announce, context.params, model, roster, identity, journal, 1 << 28)
+        server._set_up(announce, context.params, model or b"", roster, identity, journal, 1 << 28)
         server._context, server.stage = context, UPLOAD
         server._seats = dict(enumerate(announce.seats))
         if stored.stage == UPLOAD:
-            if sha256(model).digest() != announce.model_hash:
+            if model is not None and sha256(model).digest() != announce.model_hash:
                 raise ParameterError("the model bytes are not those that were announced")
             return server
         for message in stored.uploads:
@@ -299,6 +302,21 @@ class Server:
         if self._context is None:
             raise StateError("the round is announced when the members' box keys are here; call advance() first")
         return self._context
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the round is announced: the members' box keys are here."""
+        return self._context is not None
+
+    @property
+    def announced(self) -> Announce:
+        """The announcement; before the box keys are here what is known of it."""
+        return self._draft if self._context is None else self._context.announce
+
+    @property
+    def ends(self) -> Mapping[bytes, UploadEnd]:
+        """id -> the signed last message, of the uploads that are complete."""
+        return {party: self._end(party) for party in self.uploaded}
 
     @property
     def announcement(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What the secure-aggregation protocols sign, for the auditor of a ledger."""
+"""What the ways to aggregate sign, for the auditor of a ledger."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
+from privcomp import oneshot
 from privcomp.attest import Attestation, Submission, check_attestations, check_sum
 from privcomp.errors import CodecError, EncodingError, RemoteError
 from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, UNATTESTED, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
+from privcomp.ledger.audit import RoundVerifier
+from privcomp.rounds.aggregation import COMMITTEE, upload_list_hash
 from privcomp.rounds.evidence import evidence_of, update_context
-from privcomp.rounds.messages import Evidence
+from privcomp.rounds.messages import CommitteeEvidence, Evidence, SignedUpload
 from privcomp.rounds.privacy import PrivacyAuditor
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.context import SERVER, Directory, RoundContext, check_advertise, signed_by, unsigned
 from privcomp.secagg.messages import Advertise, Announce, UploadEnd, bitmap
 from privcomp.secagg.params import MALICIOUS
 
-__all__ = ["AttestationAuditor", "SecaggVerifier", "audit"]
+__all__ = ["AttestationAuditor", "CommitteeVerifier", "SecaggVerifier", "audit"]
 
 
 def _context(record: Record) -> RoundContext:
+    """Of an interactive round."""
     announce = Announce(
         record.params,
         record.session,
@@ -74,6 +78,10 @@ class SecaggVerifier:
             return False
         return True
 
+    def certified(self, record: Record) -> bool:
+        """Nobody but the survivors signs their set."""
+        return False
+
     def quorum_size(self, record: Record) -> int:
         """q of the params for |U1| clients; 0 in semi-honest sessions and in rounds that were not opened."""
         context = _context(record)
@@ -89,6 +97,89 @@ class SecaggVerifier:
         return signed_by(public, signature, "consistency", directory.context, directory.hash, body)
 
 
+class CommitteeVerifier:
+    """Recomputes what the clients of one-shot rounds and the members of their committees bind and sign."""
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, oneshot.RoundContext, CommitteeEvidence] | None = None
+
+    def _of(self, record: Record) -> tuple[oneshot.RoundContext, CommitteeEvidence]:
+        """The announced round, and what its committee signed.
+
+        Raises:
+            RemoteError: the record does not show it, or shows that of another round.
+        """
+        if self._last is not None and self._last[0] == record.body_hash:
+            return self._last[1:]
+        data = dict(record.extras).get(COMMITTEE)
+        if data is None:
+            raise RemoteError(SERVER, COMMITTEE, "a one-shot round without its announcement")
+        try:
+            evidence = CommitteeEvidence.from_bytes(data, max_bytes=len(data))
+            announce = oneshot.Announce.from_bytes(evidence.announce, max_bytes=len(evidence.announce))
+            context = oneshot.RoundContext.of(announce)
+        except CodecError as error:
+            raise error.by(SERVER, COMMITTEE) from None
+        a, r = announce, record
+        if (a.params, a.session, a.round, a.purpose, a.model_hash, a.roster_hash, a.ledger_head) != (
+            r.params, r.session, r.round, r.purpose, r.model_hash, r.roster_hash, r.announced_head
+        ):  # fmt: skip
+            raise RemoteError(SERVER, COMMITTEE, "the record shows the announcement of another round")
+        self._last = (record.body_hash, context, evidence)
+        return context, evidence
+
+    def round_digest(self, record: Record) -> bytes:
+        """The context that everything in the round binds; zero where a round ended before it was announced."""
+        if record.outcome != COMPLETE and COMMITTEE not in dict(record.extras):
+            return bytes(32)
+        return self._of(record)[0].digest
+
+    def key_list_hash(self, record: Record) -> bytes:
+        """The hash over ids, signed parts and signatures of the uploads."""
+        return upload_list_hash(record.advertisements)
+
+    def advertisement_ok(self, record: Record, party: bytes, public: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether this party signed this upload in this round."""
+        upload = SignedUpload.from_bytes(message, max_bytes=1 << 17)
+        return upload.id == party and self._of(record)[0].signed_by(public, signature, "upload", *_body(upload))
+
+    def certified(self, record: Record) -> bool:
+        """Whether a quorum of the committee signed exactly these survivors with these uploads.
+
+        Raises:
+            RemoteError: the round needs that, and the record does not show it.
+        """
+        context, evidence = self._of(record)
+        params, committee = context.params, context.params.committee
+        if not params.certified:
+            return False
+        uploads = {party: SignedUpload.from_bytes(data, max_bytes=1 << 17) for party, data, _ in record.advertisements}
+        survivors = [(p, oneshot.upload_digest(context, _body(uploads[p]))) for p in record.survivors]
+        hashed = oneshot.set_hash(context.digest, survivors)
+        good = sum(
+            place < committee.size
+            and context.signed_by(committee.members[place][1], vote, "vote", committee.members[place][0], hashed)
+            for place, vote in evidence.votes
+        )
+        if good < committee.quorum:
+            raise RemoteError(
+                SERVER, COMMITTEE, f"{good} members signed for these survivors, {committee.quorum} are needed"
+            )
+        return True
+
+    def quorum_size(self, record: Record) -> int:
+        """0: the clients vanish; members sign (`certified`)."""
+        return 0
+
+    def quorum_signature_ok(self, record: Record, party: bytes, public: bytes, signature: bytes) -> bool:
+        """No client signs the survivors of a one-shot round."""
+        return False
+
+
+def _body(upload: SignedUpload) -> tuple[bytes, ...]:
+    return upload.id, upload.key, upload.ciphertext_hash, upload.root, upload.test
+
+
 def aggregate_decodes(record: Record) -> None:
     """The published sum decodes under the announced encoding: ranges of weight, clip count and every entry.
 
@@ -97,13 +188,12 @@ def aggregate_decodes(record: Record) -> None:
     """
     if record.outcome != COMPLETE or record.aggregate is None:
         return
-    context = _context(record)
-    spec = RoundSpec.of_params(context.params)
+    spec = RoundSpec.of_bytes(record.params)
     if len(record.aggregate) != 8 * spec.encoding.length:
         raise RemoteError(SERVER, "aggregate", "the published sum does not have the announced length")
     total = np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64)
     try:
-        spec.decode(total, len(record.survivors), context.digest)
+        spec.decode(total, len(record.survivors), record.round_digest)
     except EncodingError as error:
         raise RemoteError(SERVER, "aggregate", str(error)) from None
 
@@ -116,10 +206,20 @@ def sets_fit(record: Record) -> None:
     """
     if record.outcome != COMPLETE:
         return
-    params = _context(record).params
+    declared = RoundSpec.of_bytes(record.params).aggregation
+    if record.protocol != declared.protocol:
+        raise RemoteError(SERVER, "sets", f"the record says {record.protocol!r}, its parameters {declared.protocol!r}")
+    if isinstance(declared, oneshot.Params):
+        if not declared.survivors_min <= len(record.survivors) <= declared.clients:
+            raise RemoteError(
+                SERVER,
+                "sets",
+                f"{len(record.survivors)} survivors in a round for {declared.survivors_min}..{declared.clients}: no member "
+                "would answer",
+            )
+        return
+    params = declared
     threshold, count = params.thresholds(len(record.u1)).threshold, len(record.survivors)
-    if record.protocol != params.protocol:
-        raise RemoteError(SERVER, "sets", f"the record says {record.protocol!r}, its parameters {params.protocol!r}")
     if count <= threshold or count - params.corrupt < params.honest_survivors:
         raise RemoteError(
             SERVER, "sets", f"{count} survivors with t = {threshold} and c = {params.corrupt}: no client would answer"
@@ -146,10 +246,10 @@ class AttestationAuditor:
                 an honest one accepts. The text names the client that is concerned.
             LedgerError: a file is missing.
         """
-        context = _context(record)
-        spec = RoundSpec.of_params(context.params)
+        spec = RoundSpec.of_bytes(record.params)
         if spec.attestation is None:
             return
+        context = _context(record)
         evidence = evidence_of(record, self._ledger)
         if evidence is None:
             raise RemoteError(SERVER, "attest", "an attested round without its attestations")
@@ -240,7 +340,8 @@ def audit(
     Attested rounds are checked as a whole: every attestation, the sum, every recorded refusal.
     """
     verifier = SecaggVerifier()
-    verifiers = {"bonawitz": verifier, "secaggplus": verifier}
+    verifiers: dict[str, RoundVerifier] = {"bonawitz": verifier, "secaggplus": verifier}
+    verifiers[oneshot.ONESHOT] = CommitteeVerifier()
     auditor, privacy = AttestationAuditor(Path(path), roster), PrivacyAuditor()
     report = audit_ledger(
         path,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp import oneshot
 from privcomp.attest import attest_var
 from privcomp.codec import Message, decode_any
 from privcomp.dp import DistributedPlan
@@ -19,10 +20,12 @@ from privcomp.errors import CodecError, EncodingError, LedgerError, ParameterErr
 from privcomp.journal import Journal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import HeaderChain
+from privcomp.oneshot.messages import BoxKeyRequest, Certificate, CloseRequest, Propose, Shares
 from privcomp.policy import Policy
+from privcomp.rounds.aggregation import Announced
 from privcomp.rounds.budget import NodeBudget
 from privcomp.rounds.evidence import update_context
-from privcomp.rounds.messages import RoundAnnouncement
+from privcomp.rounds.messages import RoundAgain, RoundAnnouncement, RoundUpload
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.client import Client, ClientState, Contribution
 from privcomp.secagg.context import SERVER, RoundContext
@@ -41,13 +44,16 @@ Updates = LocalUpdate | Mapping[str, LocalUpdate]
 _log = logging.getLogger("privcomp.rounds")
 
 _CHAIN = "ledger-chain"
+_MASKS = (KeyList, MaskRequest, ConsistencyRequest, UnmaskRequest)
+_MEMBERS = (BoxKeyRequest, Shares, Propose, Certificate, CloseRequest)
 _MESSAGES: Mapping[int, type[Message]] = {
-    cls.TAG: cls for cls in (RoundAnnouncement, KeyList, MaskRequest, ConsistencyRequest, UnmaskRequest)
+    cls.TAG: cls for cls in (RoundAnnouncement, RoundUpload, RoundAgain, *_MASKS, *_MEMBERS)
 }
 
 
 class RoundClient:
-    """One client, across rounds.
+    """One node, across rounds: a client of interactive and of one-shot rounds, and a member of the committees that name
+    it. Which of these it takes part in says its policy.
 
     Args: see `privcomp.secagg.Client`.
     """
@@ -63,6 +69,13 @@ class RoundClient:
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._client = Client(id, identity, policy, journal, roster, rng=rng)
+        # One-shot rounds: there is none without a roster.
+        self._uploader = oneshot.Client(id, identity, policy, journal, roster, rng=rng) if roster is not None else None
+        self._member: oneshot.Member | None = None
+        if roster is not None:
+            holds = policy.committee.key_holder == (id, identity.public)
+            kind = oneshot.KeyHolder if holds else oneshot.Member
+            self._member = kind(id, identity, policy, journal, roster, rng=rng)
         self._identity = identity
         self._policy = policy
         self._journal = journal
@@ -92,8 +105,9 @@ class RoundClient:
 
         Args:
             data: the server's bytes.
-            update: computes (values, weight) from the verified model bytes; called in stage 2 only. Give one function
-                per purpose where a node takes part in several: else the server decides what a purpose computes.
+            update: computes (values, weight) from the verified model bytes; called in the stage in which nodes compute
+                (`TRAINING_STAGES`). Give one function per purpose where a node takes part in several: else the server
+                decides what a purpose computes.
 
         Raises:
             LocalError: this node refuses (policy, journal, ledger, encoding); nothing was sent.
@@ -105,6 +119,12 @@ class RoundClient:
             raise error.by(SERVER, "decode") from None
         if isinstance(message, RoundAnnouncement):
             return self._announced(message)
+        if isinstance(message, RoundUpload):
+            return self._upload(message, update)
+        if isinstance(message, RoundAgain):
+            return [answer for part in message.messages for answer in self._as_member(part)]
+        if isinstance(message, _MEMBERS):
+            return self._as_member(data)
         round_digest: bytes = message.round_digest  # type: ignore[attr-defined]
         state = self._states.get(round_digest)
         following, out = self._client.receive(
@@ -114,11 +134,43 @@ class RoundClient:
             self._states[round_digest] = following
         return out
 
-    def _announced(self, message: RoundAnnouncement) -> Iterable[bytes]:
+    def _as_member(self, data: bytes) -> Iterable[bytes]:
+        if self._member is None:
+            raise PolicyError("this node has no roster: it is a member of no committee")
+        return self._member.receive(data)
+
+    def _upload(self, message: RoundUpload, update: Updates) -> Iterable[bytes]:
+        """One-shot: everything in one message."""
+        client = self._uploader
+        if client is None:
+            raise PolicyError("this node has no roster, and one-shot rounds need one")
         try:
-            announce = Announce.from_bytes(message.announce, max_bytes=1 << 17)
-            context = RoundContext.of(announce)
-            spec = RoundSpec.of_params(context.params)
+            announce = oneshot.Announce.from_bytes(message.announce, max_bytes=len(message.announce))
+        except CodecError as error:
+            raise PolicyError(f"the announced round is refused: {error.message}") from None
+        spec = self._declared(announce)
+        if announce.server != message.ledger_key:
+            raise LedgerError("the round is announced under another key than the ledger's; this client sits out")
+        with self._journal.locked():
+            chain = self._linked(message, announce.ledger_head)
+            client.check_announcement(message.announce)
+            self._journal.remember(_CHAIN, chain.to_bytes())
+
+            def contribution(model: bytes) -> oneshot.Contribution:
+                values, weight = self._computed(spec, announce.purpose, model, update)
+                return oneshot.Contribution(self._encoded(spec, values, weight))
+
+            request = oneshot.UploadRequest(message.announce, message.model).to_bytes()
+            return client.receive(None, request, contribution)[1]
+
+    def _declared(self, announce: Announced) -> RoundSpec:
+        """The declaration of an announced round, if this node allows it.
+
+        Raises:
+            PolicyError: it does not, or it does not add up.
+        """
+        try:
+            spec = RoundSpec.of_bytes(announce.params)
         except CodecError as error:
             raise PolicyError(f"the announced round is refused: {error.message}") from None
         except ParameterError as error:
@@ -126,13 +178,25 @@ class RoundClient:
         if spec.task is not None and spec.task.purpose != announce.purpose:
             raise PolicyError(f"the round is announced for {announce.purpose!r}, its task is {spec.task.purpose!r}")
         self._allowed(spec, announce.session)
+        return spec
+
+    def _linked(self, message: RoundAnnouncement | RoundUpload, head: bytes) -> HeaderChain:
+        chain = self._followed(message)
+        if chain.head != head:
+            raise LedgerError(
+                "the announcement does not bind the head of the ledger headers that it carries; this client sits out"
+            )
+        return chain
+
+    def _announced(self, message: RoundAnnouncement) -> Iterable[bytes]:
+        try:
+            announce = Announce.from_bytes(message.announce, max_bytes=1 << 17)
+            context = RoundContext.of(announce)
+        except CodecError as error:
+            raise PolicyError(f"the announced round is refused: {error.message}") from None
+        self._declared(announce)
         with self._journal.locked():
-            chain = self._followed(message)
-            if chain.head != announce.ledger_head:
-                raise LedgerError(
-                    "the announcement does not bind the head of the ledger headers that it carries; "
-                    "this client sits out"
-                )
+            chain = self._linked(message, announce.ledger_head)
             # After every refusal (which leaves no trace) and before the answer (a crash in between must
             # not forget a head that this client signed).
             self._client.check_announcement(message.announce)
@@ -155,7 +219,7 @@ class RoundClient:
         else:
             policy.require(policy.privacy == "any", "a round without differential privacy", "rounds with a plan")
 
-    def _followed(self, message: RoundAnnouncement) -> HeaderChain:
+    def _followed(self, message: RoundAnnouncement | RoundUpload) -> HeaderChain:
         pinned = self._policy.ledger_key
         if pinned is not None and pinned != message.ledger_key:
             raise LedgerError("the ledger is not signed by the key that this node's policy pins; this client sits out")
@@ -173,19 +237,26 @@ class RoundClient:
         if state is None:
             raise RemoteError(SERVER, "mask", "a round that this client is not in")
         spec, purpose = RoundSpec.of_params(state.context.params), state.context.announce.purpose
-        encoding = spec.encoding
+        values, weight = self._computed(spec, purpose, model, update)
+        if isinstance(spec.encoding, DistributedPlan):
+            return self._noised(spec, spec.encoding, state.context, values, weight)
+        return self._attested(spec, state.context, self._encoded(spec, values, weight))
+
+    def _computed(self, spec: RoundSpec, purpose: str, model: bytes, update: Updates) -> tuple[Values, int]:
         if isinstance(update, Mapping):
             self._policy.require(purpose in update, f"purpose {purpose!r}", f"{sorted(update)}")
             update = update[purpose]
-        values, weight = update(model, spec)
+        return update(model, spec)
+
+    def _encoded(self, spec: RoundSpec, values: Values, weight: int) -> I64Array:
+        """Bounded integers, without noise."""
+        encoding = spec.encoding
         if isinstance(encoding, DistributedPlan):
-            return self._noised(spec, encoding, state.context, values, weight)
+            raise ParameterError("a plan's values go with its noise")
         if isinstance(values, tuple):
             arrays, layout = values
-            vector = encoding.encode(arrays, weight, layout=layout, rng=self._coins)
-        else:
-            vector = encoding.encode(values, weight, rng=self._coins)
-        return self._attested(spec, state.context, vector)
+            return encoding.encode(arrays, weight, layout=layout, rng=self._coins)
+        return encoding.encode(values, weight, rng=self._coins)
 
     def _noised(
         self, spec: RoundSpec, plan: DistributedPlan, context: RoundContext, values: Values, weight: int

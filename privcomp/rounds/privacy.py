@@ -15,7 +15,6 @@ from privcomp.errors import CodecError, ParameterError, RemoteError
 from privcomp.ledger import Record
 from privcomp.rounds.spec import RoundSpec
 from privcomp.secagg.context import SERVER
-from privcomp.secagg.params import Params
 
 __all__ = ["PRIVACY", "PrivacyAuditor", "PrivacySpent", "Spent"]
 
@@ -117,7 +116,7 @@ class PrivacyAuditor:
         Raises:
             RemoteError: its figure is another one.
         """
-        plan = RoundSpec.of_params(Params.from_bytes(record.params, max_bytes=1 << 16)).encoding
+        plan = RoundSpec.of_bytes(record.params).encoding
         stated = dict(record.extras).get(PRIVACY)
         if not isinstance(plan, DistributedPlan) or not record.u2:
             if stated is not None:

@@ -6,36 +6,34 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privcomp._core import center
+from privcomp import oneshot
 from privcomp.attest import Attestation, check_attestation, check_sum
 from privcomp.codec import lp
 from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded
-from privcomp.errors import CodecError, LedgerError, PrivcompError, RemoteError, StateError
+from privcomp.errors import CodecError, LedgerError, ParameterError, PrivcompError, RemoteError, StateError
 from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE, Header, Ledger, Record
 from privcomp.ledger.record import genesis
+from privcomp.rounds.aggregation import Aggregation, Announced, CommitteeSum, MaskedSum
 from privcomp.rounds.evidence import DIGEST, FILE, INLINE, update_context
 from privcomp.rounds.messages import Evidence, FrozenRound, RoundAnnouncement
 from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.rounds.spec import RoundSpec
-from privcomp.secagg.messages import STAGES, Announce
-from privcomp.secagg.params import MALICIOUS
-from privcomp.secagg.server import Aggregate, Server
+from privcomp.secagg.server import Aggregate, Outbox, Server
 
 __all__ = ["INLINE_BYTES", "RoundResult", "RoundServer"]
 
 #: A longer aggregate, or longer evidence, is written beside the ledger instead of into it.
 INLINE_BYTES = 1 << 16
-
-_FROZEN = FrozenRound(b"", b"", bytes(32)).to_bytes()[:5]  # magic, version, tag
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,7 @@ class RoundServer:
         roster: who may take part (None: semi-honest sessions only).
         ledger: where the round is recorded.
         accept, executor, memory_budget: as for `privcomp.secagg.Server`.
+        redeliver: one-shot rounds: members keep nothing between two messages, so they get their shares again each time.
     """
 
     def __init__(
@@ -87,20 +86,25 @@ class RoundServer:
         accept: Callable[[bytes, bytes], bool] | None = None,
         executor: Executor | None = None,
         memory_budget: int = 1 << 28,
+        redeliver: bool = False,
     ) -> None:
         self._set_up(spec, ledger, ledger.head, accept)
-        self.secagg = Server(
-            spec.aggregation,
-            session=session,
-            round=round,
-            purpose=purpose,
-            model=model,
-            roster=roster,
-            ledger_head=ledger.head,
-            accept=self._accepts,
-            executor=executor,
-            memory_budget=memory_budget,
-        )
+        common: dict[str, Any] = {
+            "session": session,
+            "round": round,
+            "purpose": purpose,
+            "model": model,
+            "ledger_head": ledger.head,
+            "memory_budget": memory_budget,
+        }
+        if isinstance(spec.aggregation, oneshot.Params):
+            if roster is None:
+                raise ParameterError("one-shot rounds need a roster: members verify the clients' signatures")
+            server = oneshot.Server(spec.aggregation, roster=roster, identity=ledger.identity, **common)
+            self.aggregation: Aggregation = CommitteeSum(server, ledger.public, model, redeliver=redeliver)
+        else:
+            masked = Server(spec.aggregation, roster=roster, accept=self._accepts, executor=executor, **common)
+            self.aggregation = MaskedSum(masked, ledger.public)
 
     def _set_up(
         self, spec: RoundSpec, ledger: Ledger, head: bytes, accept: Callable[[bytes, bytes], bool] | None
@@ -131,6 +135,8 @@ class RoundServer:
 
     def _refused(self) -> dict[bytes, tuple[str, bytes]]:
         """id -> (reason, signed message), for attestations that were refused."""
+        if not self._reasons:
+            return self._refused_before
         sent = self.secagg.refused_uploads
         return {**self._refused_before, **{party: (why, sent[party]) for party, why in self._reasons.items()}}
 
@@ -141,10 +147,10 @@ class RoundServer:
 
     def freeze(self) -> bytes:
         """What a restarted server needs of this round; see `privcomp.secagg.Server.freeze`."""
-        state = self.secagg.freeze()
+        state = self.aggregation.freeze()
         if self.spec.attestation is None:
             return state
-        evidence = self._evidence(self._survivors(), b"").to_bytes()
+        evidence = self._evidence(self.aggregation.survivors, b"").to_bytes()
         return FrozenRound(state, evidence, _digest(state, evidence)).to_bytes()
 
     @classmethod
@@ -156,6 +162,7 @@ class RoundServer:
         ledger: Ledger,
         accept: Callable[[bytes, bytes], bool] | None = None,
         executor: Executor | None = None,
+        redeliver: bool = False,
     ) -> Self:
         """The round that `freeze` wrote, on the same ledger.
 
@@ -164,19 +171,27 @@ class RoundServer:
             LedgerError: the round was announced on another ledger.
         """
         evidence = None
-        if data[:5] == _FROZEN:
+        if data.startswith(FrozenRound.prefix()):
             stored = FrozenRound.from_bytes(data, max_bytes=len(data))
             if _digest(stored.secagg, stored.evidence) != stored.digest:
                 raise CodecError("the stored round was changed on disk")
             data, evidence = stored.secagg, Evidence.from_bytes(stored.evidence, max_bytes=len(stored.evidence))
         server = cls.__new__(cls)
-        secagg = Server.thaw(data, roster=roster, accept=server._accepts, executor=executor)
-        head = secagg.context.announce.ledger_head
-        ledger.headers_since(head)
-        server._set_up(RoundSpec.of_params(secagg.params), ledger, head, accept)
-        server.secagg = secagg
+        if data.startswith(oneshot.Server.FROZEN):
+            if roster is None:
+                raise CodecError("a one-shot round was stored, and this server has no roster")
+            thawed = oneshot.Server.thaw(data, model=None, roster=roster, identity=ledger.identity)
+            server.aggregation = CommitteeSum(thawed, ledger.public, b"", redeliver=redeliver)
+        else:
+            masked = Server.thaw(data, roster=roster, accept=server._accepts, executor=executor)
+            server.aggregation = MaskedSum(masked, ledger.public)
+        announce = server.aggregation.announce
+        ledger.headers_since(announce.ledger_head)
+        server._set_up(RoundSpec.of_bytes(announce.params), ledger, announce.ledger_head, accept)
         kept = tuple(party for party, _ in evidence.attestations) if evidence is not None else ()
-        if (evidence is None) != (server.spec.attestation is None) or (kept != server._survivors() and evidence):
+        if (evidence is None) != (server.spec.attestation is None) or (
+            kept != server.aggregation.survivors and evidence
+        ):
             raise CodecError("the stored attestations are not those of the stored round's survivors")
         if evidence is not None:
             for party, attestation in evidence.attestations:
@@ -187,58 +202,82 @@ class RoundServer:
     # ---- what whoever drives the round asks
 
     @property
-    def announce(self) -> Announce:
+    def secagg(self) -> Server:
+        """The server of interactive secure aggregation; StateError in a round of another kind."""
+        if not isinstance(self.aggregation, MaskedSum):
+            raise StateError("this round does not aggregate by masks")
+        return self.aggregation.server
+
+    @property
+    def announce(self) -> Announced:
         """What is announced: session, round, purpose, hashes of model and roster, ledger head, parameters."""
-        return self.secagg.context.announce
+        return self.aggregation.announce
 
     @property
     def digest(self) -> bytes:
         """The round digest, 32 bytes."""
-        return self.secagg.context.digest
+        return self.aggregation.digest
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The names of this round's stages, in order. In each of them some parties are asked, and answer."""
-        return tuple(name for name in STAGES if name != "consistency" or self.secagg.params.adversary == MALICIOUS)
+        return self.aggregation.stages
+
+    @property
+    def announces(self) -> str:
+        """The stage in which clients get the announcement: who answers in it has signed for the ledger's head."""
+        return self.aggregation.announces
 
     @property
     def stage(self) -> str:
         """The stage whose answers are awaited."""
-        return STAGES[self.secagg.stage]
+        return self.aggregation.stage
 
     @property
     def fixed(self) -> bool:
         """Whether the survivors are fixed for good: from here on the round can be finished at any later time."""
-        return self.stage == STAGES[-1]
+        return self.aggregation.fixed
 
     @property
     def refused(self) -> Mapping[bytes, str]:
         """id -> reason, for uploads that were refused."""
-        return self.secagg.refused
+        return self.aggregation.refused
 
-    def requests(self) -> Mapping[bytes, bytes]:
+    def begin(self, parties: Iterable[bytes], heads: Mapping[bytes, bytes]) -> Outbox:
+        """The messages of the first stage.
+
+        Args:
+            parties: who can be reached: clients, and the members of a committee.
+            heads: id -> the ledger head that this party last signed for; looked at when a message is built.
+        """
+        after = cache(self._headers)
+        return self.aggregation.begin(parties, lambda party: after(heads.get(party)))
+
+    def requests(self) -> Outbox:
         """Of a round whose survivors are fixed: the requests of this stage for those who have not answered it.
 
         Raises:
             StateError: the survivors are not fixed.
         """
-        return self.secagg.unmask_requests()
+        return self.aggregation.requests()
 
     def announcement(self, known_head: bytes | None = None) -> bytes:
-        """Stage 0 for one client: with the headers since the head that it last signed (None: since the beginning)."""
-        head = known_head if known_head is not None else genesis(self._ledger.public)
-        headers = self._ledger.headers_since(head)
+        """The announcement of an interactive round for one client, with the headers since the head that it last signed
+        (None: since the beginning)."""
+        return RoundAnnouncement(self._ledger.public, self._headers(known_head), self.secagg.announcement).to_bytes()
+
+    def _headers(self, known_head: bytes | None) -> tuple[Header, ...]:
+        headers = self._ledger.headers_since(known_head if known_head is not None else genesis(self._ledger.public))
         upto = len(self._ledger.headers_since(self._announced_head))
-        headers = headers[: len(headers) - upto]
-        return RoundAnnouncement(self._ledger.public, headers, self.secagg.announcement).to_bytes()
+        return tuple(headers[: len(headers) - upto])
 
     def receive(self, data: bytes, sender: bytes | None = None) -> None:
-        """Take one client message; see `privcomp.secagg.Server.receive`."""
-        self.secagg.receive(data, sender)
+        """Take one message of a party; see `privcomp.secagg.Server.receive`."""
+        self.aggregation.receive(data, sender)
 
-    def advance(self) -> Mapping[bytes, bytes]:
+    def advance(self) -> Outbox:
         """Close the stage: id -> next message; see `privcomp.secagg.Server.advance`."""
-        return self.secagg.advance()
+        return self.aggregation.advance()
 
     def finish(self) -> RoundResult:
         """Open the sum, check and decode it, append the record.
@@ -251,9 +290,9 @@ class RoundServer:
         """
         if self._finished:
             raise StateError("this round is recorded already")
-        aggregate = self.secagg.result()
+        aggregate = self.aggregation.result()
         total = self._total(aggregate)
-        decoded = self.spec.decode(total, len(aggregate.survivors), self.secagg.context.digest)
+        decoded = self.spec.decode(total, len(aggregate.survivors), self.digest)
         published = total.astype("<i8").tobytes()
         header = self._append(COMPLETE, "", published, b"".join(lanes.tobytes() for lanes in aggregate.sums[1:]))
         refused = {party: why for party, (why, _) in self._refused().items()}
@@ -261,7 +300,7 @@ class RoundServer:
 
     def _total(self, aggregate: Aggregate) -> NDArray[np.int64]:
         """The sum as signed integers, checked against the commitments."""
-        total = center(aggregate.sums[0], self.spec.aggregation.segments[0].bits)
+        total = self.aggregation.total(aggregate)
         if self.spec.attestation is not None:
             kept = {party: self._attestations[party] for party in aggregate.survivors}
             check_sum(self.spec.statements, aggregate.survivors, kept, total, aggregate.sums[1].tobytes())
@@ -272,12 +311,6 @@ class RoundServer:
         if self._finished:
             raise StateError("this round is recorded already")
         return self._append(ABORTED, str(error)[:1024] or "aborted", None, b"")
-
-    def _survivors(self) -> tuple[bytes, ...]:
-        server = self.secagg
-        if not server.u_bitmap:
-            return ()
-        return _named(server.directory.ids, server.directory.members(server.u_bitmap, "u"))
 
     def _beside(self, data: bytes, ending: str) -> str | None:
         """Write what is large beside the ledger; the file's name, or None where it belongs into the record."""
@@ -294,7 +327,7 @@ class RoundServer:
     def _spent(self) -> tuple[tuple[str, bytes], ...]:
         """The privacy that this ledger's rounds have spent, once clients were asked for masked input."""
         plan = self.spec.encoding
-        if not isinstance(plan, DistributedPlan) or not self.secagg.u2_bitmap:
+        if not isinstance(plan, DistributedPlan) or not self.aggregation.asked_for_updates:
             return ()
         before = PrivacySpent.read(self._ledger.newest_extra(PRIVACY))
         return ((PRIVACY, before.after(plan).to_bytes()),)
@@ -302,18 +335,16 @@ class RoundServer:
     def _attested(self, blindings: bytes) -> tuple[tuple[str, bytes], ...]:
         if self.spec.attestation is None:
             return ()
-        evidence = self._evidence(self._survivors(), blindings).to_bytes()
+        evidence = self._evidence(self.aggregation.survivors, blindings).to_bytes()
         name = self._beside(evidence, "attest")
         if name is None:
             return ((INLINE, evidence),)
         return ((FILE, name.encode()), (DIGEST, sha256(evidence).digest()))
 
     def _append(self, outcome: str, reason: str, published: bytes | None, blindings: bytes) -> Header:
-        server, ledger = self.secagg, self._ledger
-        announce, directory = server.context.announce, server._directory
-        ids = directory.ids if directory is not None else ()
+        ledger, announce, kept = self._ledger, self.announce, self.aggregation.recorded()
         artefact = self._beside(published, "sum") if published is not None else None
-        u2 = directory.members(server.u2_bitmap, "u2") if directory is not None and server.u2_bitmap else ()
+        extras = (*self._extras(blindings), *kept.extras)
         record = Record(
             index=len(ledger),
             previous=ledger.head,
@@ -323,23 +354,21 @@ class RoundServer:
             purpose=announce.purpose,
             protocol=self.spec.aggregation.protocol,
             params=announce.params,
-            round_digest=server.context.digest,
+            round_digest=self.digest,
             model_hash=announce.model_hash,
             roster_hash=announce.roster_hash,
-            key_list_hash=directory.hash if directory is not None else bytes(32),
-            u1=tuple(ids),
-            u2=_named(ids, u2),
-            survivors=self._survivors(),
-            advertisements=tuple(
-                (party, data, data[-64:]) for party, data in server.advertisements.items() if party in ids
-            ),
-            quorum=tuple(server.quorum_signatures.items()) if directory is not None else (),
+            key_list_hash=kept.key_list_hash,
+            u1=kept.u1,
+            u2=kept.u2,
+            survivors=self.aggregation.survivors,
+            advertisements=kept.advertisements,
+            quorum=kept.quorum,
             outcome=outcome,
             reason=reason,
             aggregate_digest=Record.digest_of(published) if published is not None else None,
             aggregate=published if artefact is None else None,
             artefact=artefact,
-            extras=self._extras(blindings),
+            extras=tuple(sorted(extras)),
         )
         header = ledger.append(record)
         self._finished = True
@@ -361,7 +390,3 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 def _digest(secagg: bytes, evidence: bytes) -> bytes:
     return sha256(lp(secagg, evidence)).digest()
-
-
-def _named(ids: tuple[bytes, ...], places: Iterable[int]) -> tuple[bytes, ...]:
-    return tuple(ids[p] for p in sorted(places))

@@ -14,11 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from privcomp import oneshot
 from privcomp.attest import Attestation, AttestationSpec
 from privcomp.codec import Blob, Codec, Message
 from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import CodecError, ParameterError
+from privcomp.he import RlweParams
 from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import SECAGGPLUS, Params, Segment
 from privcomp.typing import I64Array
@@ -53,7 +55,7 @@ class RoundSpec:
 
     Args:
         encoding: floats <-> bounded integers; fixes the modulus. A `DistributedPlan` adds noise.
-        aggregation: secure-aggregation parameters; build both together with `secure_sum`.
+        aggregation: parameters of secure aggregation; build both together with `secure_sum`, or with `one_shot`.
         task: what is asked of the nodes in terms of named arrays and metrics; None: what the vector means is agreed
             elsewhere.
         attestation: what every client proves of its update; None: nothing.
@@ -63,12 +65,39 @@ class RoundSpec:
     """
 
     encoding: Encoding
-    aggregation: Params
+    aggregation: Params | oneshot.Params
     task: Task | None = None
     attestation: AttestationSpec | None = None
 
     def __post_init__(self) -> None:
         encoding, params = self.encoding, self.aggregation
+        if params.clients > encoding.clients:
+            raise ParameterError(
+                f"the encoding is safe for {encoding.clients} clients, the aggregation admits {params.clients}"
+            )
+        if isinstance(params, oneshot.Params):
+            self._encrypted(params)
+        else:
+            self._masked(params)
+        if params.context != _context(encoding, self.task, self.attestation):
+            raise ParameterError("the aggregation does not bind this encoding; build the round with secure_sum()")
+
+    def _encrypted(self, params: oneshot.Params) -> None:
+        """What a one-shot round takes: bounded integers, alone."""
+        encoding = self.encoding
+        if not isinstance(encoding, FixedPoint) or self.attestation is not None:
+            raise ParameterError(
+                "one-shot rounds take neither a plan of noise nor attestations: use secure_sum() for these"
+            )
+        if params.length != encoding.length:
+            raise ParameterError(f"the round needs {encoding.length} entries, its ciphertexts have {params.length}")
+        if encoding.bound > params.ring.value_bound:
+            raise ParameterError(
+                f"entries up to {encoding.bound}, but a ciphertext of this round holds up to {params.ring.value_bound}"
+            )
+
+    def _masked(self, params: Params) -> None:
+        encoding = self.encoding
         first = params.segments[0]
         extra, attachment = _attested(encoding, self.attestation)
         if not first.is_ring or first.length != encoding.length or params.segments[1:] != extra:
@@ -84,17 +113,10 @@ class RoundSpec:
             if self.attestation is not None and self.attestation.noise:
                 raise ParameterError("an attestation of noise, but nothing in this round draws any")
         else:
-            self._private(encoding, first.bits)
-        if params.clients > encoding.clients:
-            raise ParameterError(
-                f"the encoding is safe for {encoding.clients} clients, the aggregation admits {params.clients}"
-            )
-        if params.context != _context(encoding, self.task, self.attestation):
-            raise ParameterError("the aggregation does not bind this encoding; build the round with secure_sum()")
+            self._private(encoding, params, first.bits)
 
-    def _private(self, plan: DistributedPlan, bits: int) -> None:
+    def _private(self, plan: DistributedPlan, params: Params, bits: int) -> None:
         """What a plan's privacy counts on is what this round promises."""
-        params = self.aggregation
         if bits != plan.modulus_bits:
             raise ParameterError(f"the plan is made for sums modulo 2^{plan.modulus_bits}, not 2^{bits}")
         if self.task is not None and (self.task.metrics or self.task.kind != "update"):
@@ -150,6 +172,45 @@ class RoundSpec:
             values.setdefault("honest_survivors", least)
         return cls(encoding, Params(**values), task, attestation)
 
+    @classmethod
+    def one_shot(
+        cls,
+        encoding: FixedPoint,
+        committee: oneshot.Committee,
+        task: Task | None = None,
+        *,
+        corrupt: int = 0,
+        **options: Any,
+    ) -> Self:
+        """The round that sums encoded vectors in one message per client, with keys shared among a committee.
+
+        Args:
+            encoding: the encoding; its bound and its number of clients decide the ring.
+            committee: who holds the shares of the keys; every node's policy must name it.
+            task: the round's task, bound like everything else.
+            corrupt: c, corrupt clients of the roster to withstand.
+            options: further fields of `oneshot.Params` (adversary, survivors_min, gamma_ppm, hybrid, ...).
+
+        Raises:
+            ParameterError: a plan of noise, or no ring has room for such sums.
+        """
+        if not isinstance(encoding, FixedPoint):
+            raise ParameterError("one-shot rounds take no plan of noise: use secure_sum()")
+        # The weight is multiplied in by the client: |w q| <= W L.
+        weight = encoding.max_weight if encoding.way == "exact" else 1
+        limit = -(-encoding.bound // weight)
+        ring = RlweParams.for_round(max(4, limit.bit_length() + 1), encoding.clients, weight)
+        values = {
+            "adversary": oneshot.MALICIOUS,
+            "survivors_min": oneshot.least_survivors(encoding.clients, corrupt, Params.honest_survivors),
+            **options,
+            "ring": ring,
+            "length": encoding.length,
+            "committee": committee,
+            "context": _context(encoding, task, None),
+        }
+        return cls(encoding, oneshot.Params(**values), task)
+
     def decode(self, total: I64Array, survivors: int, round_digest: bytes) -> Decoded | PrivateMean:
         """What a published sum says.
 
@@ -171,7 +232,18 @@ class RoundSpec:
         return self.attestation.statements(self.encoding) if self.attestation is not None else ()
 
     @classmethod
-    def of_params(cls, params: Params) -> Self:
+    def of_bytes(cls, params: bytes) -> Self:
+        """Rebuild the declaration from the bytes of announced parameters, of whatever protocol.
+
+        Raises:
+            CodecError, ParameterError: as `of_params`.
+        """
+        if params.startswith(oneshot.Params.prefix()):
+            return cls.of_params(oneshot.Params.from_bytes(params, max_bytes=1 << 17))
+        return cls.of_params(Params.from_bytes(params, max_bytes=1 << 16))
+
+    @classmethod
+    def of_params(cls, params: Params | oneshot.Params) -> Self:
         """Rebuild the declaration from announced parameters.
 
         Raises:
@@ -180,27 +252,22 @@ class RoundSpec:
         """
         context, attestation, task = params.context, None, None
         try:
-            if context[:5] == _ATTESTED:
+            if context.startswith(AttestedMessage.prefix()):
                 attested = AttestedMessage.from_bytes(context, max_bytes=1 << 26)
                 attestation = AttestationSpec.from_bytes(attested.attestation, max_bytes=1 << 10)
                 context = attested.rest
-            if context[:5] == _TASKED:
+            if context.startswith(TaskedMessage.prefix()):
                 tasked = TaskedMessage.from_bytes(context, max_bytes=1 << 25)
                 task = Task.from_bytes(tasked.task, max_bytes=1 << 24)
                 context = tasked.encoding
             encoding: Encoding
-            if context[:5] == _PLAN:
+            if context.startswith(DistributedPlan.prefix()):
                 encoding = DistributedPlan.from_bytes(context, max_bytes=1 << 10)
             else:
                 encoding = FixedPoint.from_bytes(context)
         except CodecError as error:
             raise CodecError(f"the announced encoding is not canonical: {error.message}") from None
         return cls(encoding, params, task, attestation)
-
-
-_ATTESTED = AttestedMessage(b"", b"").to_bytes()[:5]  # magic, version, tag
-_TASKED = TaskedMessage(b"", b"").to_bytes()[:5]
-_PLAN = _TASKED[:3] + DistributedPlan.TAG.to_bytes(2, "little")
 
 
 def _attested(encoding: Encoding, attestation: AttestationSpec | None) -> tuple[tuple[Segment, ...], int]:

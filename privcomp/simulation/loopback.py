@@ -60,7 +60,7 @@ def run_round(
     order = {name: place for place, name in enumerate(server.stages)}
     silent = {party: order[name] for party, name in (losses or {}).items()}
     cost = traffic if traffic is not None else Traffic()
-    messages: Mapping[bytes, bytes] = {party: server.announcement(heads.get(party)) for party in clients}
+    messages: Mapping[bytes, bytes] = server.begin(clients, heads)
     try:
         for name in server.stages:
             start = time.perf_counter()
@@ -76,7 +76,7 @@ def run_round(
                         if party not in server.refused:
                             raise
                         break
-                if name == server.stages[0]:
+                if name == server.announces:
                     heads[party] = server.announce.ledger_head
             if name != server.stages[-1]:
                 messages = server.advance()

@@ -223,7 +223,8 @@ class Session:
         }
         if s.federated:
             spec = RoundSpec.secure_sum(self.encoding, **options)
-            return spec, spec.aggregation
+            if isinstance(spec.aggregation, Params):
+                return spec, spec.aggregation
         return None, Params(segments=s.segments, **options)
 
     def _node(self, party: bytes, identity: Identity) -> Node:

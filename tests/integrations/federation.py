@@ -21,7 +21,6 @@ from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, Ledger, Record
 from privcomp.rounds import RoundSpec, audit
 from privcomp.rounds.task import Task
-from privcomp.secagg.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Arrays = dict[str, NDArray[Any]]
@@ -136,7 +135,7 @@ class Federation:
         complete = [record for record in self.records() if record.outcome == COMPLETE]
         for record in complete:
             assert sha256(task.request(model)).digest() == record.model_hash
-            spec = RoundSpec.of_params(Params.from_bytes(record.params, max_bytes=1 << 16))
+            spec = RoundSpec.of_bytes(record.params)
             assert spec.task == task
             published = record.aggregate or (self.server / str(record.artefact)).read_bytes()
             total = np.frombuffer(published, dtype="<i8").astype(np.int64)

@@ -22,7 +22,6 @@ from privcomp._core import pack
 from privcomp.integrations.home import ServerHome
 from privcomp.ledger import COMPLETE, Record
 from privcomp.rounds import RoundSpec, audit
-from privcomp.secagg.params import Params
 
 JOBS = Path(__file__).parent / "nvflare_jobs"
 ROOT = Path(__file__).parent.parent.parent
@@ -129,7 +128,7 @@ def check_mean(record: Record, out: Path, number: int, names: tuple[str, ...]) -
     """
     assert record.outcome == COMPLETE
     assert record.aggregate is not None
-    spec = RoundSpec.of_params(Params.from_bytes(record.params, max_bytes=1 << 16))
+    spec = RoundSpec.of_bytes(record.params)
     total = np.frombuffer(record.aggregate, dtype="<i8").astype(np.int64)
     decoded = spec.encoding.decode(total, len(record.survivors))
     written = [dict(np.load(out / f"{number}.{site}.npz")) for site in survivors(record)]

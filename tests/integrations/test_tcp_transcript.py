@@ -32,7 +32,6 @@ from privcomp.secagg.messages import (
     UploadBlock,
     UploadEnd,
 )
-from privcomp.secagg.params import Params
 from tests.integrations.canaries import Canary, found
 from tests.integrations.federation import Federation
 
@@ -93,7 +92,7 @@ def recorded(federation: Federation) -> Transcript:
 
 def spec_of(federation: Federation) -> RoundSpec:
     (record,) = federation.records()
-    return RoundSpec.of_params(Params.from_bytes(record.params, max_bytes=1 << 16))
+    return RoundSpec.of_bytes(record.params)
 
 
 def betrayed(federation: Federation, transcript: bytes) -> dict[bytes, list[str]]:
