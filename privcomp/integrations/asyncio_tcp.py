@@ -28,10 +28,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp import oneshot
 from privcomp.dp import DistributedPlan, PrivateMean
-from privcomp.encoding import Decoded
+from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import LocalError, ParameterError, RemoteError, RoundAborted
 from privcomp.integrations import tls
+from privcomp.integrations.committee import one_shot
 from privcomp.integrations.driver import Deadlines, Rounds, RoundStalled
 from privcomp.integrations.home import ServerHome
 from privcomp.integrations.tcp_frames import (
@@ -64,6 +66,7 @@ from privcomp.integrations.tcp_node import Update, join
 from privcomp.ledger import COMPLETE, Ledger
 from privcomp.ledger.record import genesis
 from privcomp.rounds import RoundSpec
+from privcomp.rounds.aggregation import TRAINING_STAGES
 from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import Params
@@ -117,6 +120,7 @@ class _Connection:
 
     Attributes:
         open: request number -> [most bytes of an answer, bytes that are left for all], until it is answered.
+        holds: numbers of the requests that this connection's node has answered.
         slot: whether it holds one of the places for uploads.
         behind: seconds that it has been waited for while it held it, less what its bytes may take.
     """
@@ -125,13 +129,19 @@ class _Connection:
     channel: Channel
     task: asyncio.Task[None]
     open: dict[int, list[int]] = field(default_factory=dict)
+    holds: set[int] = field(default_factory=set)
     slot: bool = False
     behind: float = 0.0
 
 
 @dataclass
 class _Stage:
-    """The stage that the nodes are being asked for."""
+    """The stage that the nodes are being asked for.
+
+    Attributes:
+        delivered: number of the stage in which the members of a committee were given their shares.
+        again: the requests with these shares, for members that were restarted since, or never got them.
+    """
 
     name: str
     number: int
@@ -139,6 +149,8 @@ class _Stage:
     limit: tuple[int, int]
     until: float
     pending: set[bytes]
+    delivered: int = 0
+    again: Outbox | None = None
     refused: dict[bytes, str] = field(default_factory=dict)
 
 
@@ -185,6 +197,7 @@ class Server:
         self._asked: dict[bytes, int] = {}
         self._stage: _Stage | None = None
         self._number = 0
+        self._delivered = 0
         self._spec: RoundSpec | None = None
         self._driver: Rounds | None = None
         self._traffic = [0, 0]
@@ -249,6 +262,7 @@ class Server:
         clip: float | None = None,
         max_weight: int = 1,
         plan: DistributedPlan | None = None,
+        committee: oneshot.Committee | None = None,
         clients: int | None = None,
         min_clients: int | None = None,
         bits: int = 16,
@@ -273,6 +287,8 @@ class Server:
             clip, max_weight, bits: of the encoding, see `Task.encoding`; clip must be given unless there is a plan.
             plan: noise that the nodes add themselves, for as many rounds as the plan says; every update then counts
                 once.
+            committee: one-shot rounds: who holds the shares of the nodes' keys; every node's policy must name it. Its
+                members are nodes like the others, and asked in every round. None: masks.
             clients: most nodes per round; None: the whole roster.
             min_clients: least number of connected nodes with which a round is begun; None: the fewest with which one
                 can be completed.
@@ -282,7 +298,8 @@ class Server:
             executor: runs the unmasking; None: threads.
             save: called with every new model, in a thread, before the next round.
             report: called after every round.
-            aggregation: further arguments of `RoundSpec.secure_sum`: protocol, adversary, corrupt, ...
+            aggregation: further arguments of `RoundSpec.secure_sum` (protocol, adversary, corrupt, ...), or of
+                `privcomp.integrations.committee.one_shot` (adversary, corrupt, hybrid, ...).
 
         Returns:
             The last model.
@@ -302,11 +319,13 @@ class Server:
         if known:
             _log.info("the ledger has %d rounds of training on this model; going on from there", known)
             await self._saved(save, model)
-        spec = RoundSpec.secure_sum(
-            _encoding(task, model, plan, most, clip=clip, max_weight=max_weight, bits=bits), task, **aggregation
-        )
+        encoding = _encoding(task, model, plan, most, clip=clip, max_weight=max_weight, bits=bits)
+        if committee is None:
+            spec = RoundSpec.secure_sum(encoding, task, **aggregation)
+        else:
+            spec = self._one_shot(encoding, task, committee, most, aggregation)
         least = _fewest(spec.aggregation) if min_clients is None else min_clients
-        spec.aggregation.thresholds(least)
+        _check_least(spec.aggregation, least)
         if not 3 <= least <= most:
             raise ParameterError(f"min_clients = {least}; 3..{most} (clients) are possible")
         home = self.home
@@ -316,7 +335,9 @@ class Server:
         self._driver = driver
         with ThreadPoolExecutor(1, "privcomp-round") as worker:
             for attempt in range(rounds):
-                await self._gathered(least, most, wait, gather if attempt == 0 else 0.0)
+                await self._gathered(
+                    *self._wanted(driver, spec, task.request(model), least, most), wait, gather if attempt == 0 else 0.0
+                )
                 if self._stopping:
                     break
                 following = await self._round(driver, worker, spec, task, model, most, report)
@@ -333,6 +354,20 @@ class Server:
         elif not self._stopping:
             self._farewell = (FINISHED, "the training is over")
         return model
+
+    def _one_shot(
+        self, encoding: Encoding, task: Task, committee: oneshot.Committee, most: int, options: Mapping[str, Any]
+    ) -> RoundSpec:
+        if not isinstance(encoding, FixedPoint):
+            raise ParameterError("one-shot rounds take no plan of noise; leave out the plan, or the committee")
+        if committee.size > most:
+            raise ParameterError(
+                f"clients = {most}, but the committee has {committee.size} members, who are among them"
+            )
+        for party, public in committee.members:
+            if party not in self._roster or self._roster.public(party) != public:
+                raise ParameterError(f"the committee's member {party!r}, with its key, is not in this server's roster")
+        return one_shot(encoding, task, committee, self._roster, **options)
 
     async def _saved(self, save: Callable[[Arrays], None] | None, model: Arrays) -> None:
         if save is not None:
@@ -354,7 +389,9 @@ class Server:
             _log.info("round %d is finished first", stalled.announce.round)
             spec = stalled.spec
         self._spec = spec
-        parties = sorted(self._free, key=lambda party: (self._asked.get(party, -1), party))[:most]
+        members = _members(spec.aggregation)
+        # Members first: without them nothing is opened. Of the others those who were asked longest ago.
+        parties = sorted(self._free, key=lambda party: (party not in members, self._asked.get(party, -1), party))[:most]
         self._asked.update(dict.fromkeys(parties, driver.number + 1))
         self._refused: dict[bytes, str] = {}
         start, before = time.monotonic(), self._bytes()
@@ -410,22 +447,47 @@ class Server:
             self._traffic[1] + sum(channel.sent for channel in channels),
         )
 
-    async def _gathered(self, least: int, most: int, wait: float, gather: float) -> None:
-        """Wait for enough nodes."""
+    @staticmethod
+    def _wanted(
+        driver: Rounds, spec: RoundSpec, request: bytes, least: int, most: int
+    ) -> tuple[int, int, frozenset[bytes], int]:
+        """For whom the next attempt waits: least and most nodes, members of the committee, and how many of them."""
+        stalled, params = driver.stalled, spec.aggregation
+        if stalled is not None and stalled.announce.model_hash == sha256(request).digest():
+            params = stalled.spec.aggregation
+            if isinstance(params, oneshot.Params):
+                # Clients have done their part; of the members as many are spared as ever.
+                asked = frozenset(stalled.requests())
+                needed = max(1, len(asked) - (params.committee.size - params.committee.needed))
+                return needed, needed, asked, needed
+        members = _members(params)
+        return least, most, members, 0 if isinstance(params, Params) else params.committee.needed
+
+    async def _gathered(
+        self, least: int, most: int, members: frozenset[bytes], needed: int, wait: float, gather: float
+    ) -> None:
+        """Wait for enough nodes, and for enough of the members of a committee."""
         start, enough, said = time.monotonic(), None, False
         while not self._stopping:
-            here, now = len(self._free), time.monotonic() - start
-            enough = None if here < least else now if enough is None else enough
-            if here >= most or (enough is not None and now >= enough + gather):
+            free, now = self._free, time.monotonic() - start
+            here, voting = len(free), len(members.intersection(free))
+            enough = None if here < least or voting < needed else now if enough is None else enough
+            if (here >= most and voting == len(members)) or (enough is not None and now >= enough + gather):
                 return
             if enough is None and now >= wait:
+                missing = f", and {voting} members of the committee, of {needed}" if voting < needed else ""
                 raise LocalError(
-                    f"{here} nodes are connected and free after {wait:.0f} s, {least} are needed: start the others, or "
-                    "lower --min-clients"
+                    f"{here} nodes are connected and free after {wait:.0f} s, {least} are needed{missing}: start the "
+                    "others, or lower --min-clients"
                 )
             if enough is None and not said:
                 said = True
-                _log.info("waiting for nodes: %d of at least %d are connected", here, least)
+                _log.info(
+                    "waiting for nodes: %d of at least %d are connected%s",
+                    here,
+                    least,
+                    f", {voting} of at least {needed} members of the committee" if members else "",
+                )
             await self._wait((wait if enough is None else enough + gather) - now)
 
     async def _wait(self, seconds: float) -> None:
@@ -457,11 +519,17 @@ class Server:
         if self._spec is None or self._driver is None:
             raise LocalError("no round is running")
         params, stalled, neighbours = self._spec.aggregation, self._driver.stalled, 0
-        if stalled is not None:
+        again: Outbox | None = None
+        if isinstance(params, oneshot.Params):
+            # A node that was restarted since it accepted its shares has lost them: it is given them again.
+            again = stalled.requests() if stalled is not None else None
+        elif stalled is not None:
             neighbours = stalled.secagg.directory.thresholds.neighbours
         elif name == "share":  # everybody who is in the key list is asked
             neighbours = params.thresholds(len(messages)).neighbours
         self._number += 1
+        if name == "accept":
+            self._delivered = self._number
         stage = _Stage(
             name,
             self._number,
@@ -469,6 +537,8 @@ class Server:
             _answer_limits(params, name, neighbours),
             time.monotonic() + seconds,
             set(messages),
+            self._delivered,
+            again,
         )
         while not self._queue.empty():
             self._queue.get_nowait()
@@ -485,6 +555,8 @@ class Server:
         """Send the stage's request to a node, in the background."""
         connection.open[stage.number] = list(stage.limit)
         number, messages = NUMBER.pack(stage.number), stage.messages
+        if stage.again is not None and stage.delivered not in connection.holds:
+            messages = stage.again
         # In parts: whole messages would be one copy of the model per node, for as long as the slowest one reads.
         parts = messages.parts(connection.party) if isinstance(messages, Outbox) else (messages[connection.party],)
 
@@ -692,14 +764,16 @@ class Server:
             why = "".join(c if c.isprintable() else "?" for c in body[4:].decode("ascii", "replace"))
             stage.refused[party] = why.partition(":")[0]
             _log.warning("%s refuses stage %r: %s", shown(party), stage.name, why)
+        else:
+            connection.holds.add(number)
         stage.pending.discard(party)
 
     async def _reserve(self, connection: _Connection) -> None:
         """A place among the uploads that are read at the same time; until then nothing more is read from this node."""
         stage = self._stage
-        if connection.slot or stage is None or stage.name != "mask" or stage.number not in connection.open:
+        if connection.slot or stage is None or stage.name not in TRAINING_STAGES:
             return
-        if connection.party not in stage.pending:
+        if stage.number not in connection.open or connection.party not in stage.pending:
             return
         await self._slots.acquire()
         connection.slot, connection.behind = True, 0.0
@@ -781,8 +855,15 @@ def _error(decoded: Decoded | PrivateMean) -> float:
     return decoded.error_std if isinstance(decoded, PrivateMean) else decoded.quantisation_bound
 
 
-def _fewest(params: Params) -> int:
+def _members(params: Params | oneshot.Params) -> frozenset[bytes]:
+    """The members of the round's committee; none where it has none."""
+    return frozenset() if isinstance(params, Params) else frozenset(params.committee.ids)
+
+
+def _fewest(params: Params | oneshot.Params) -> int:
     """The fewest nodes with which a round can be completed, if none is lost."""
+    if isinstance(params, oneshot.Params):
+        return max(3, params.survivors_min)
     for n in range(params.honest_survivors + params.corrupt, params.clients):
         with suppress(ParameterError):
             params.thresholds(n)
@@ -790,8 +871,24 @@ def _fewest(params: Params) -> int:
     return params.clients
 
 
-def _answer_limits(params: Params, stage: str, neighbours: int) -> tuple[int, int]:
+def _check_least(params: Params | oneshot.Params, least: int) -> None:
+    """Refuse to begin rounds with fewer nodes than one can be completed with.
+
+    Raises:
+        ParameterError: they are fewer.
+    """
+    if isinstance(params, Params):
+        params.thresholds(least)
+    elif least < params.survivors_min:
+        raise ParameterError(
+            f"min_clients = {least}, but a sum needs {params.survivors_min} nodes: lower c or ask more nodes"
+        )
+
+
+def _answer_limits(params: Params | oneshot.Params, stage: str, neighbours: int) -> tuple[int, int]:
     """(most bytes of one message of a node in a stage, most bytes of all of them)."""
+    if isinstance(params, oneshot.Params):
+        return _one_shot_limits(params, stage)
     if stage == "share":  # per neighbour: sealed shares, at most two KEM ciphertexts and a signed hash
         return (4096 + 4096 * neighbours,) * 2
     if stage == "unmask":  # per neighbour: one share with its signature
@@ -802,3 +899,20 @@ def _answer_limits(params: Params, stage: str, neighbours: int) -> tuple[int, in
     count = sum(-(-s.length // params.block_entries) for s in params.segments)
     end = 4096 + params.attachment_bytes + params.clients // 8
     return max(4096 + max(blocks), end), sum(s.packed_bytes(s.length) for s in params.segments) + 1024 * count + end
+
+
+def _one_shot_limits(params: oneshot.Params, stage: str) -> tuple[int, int]:
+    if stage == "upload":  # blocks of the ciphertext; then the key part: per member a box, a leaf, a KEM ciphertext
+        sharing, members = params.sharing, params.committee.size
+        block, whole = params.block(0)[2], (params.blocks - 1) * params.block(0)[2]
+        boxes = sum(sharing.box_bytes(place) for place in range(members))
+        end = 4096 + boxes + 2048 * members + sharing.test_bytes
+        whole += params.block(params.blocks - 1)[2] + 1024 * params.blocks
+        return max(4096 + block, end), whole + end
+    accepted = 4096 + params.clients // 8
+    if stage == "accept":  # one bit per client
+        return (accepted,) * 2
+    if stage in ("vote", "answer"):  # the sum of shares; a member that is given its shares again accepts them again
+        answer = 4096 + 2 * params.sharing.rows
+        return max(accepted, answer), accepted + answer
+    return (1 << 13,) * 2

@@ -3,7 +3,7 @@
 The adapter gives one function, the `Exchange`; everything else is here: the stages and their deadlines, the ledger's
 headers per node, nodes that vanish or misbehave, rounds that abort, and rounds that stall after the survivors are
 fixed. Such a round is finished before anything else is asked on the same model: for the same survivors only, because a
-node answers for one survivor set per model (rule 6 of docs/secagg.md).
+node answers for one survivor set per model (rule 6 of docs/secagg.md), and a committee opens one (docs/oneshot.md).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from privcomp.codec import U64, Blob, Codec, Message
 from privcomp.errors import CodecError, LedgerError, LocalError, RemoteError, RoundAborted
@@ -23,10 +23,12 @@ from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
+from privcomp.rounds.aggregation import TRAINING_STAGES
 
 __all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
 
 _log = logging.getLogger("privcomp.rounds")
+_T = TypeVar("_T")
 
 Exchange = Callable[[str, Mapping[bytes, bytes], float], Iterable[tuple[bytes, Iterable[bytes]]]]
 """exchange(stage, id -> message, seconds): sends, then yields (id, answers) as they come, a party's answers in order
@@ -38,15 +40,38 @@ class RoundStalled(RoundAborted):
     """The survivors are fixed and too few of them have answered; the round is finished as soon as they come back."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deadlines:
-    """Seconds that each stage waits for its slowest node; `mask` contains the training."""
+    """Seconds that each stage waits for its slowest node, the stages of masks and those of one-shot rounds; `mask` and
+    `upload` contain the training.
+
+    >>> Deadlines.of(20, training=300, last=40).upload
+    300
+    """
 
     advertise: float = 60.0
     share: float = 60.0
     mask: float = 600.0
     consistency: float = 60.0
     unmask: float = 60.0
+    boxkeys: float = 60.0
+    upload: float = 600.0
+    accept: float = 60.0
+    vote: float = 60.0
+    answer: float = 60.0
+
+    @classmethod
+    def of(cls, slow: float, *, training: float, last: float | None = None) -> Self:
+        """The same for all stages, but for those in which nodes train, and for the last one.
+
+        Args:
+            slow: seconds of a stage.
+            training: seconds of a stage in which nodes train (`TRAINING_STAGES`).
+            last: seconds of the last stage, after which the round stalls; None: `slow`.
+        """
+        seconds = dict.fromkeys(cls.__dataclass_fields__, slow) | dict.fromkeys(TRAINING_STAGES, training)
+        end = slow if last is None else last
+        return cls(**seconds | {"unmask": end, "answer": end})
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,8 @@ class Rounds:
         folder: where the running round is kept across restarts; None: it is lost with this process, and so is the
             count of rounds (a node then refuses a round number that it has seen; use a new session).
         memory_budget: bytes of open uploads in memory.
+        redeliver: nodes keep nothing between two messages, so that members of a committee are given their shares again
+            with every request.
     """
 
     def __init__(
@@ -84,6 +111,7 @@ class Rounds:
         executor: Executor | None = None,
         folder: str | os.PathLike[str] | None = None,
         memory_budget: int = 1 << 28,
+        redeliver: bool = False,
     ) -> None:
         self.ledger = ledger
         self.session = session
@@ -95,6 +123,7 @@ class Rounds:
         self.wrong: set[bytes] = set()
         self._executor = executor
         self._budget = memory_budget
+        self._redeliver = redeliver
         self._file = None if folder is None else Path(folder) / "round"
         self._number = len(ledger)
         self._heads: dict[bytes, bytes] = {}
@@ -123,8 +152,9 @@ class Rounds:
             The decoded result; the record is in the ledger.
 
         Raises:
-            RoundStalled: too few survivors answered in the last stage; call again when they are back.
-            RoundAborted: too few nodes in an earlier stage; recorded. Calling again begins a new round.
+            RoundStalled: too few answered after the survivors were fixed; call again when they are back.
+            RoundAborted: too few nodes before that, or all have answered and these survivors cannot be summed;
+                recorded. Calling again begins a new round.
             RemoteError: the sum is not one that honest nodes produce; recorded.
             ExecutorError: the executor failed; the round is kept as a stalled one, call again when it works.
         """
@@ -144,6 +174,7 @@ class Rounds:
             ledger=self.ledger,
             executor=self._executor,
             memory_budget=self._budget,
+            redeliver=self._redeliver,
         )
         self._save(server)  # before anybody hears the number
         try:
@@ -151,6 +182,8 @@ class Rounds:
             while not server.fixed:
                 self._stage(server, messages, exchange)
                 messages = server.advance()
+                if server.stage == server.announces:
+                    self._save(server)  # what is announced only now: a restart records that it was
         except BaseException as error:
             self._abort(server, error)
             raise
@@ -159,11 +192,12 @@ class Rounds:
         return self._open(server, messages, exchange)
 
     def finish(self, exchange: Exchange) -> RoundResult:
-        """Ask the survivors of the stalled round that have not answered once more, and open the sum.
+        """Ask those whose answers the stalled round lacks once more, and open the sum.
 
         Raises:
             LocalError: no round is stalled.
             RoundStalled: still too few.
+            RoundAborted: all have answered, and these survivors cannot be summed; recorded.
         """
         if self.stalled is None:
             raise LocalError("no round is stalled")
@@ -194,20 +228,31 @@ class Rounds:
             _log.info("round %d, %s: no answer from %d of %d", self._number, name, len(silent), len(messages))
 
     def _open(self, server: RoundServer, messages: Mapping[bytes, bytes], exchange: Exchange) -> RoundResult:
-        announce = server.announce
         self._stage(server, messages, exchange)
+        while server.stage != server.stages[-1]:
+            messages = self._settled(server, server.advance)
+            self._save(server)
+            self._stage(server, messages, exchange)
+        result = self._settled(server, server.finish)
+        self.stalled = None
+        self._save(None)
+        return result
+
+    def _settled(self, server: RoundServer, step: Callable[[], _T]) -> _T:
+        """A step of a round whose survivors are fixed; where it fails, the round is kept, or recorded as aborted."""
+        announce = server.announce
         try:
-            while server.stage != server.stages[-1]:
-                messages = server.advance()
-                self._save(server)
-                self._stage(server, messages, exchange)
-            result = server.finish()
+            return step()
         except RoundAborted as error:
+            if not server.requests():  # all have answered: nothing that could still come would help
+                self._abort(server, error)
+                self.stalled = None
+                raise
             if announce.model_hash not in self._reported:
                 self._reported.add(announce.model_hash)
                 _log.error(
-                    "round %d (%s) stalled: %s. Survivors that come back complete it; without them this model cannot "
-                    "be summed again under the nodes' policy",
+                    "round %d (%s) stalled: %s. Nodes that come back complete it; without them this model cannot be "
+                    "summed again under the nodes' policy",
                     announce.round,
                     announce.purpose,
                     error.message,
@@ -217,9 +262,6 @@ class Rounds:
             self._abort(server, error)
             self.stalled = None
             raise
-        self.stalled = None
-        self._save(None)
-        return result
 
     def _abort(self, server: RoundServer, error: BaseException) -> None:
         reason = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: the server stopped"
@@ -245,7 +287,13 @@ class Rounds:
             saved = _Saved.from_bytes(data, max_bytes=len(data))
             server = None
             if saved.state:
-                server = RoundServer.thaw(saved.state, roster=self.roster, ledger=self.ledger, executor=self._executor)
+                server = RoundServer.thaw(
+                    saved.state,
+                    roster=self.roster,
+                    ledger=self.ledger,
+                    executor=self._executor,
+                    redeliver=self._redeliver,
+                )
         except CodecError as error:
             raise LedgerError(f"{file} is damaged ({error.message}); restore it, or begin a new session") from None
         self._number = max(self._number, saved.number)

@@ -205,9 +205,8 @@ class MaskedSum(Aggregation):
 
     def begin(self, parties: Iterable[bytes], announced: Callable[[bytes], tuple[Header, ...]]) -> Outbox:
         announce = self.server.announcement
-        return Outbox(
-            parties, lambda party: (RoundAnnouncement(self._ledger_key, announced(party), announce).to_bytes(),)
-        )
+        build = _once(lambda headers: (RoundAnnouncement(self._ledger_key, headers, announce).to_bytes(),))
+        return Outbox(parties, lambda party: build(announced(party)))
 
     def receive(self, data: bytes, sender: bytes | None) -> None:
         self.server.receive(data, sender)
@@ -310,12 +309,13 @@ class CommitteeSum(Aggregation):
             return self.requests() if self.fixed and self._redeliver else asked
         announce, model = self.server.announcement, self._model
 
-        def upload(party: bytes) -> tuple[bytes, ...]:
+        def upload(headers: tuple[Header, ...]) -> tuple[bytes, ...]:
             # Ends with the length of the model, which is the same object for all.
-            empty = RoundUpload(self._ledger_key, self._announced(party), announce, b"").to_bytes()
+            empty = RoundUpload(self._ledger_key, headers, announce, b"").to_bytes()
             return empty[:-4] + struct.pack("<I", len(model)), model
 
-        return Outbox((party for party in self._clients if party in asked), upload)
+        build, announced = _once(upload), self._announced
+        return Outbox((party for party in self._clients if party in asked), lambda party: build(announced(party)))
 
     def requests(self) -> Outbox:
         if not self.fixed:
@@ -344,6 +344,21 @@ class CommitteeSum(Aggregation):
 
     def freeze(self) -> bytes:
         return self.server.freeze() if self.server.is_announced else b""
+
+
+def _once(
+    build: Callable[[tuple[Header, ...]], tuple[bytes, ...]],
+) -> Callable[[tuple[Header, ...]], tuple[bytes, ...]]:
+    """What a message is made of, built once per tuple of headers: after a restart all get the whole chain of them. By
+    its identity, as its hash would be as long as the chain; it is kept, so that no other has it."""
+    built: dict[int, tuple[tuple[Header, ...], tuple[bytes, ...]]] = {}
+
+    def message(headers: tuple[Header, ...]) -> tuple[bytes, ...]:
+        if id(headers) not in built:
+            built[id(headers)] = headers, build(headers)
+        return built[id(headers)][1]
+
+    return message
 
 
 def _signed(end: Any) -> bytes:

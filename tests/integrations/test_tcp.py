@@ -90,7 +90,7 @@ class Running:
     async def run(self, model: Arrays | None = None, **options: Any) -> Arrays:
         given: dict[str, Any] = {
             **{"task": TASK, "rounds": 1, "clip": 2.0, "max_weight": 1000, "corrupt": 1, "wait": 60.0},
-            **{"gather": 60.0, "deadlines": Deadlines(20, 20, 20, 20, 20), "report": self.reports.append},
+            **{"gather": 60.0, "deadlines": Deadlines.of(20, training=20), "report": self.reports.append},
             **options,
         }
         return await self.server.run(first_model() if model is None else model, **given)
@@ -278,7 +278,7 @@ def test_a_node_that_still_trains_is_not_asked_again(federation: Federation) -> 
                 if len(started.reports) == 2:
                     done.set()
 
-            rounds = asyncio.create_task(started.run(rounds=8, report=report, deadlines=Deadlines(20, 20, 2, 20, 20)))
+            rounds = asyncio.create_task(started.run(rounds=8, report=report, deadlines=Deadlines.of(20, training=2)))
             while len(started.reports) < 2 or started.reports[-1].asked < 6:
                 await asyncio.sleep(0.02)
             started.server.stop()
@@ -921,7 +921,7 @@ def test_a_member_that_answers_badly(
             for k in range(5):
                 started.join(k)
             bad = asyncio.create_task(impostor(started, 5, answer))
-            await started.run(deadlines=Deadlines(3, 20, 20, 20, 20))
+            await started.run(deadlines=Deadlines(advertise=3))
             assert started.reports[0].survivors == 5
         await bad
 
@@ -953,7 +953,7 @@ def test_an_upload_that_does_not_get_on_gives_its_place_away(
         async with running(federation, Limits(uploads=1, stall=1, rate=1 << 20, grace=1)) as started:
             for k in range(6):
                 started.join(k)
-            await started.run(deadlines=Deadlines(20, 20, 6, 20, 20))
+            await started.run(deadlines=Deadlines.of(20, training=6))
             assert started.reports[0].survivors == 5
             started.nodes[federation.ids.index(stuck[0])].cancel()
 
@@ -988,7 +988,7 @@ def test_a_member_cannot_keep_the_place_of_an_upload(
         async with running(federation, Limits(uploads=1, stall=stall, rate=1 << 20, grace=0)) as started:
             for k in range(6):
                 started.join(k)
-            await started.run(block_entries=64, deadlines=Deadlines(20, 20, 60, 20, 20))
+            await started.run(block_entries=64, deadlines=Deadlines.of(20, training=60))
             assert started.reports[0].survivors == 5
             assert started.reports[0].seconds < 20
 

@@ -82,7 +82,7 @@ def recorded(federation: Federation) -> Transcript:
                     MODEL,
                     **{"task": TASK, "rounds": 1, "clip": 0.99, "max_weight": 1 << 21, "corrupt": 1},
                     min_clients=NODES,
-                    deadlines=Deadlines(20, 20, 20, 20, 20),
+                    deadlines=Deadlines.of(20, training=20),
                 )
             await asyncio.gather(*nodes)
 

@@ -106,8 +106,7 @@ class Settings:
     @property
     def deadlines(self) -> Deadlines:
         """Seconds per stage."""
-        last = self.deadline if self.unmask_deadline is None else self.unmask_deadline
-        return Deadlines(self.deadline, self.deadline, self.mask_deadline, self.deadline, last)
+        return Deadlines.of(self.deadline, training=self.mask_deadline, last=self.unmask_deadline)
 
     def task(self, kind: str, binding: bytes) -> Task:
         """What one round asks; `kind` as for `Task`."""
