@@ -214,8 +214,8 @@ def sets_fit(record: Record) -> None:
             raise RemoteError(
                 SERVER,
                 "sets",
-                f"{len(record.survivors)} survivors in a round for {declared.survivors_min}..{declared.clients}: no member "
-                "would answer",
+                f"{len(record.survivors)} survivors in a round for {declared.survivors_min}..{declared.clients}: "
+                "no member would answer",
             )
         return
     params = declared

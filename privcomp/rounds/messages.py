@@ -112,7 +112,7 @@ class SignedUpload(Message):
 
 @dataclass(frozen=True)
 class CommitteeEvidence(Message):
-    """One-shot rounds, in the record: the announcement, and (place, signature) of the members' votes on the survivors."""
+    """One-shot rounds, in the record: the announcement, and (place, signature) of the members' votes."""
 
     TAG: ClassVar[int] = 0x4F
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
