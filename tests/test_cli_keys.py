@@ -101,3 +101,33 @@ def test_pins_change_only_with_force(made: Path) -> None:
     other = "--server-cert", made / "other" / "server.pem"
     assert "pins another ledger_key" in refused("keys", "trust", north, *with_roster, *other)
     well("trust", north, *with_roster, *other, "--force")
+
+
+def test_a_committee_is_named_by_its_ids(tmp_path: Path) -> None:
+    names = [*NAMES, "east"]
+    for name in names:
+        well("node", tmp_path / name, "--id", name)
+    well("server", tmp_path / "server")
+    well("roster", "--out", tmp_path / "public", *[tmp_path / name / f"{name}.pem" for name in names])
+    trust = "--roster", tmp_path / "public" / "roster", "--server-cert", tmp_path / "server" / "server.pem"
+    north = tmp_path / "north"
+    for members, said in (
+        ("north,south,west", "a committee of 3"),
+        ("north,south,west,home", "b'home', which is not in the roster"),
+        ("north,,west,east", "with commas between them"),
+    ):
+        assert said in refused("keys", "trust", north, *trust, "--committee", members)
+    assert "--privacy is about a committee" in refused("keys", "trust", north, *trust, "--privacy", "1")
+    assert json.loads(well("show", north, "--json"))["committee"] is None
+    said = well("trust", north, *trust, "--committee", "north, south, west, east", "--privacy", "1")
+    assert "a committee of 4" in said
+    assert json.loads(well("show", north, "--json"))["committee"] == "east,north,south,west"
+
+
+def test_a_simulation_with_a_committee(tmp_path: Path) -> None:
+    well("simulation", tmp_path / "sim", "--nodes", "5", "--committee", "0,1,2,3")
+    shown = json.loads(well("show", tmp_path / "sim" / "4", "--json"))
+    assert shown["committee"] == ",".join(f"simulation-{k}" for k in range(4))
+    assert "not in the roster" in refused(
+        "keys", "simulation", tmp_path / "o", "--nodes", "4", "--committee", "1,2,3,4"
+    )

@@ -16,6 +16,8 @@ from privcomp.integrations.npz import load_model, save_model
 from tests.integrations.federation import Federation, first_model
 from tests.test_cli import refused, run
 
+ONESHOT = ("--protocol", "oneshot", "--committee")
+
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
@@ -45,6 +47,22 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
         (["--min-clients", "2"], "lower c or ask more"),
         (["--corrupt", "3"], "lower c or ask more"),
         (["--protocol", "secaggplus", "--adversary", "malicious"], "use bonawitz"),
+        (["--protocol", "oneshot"], "--protocol oneshot needs --committee"),
+        (["--committee", "node-0,node-1,node-2,node-3"], "are for --protocol oneshot, not bonawitz"),
+        (["--privacy", "1", "--protocol", "secaggplus"], "are for --protocol oneshot, not secaggplus"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--epsilon", "8"], "one-shot rounds take no noise"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-4"], "b'node-4', which is not in the roster"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-2"], "b'node-2' twice"),
+        ([*ONESHOT, "node-0,node-1,node-2"], "a committee of 3: 4 members at least"),
+        ([*ONESHOT, "node-0,node-1,,node-2"], "with commas between them"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--privacy", "3"], "lower t_p"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--clients", "3"], "the committee has 4 members"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--corrupt", "2"], "ask more nodes, or withstand fewer"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--min-clients", "3"], "a sum needs 4 nodes"),
+        (
+            [*ONESHOT, "node-0,node-1,node-2,node-3", "--wait", "0.2"],
+            "and 0 members of the committee, of 3: start the others",
+        ),
         (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1"),
         (["--wait", "0.2"], "0 nodes are connected and free after 0 s"),
     ],

@@ -53,7 +53,15 @@ def add_parser(commands: Any) -> None:
     trust.add_argument("folder", type=Path, metavar="FOLDER", help="the node's folder")
     trust.add_argument("--roster", type=Path, required=True, metavar="FILE", help="from the operator")
     trust.add_argument("--server-cert", type=Path, required=True, metavar="FILE", help="the server's server.pem")
-    trust.add_argument("--force", action="store_true", help="replace pins that name another roster or server")
+    trust.add_argument(
+        "--committee",
+        metavar="ID,ID,...",
+        help="allow one-shot rounds, with the shares of this node's keys at these nodes of the roster",
+    )
+    trust.add_argument(
+        "--privacy", type=int, metavar="T", help="corrupt members to withstand (default: a third); with --committee"
+    )
+    trust.add_argument("--force", action="store_true", help="replace pins that name others")
     trust.set_defaults(run=_trust)
 
     simulation = parts.add_parser(
@@ -61,6 +69,9 @@ def add_parser(commands: Any) -> None:
     )
     simulation.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist, or be empty")
     simulation.add_argument("--nodes", type=int, required=True, metavar="N", help="number of nodes, at least 3")
+    simulation.add_argument(
+        "--committee", metavar="N,N,...", help="nodes (from 0) that hold the shares of keys in one-shot rounds"
+    )
     simulation.set_defaults(run=_simulation)
 
     show = parts.add_parser("show", help="print what is public about a folder")
@@ -117,15 +128,35 @@ def _trust(arguments: argparse.Namespace) -> int:
     from privcomp.integrations import NodeHome
 
     roster, server = _read(arguments.roster), _read(arguments.server_cert)
-    NodeHome.trust(arguments.folder, roster, server, force=arguments.force)
+    if arguments.privacy is not None and arguments.committee is None:
+        raise ParameterError("--privacy is about a committee: name it with --committee")
+    members = ids(arguments.committee) if arguments.committee is not None else []
+    NodeHome.trust(
+        arguments.folder, roster, server, committee=members, privacy=arguments.privacy, force=arguments.force
+    )
     print(f"{arguments.folder}: policy.toml pins this roster and this server")
+    if members:
+        print(f"one-shot rounds are allowed, with a committee of {len(members)}")
     return 0
+
+
+def ids(text: str) -> list[bytes]:
+    """Ids of nodes as a command line has them, with commas.
+
+    Raises:
+        ParameterError: an empty one.
+    """
+    found = [part.strip().encode("utf-8", "surrogateescape") for part in text.split(",")]
+    if not all(found):
+        raise ParameterError(f"--committee {text!r}: ids of nodes with commas between them are needed")
+    return found
 
 
 def _simulation(arguments: argparse.Namespace) -> int:
     from privcomp.integrations.home import make_simulation
 
-    roster = make_simulation(arguments.folder, map(str, range(arguments.nodes)))
+    members = [part.decode("utf-8", "replace") for part in ids(arguments.committee)] if arguments.committee else []
+    roster = make_simulation(arguments.folder, map(str, range(arguments.nodes)), committee=members)
     print(f"{arguments.folder}: a server and {len(roster)} simulated nodes, whose policies protect nobody")
     return 0
 
@@ -169,6 +200,8 @@ def _facts(folder: Path) -> dict[str, Any]:
         facts["adversary"] = policy.adversary
         facts["pinned_roster"] = policy.roster_hash.hex() if policy.roster_hash is not None else None
         facts["pinned_ledger_key"] = policy.ledger_key.hex() if policy.ledger_key is not None else None
+        members = [party.decode("utf-8", "replace") for party, _ in policy.committee.members]
+        facts["committee"] = ",".join(members) if members else None
     return facts
 
 

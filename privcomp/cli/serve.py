@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from privcomp.cli import signals
+from privcomp.cli.keys import ids
 from privcomp.errors import ParameterError
 
 __all__ = ["add_parser"]
@@ -81,7 +82,15 @@ def add_parser(commands: Any) -> None:
         "the less noise"
     )  # fmt: skip
     safety = serve.add_argument_group("safety (every node's own policy has the last word)")
-    safety.add_argument("--protocol", choices=("bonawitz", "secaggplus"), default="bonawitz", help="secure aggregation")
+    safety.add_argument(
+        "--protocol", choices=("bonawitz", "secaggplus", "oneshot"), default="bonawitz", help="secure aggregation"
+    )
+    safety.add_argument(
+        "--committee", metavar="ID,ID,...", help="nodes that hold the shares of all keys; needed with oneshot"
+    )
+    safety.add_argument(
+        "--privacy", type=int, metavar="T", help="corrupt members of the committee to withstand (default: a third)"
+    )
     safety.add_argument(
         "--adversary", choices=("malicious", "semi_honest"), help="what the server may do (default: malicious, but "
         "semi_honest with secaggplus)"
@@ -116,6 +125,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any, on_stop: signals.OnStop) -> int:
     from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server
+    from privcomp.integrations.committee import committee_of
     from privcomp.integrations.driver import Deadlines
     from privcomp.integrations.npz import save_model
     from privcomp.policy import Policy
@@ -127,6 +137,7 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     if corrupt is None:
         corrupt = Policy().corrupt_for(adversary, members)
     plan: Any = None
+    committee: Any = None
     complete, last = 0, ""
 
     def report(done: RoundReport) -> None:
@@ -140,13 +151,19 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
             refused = {party.decode("utf-8", "replace"): kind for party, kind in done.refused.items()}
             print(json.dumps({**vars(done), "refused": refused}), flush=True)
 
-    slow = arguments.deadline
     limits = Limits(connections=arguments.max_connections, grace=arguments.grace)
     async with Server(home, host=arguments.host, port=arguments.port, limits=limits) as server:
         on_stop(server.stop)
         if arguments.epsilon is not None:
             plan = _plan(arguments, task.entries(arrays), corrupt, members)
             print(plan.describe(), file=sys.stderr)
+        if arguments.committee is not None:
+            committee = committee_of(home.roster, ids(arguments.committee), arguments.privacy)
+            print(
+                f"privcomp: a committee of {committee.size}: {committee.needed} members must answer; "
+                f"{committee.could_open}",
+                file=sys.stderr,
+            )
         print(f"privcomp: listening at {server.host}:{server.port}", file=sys.stderr)
         await server.run(
             arrays,
@@ -155,18 +172,19 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
             clip=arguments.clip,
             max_weight=1 << 20 if arguments.max_weight is None else arguments.max_weight,
             plan=plan,
+            committee=committee,
             clients=arguments.clients,
             min_clients=arguments.min_clients,
             bits=16 if arguments.bits is None else arguments.bits,
             wait=arguments.wait,
             gather=arguments.gather,
-            deadlines=Deadlines(slow, slow, arguments.training_deadline, slow, slow),
+            deadlines=Deadlines.of(arguments.deadline, training=arguments.training_deadline),
             save=lambda model: save_model(out, model),
             report=report,
-            protocol=arguments.protocol,
             adversary=adversary,
             corrupt=corrupt,
             hybrid=arguments.hybrid,
+            **({"protocol": arguments.protocol} if committee is None else {}),
         )
     if not complete:
         print("privcomp: no round was completed", file=sys.stderr)
@@ -195,6 +213,13 @@ def _plan(arguments: argparse.Namespace, entries: int, corrupt: int, members: in
 
 def _check(arguments: argparse.Namespace) -> None:
     private = arguments.epsilon is not None
+    if arguments.protocol == "oneshot":
+        if arguments.committee is None:
+            raise ParameterError("--protocol oneshot needs --committee: the nodes that hold the shares of the keys")
+        if private:
+            raise ParameterError("--epsilon: one-shot rounds take no noise; use --protocol bonawitz or secaggplus")
+    elif arguments.committee is not None or arguments.privacy is not None:
+        raise ParameterError(f"--committee and --privacy are for --protocol oneshot, not {arguments.protocol}")
     needed, unused = ("clip_norm", ("clip", "metric", "max_weight")) if private else (
         "clip", ("clip_norm", "min_survivors")
     )  # fmt: skip

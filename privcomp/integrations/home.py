@@ -32,10 +32,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from privcomp.errors import CodecError, JournalError, LedgerError, LocalError, ParameterError, PolicyError
 from privcomp.integrations import tls
+from privcomp.integrations.committee import committee_of
 from privcomp.integrations.file_journal import FileJournal
 from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Identity, Roster, check_id
 from privcomp.ledger import Ledger
+from privcomp.oneshot import ONESHOT, Committee
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient
 
@@ -166,17 +168,30 @@ class NodeHome(_Home):
         return cls(path, party, identity, policy, roster, FileJournal(path / "journal", identity.public))
 
     @staticmethod
-    def trust(folder: _Path, roster: bytes, server_certificate: bytes, *, force: bool = False) -> None:
-        """Take over roster and server certificate from the operator, and pin both in policy.toml.
+    def trust(
+        folder: _Path,
+        roster: bytes,
+        server_certificate: bytes,
+        *,
+        committee: Iterable[bytes] = (),
+        privacy: int | None = None,
+        force: bool = False,
+    ) -> None:
+        """Take over roster and server certificate from the operator, and pin both in policy.toml; on demand a
+        committee, too.
 
         Args:
             folder: the node's.
             roster: bytes of the roster file.
             server_certificate: PEM of the server's identity.
-            force: replace pins that name another roster or another server.
+            committee: ids of the roster: these nodes, with their keys in it, may hold the shares of this node's keys.
+                One-shot rounds are allowed then. Empty: policy.toml stays as it is in this.
+            privacy: least t_p, see `privcomp.integrations.committee.committee_of`; None: what that takes.
+            force: replace pins that name another roster, another server or another committee.
 
         Raises:
-            ParameterError: not a roster, not a server's certificate, or a roster without this node and this key.
+            ParameterError: not a roster, not a server's certificate, a roster without this node and this key, or a
+                committee that is none.
             PolicyError: policy.toml pins others already.
         """
         path = Path(folder)
@@ -201,6 +216,9 @@ class NodeHome(_Home):
                     "what changed, and repeat with --force (force=True) if that is right"
                 )
             text = _pinned(text, name, new.hex())
+        named = tuple(committee)
+        if named:
+            text = _with_committee(text, policy, committee_of(parsed, named, privacy), force)
         _replace(path / "roster", roster)
         _replace(path / "server.pem", server_certificate)
         _replace(path / "policy.toml", text.encode())
@@ -359,7 +377,9 @@ def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
     return roster, b"".join(pems[party] for party in roster.ids)
 
 
-def make_simulation(folder: _Path, nodes: Iterable[str], *, policy: str | None = None) -> Roster:
+def make_simulation(
+    folder: _Path, nodes: Iterable[str], *, policy: str | None = None, committee: Iterable[str] = ()
+) -> Roster:
     """Homes for a simulation on one machine: `FOLDER/server`, and `FOLDER/NAME` for each node.
 
     Args:
@@ -367,12 +387,13 @@ def make_simulation(folder: _Path, nodes: Iterable[str], *, policy: str | None =
         nodes: at least 3 names; the ids are these behind `SIMULATED`.
         policy: text of their policy.toml. Left out, it allows what a simulation needs and a real node must not: a
             server that is trusted, and any number of rounds on one model, so that an experiment can be repeated.
+        committee: names of those that hold the shares of keys in one-shot rounds; empty: no such rounds.
 
     Raises:
-        ParameterError: fewer nodes.
+        ParameterError: fewer nodes, or a committee that is none.
         LocalError: something is there already.
     """
-    names = list(dict.fromkeys(nodes))
+    names, members = list(dict.fromkeys(nodes)), [SIMULATED + name.encode() for name in committee]
     if len(names) < 3:
         raise ParameterError(f"{len(names)} nodes: secure aggregation needs at least 3")
     root, text = Path(folder), (_SIMULATED_POLICY.format(again=1 << 30) if policy is None else policy).encode()
@@ -389,7 +410,7 @@ def make_simulation(folder: _Path, nodes: Iterable[str], *, policy: str | None =
         server = (new / "server" / "server.pem").read_bytes()
         for name in names:
             _replace(new / name / "policy.toml", text)
-            NodeHome.trust(new / name, roster.to_bytes(), server)
+            NodeHome.trust(new / name, roster.to_bytes(), server, committee=members)
 
     _build(root, fill)
     made = _read_roster(root / "server" / "roster")
@@ -560,16 +581,68 @@ def _replace(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def _pinned(text: str, name: str, value: str) -> str:
-    """The policy file with one pin set, and everything else, comments included, as it was."""
-    old = tomllib.loads(text)
-    if old.get(name) == value:
-        return text
-    line = f'{name} = "{value}"'
-    there = rf"^[ \t]*{name}[ \t]*=[ \t]*[\"'][0-9A-Fa-f]*[\"']" if name in old else rf"^# {name} = .*$"
-    new, count = re.subn(there, line, text, count=1, flags=re.M)
-    if not count and name not in old:
-        new = f"{line}\n{text}"  # the top is outside of every table, whatever the file looks like
-    with suppress(tomllib.TOMLDecodeError):
-        if tomllib.loads(new) == {**old, name: value}:
-            return new
-    raise LocalError(f"policy.toml cannot be changed automatically; write {line} into it by hand")
+    """The policy file with one pin set."""
+    return _edited(text, None, name, f'"{value}"')
+
+
+def _with_committee(text: str, policy: Policy, committee: Committee, force: bool) -> str:
+    """The policy file with a named committee, and one-shot rounds allowed.
+
+    Raises:
+        PolicyError: it names another committee already.
+        LocalError: ids that are no text, or a file that cannot be changed.
+    """
+    old = policy.committee
+    least = committee.privacy if force else max(old.privacy_min, committee.privacy)
+    if old.members not in ((), committee.members) and not force:
+        raise PolicyError(
+            "policy.toml names another committee; ask your operator what changed, and repeat with --force (force=True) "
+            "if that is right"
+        )
+    try:
+        pairs = [f'["{_toml(party.decode())}", "{public.hex()}"]' for party, public in committee.members]
+    except UnicodeDecodeError:
+        raise LocalError("an id of the committee is no text, so policy.toml cannot name it") from None
+    if ONESHOT not in policy.protocols:
+        listed = ", ".join(f'"{name}"' for name in (*policy.protocols, ONESHOT))
+        text = _edited(text, None, "protocols", f"[{listed}]")
+    text = _edited(text, "committee", "members", f"[{', '.join(pairs)}]")
+    return _edited(text, "committee", "privacy_min", str(least))
+
+
+def _toml(text: str) -> str:
+    """The inside of a basic string."""
+    return "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in text)
+
+
+def _edited(text: str, table: str | None, name: str, literal: str) -> str:
+    """A TOML file with one value set in a table (None: on top), and everything else, comments included, as it was.
+
+    Raises:
+        LocalError: no way to write it is one line in a place that is known.
+    """
+    line, header = f"{name} = {literal}", "" if table is None else f"[{table}]\n"
+    old, set_ = tomllib.loads(text), tomllib.loads(line)
+    wanted = {**old, **set_} if table is None else {**old, table: {**old.get(table, {}), **set_}}
+    # The table: from behind its header to the next one.
+    start, stop = 0, len(text)
+    if table is not None:
+        found = re.search(rf"^[ \t]*\[[ \t]*{table}[ \t]*\][ \t]*(#.*)?$\n?", text, flags=re.M)
+        start = found.end() if found is not None else stop
+    following = re.compile(r"^[ \t]*\[", flags=re.M).search(text, start)
+    if following is not None:
+        stop = following.start()
+    inside, tries = text[start:stop], []
+    for there in (rf"^[ \t]*{name}[ \t]*=[^#\n]*?(?=[ \t]*(#.*)?$)", rf"^# {name} = .*$"):
+        new, count = re.subn(there, lambda _: line, inside, count=1, flags=re.M)
+        tries += [text[:start] + new + text[stop:]] if count else []
+    # Behind the header, or on top; and a table that is not there at the end.
+    missing = table is not None and table not in old
+    apart = "\n" if text and not text.endswith("\n") else ""
+    tries.append(f"{text}{apart}{header}{line}\n" if missing else f"{text[:start]}{line}\n{text[start:]}")
+    for new in tries:
+        with suppress(tomllib.TOMLDecodeError):
+            if tomllib.loads(new) == wanted:
+                return new
+    where = "" if table is None else f" [{table}]"
+    raise LocalError(f"policy.toml cannot be changed automatically; write {line} into it{where} by hand")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,7 @@ from privcomp.integrations import NodeHome, ServerHome
 from privcomp.integrations.home import SIMULATED, certificate_name, make_roster, make_simulation
 from privcomp.integrations.tls import read_identity
 from privcomp.keys import Roster
-from privcomp.policy import Policy
+from privcomp.policy import CommitteePolicy, Policy
 
 NODES = (b"site-1", b"site-2", b"site-3")
 
@@ -340,3 +343,96 @@ def test_homes_of_a_simulation(tmp_path: Path) -> None:
         make_simulation(tmp_path / "homes", map(str, range(3)))
     with pytest.raises(ParameterError, match="at least 3"):
         make_simulation(tmp_path / "two", map(str, range(2)))
+
+
+# ---- committees
+
+
+MEMBERS = tuple(f"site-{k}".encode() for k in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        Policy.default_toml(),
+        "",
+        "clients_min = 4\n[same_model_reentries]\nstatistics = 1",
+        'protocols = ["oneshot"]  # alone\n[committee]\nbits_max = 20',
+        "[committee]  # ours\nprivacy_min = 1 # one\n[same_model_reentries]\n# members = []\n",
+        "committee.bits_max = 20\n",
+    ],
+    ids=range(6),
+)
+def test_trust_writes_the_committee_into_any_policy_file(text: str, tmp_path: Path, server: Path) -> None:
+    roster, _ = federation(tmp_path, MEMBERS)
+    folder, certificate = tmp_path / MEMBERS[0].hex(), (server / "server.pem").read_bytes()
+    (folder / "policy.toml").write_text(text)
+    before = Policy.from_toml(text)
+    if text.startswith("committee."):
+        with pytest.raises(LocalError, match=r"write members = .* into it \[committee\] by hand"):
+            NodeHome.trust(folder, roster.to_bytes(), certificate, committee=MEMBERS[1:])
+        assert (folder / "policy.toml").read_text() == text
+        return
+    NodeHome.trust(folder, roster.to_bytes(), certificate, committee=reversed(MEMBERS[1:]))
+    with NodeHome.open(folder) as home:
+        own = home.policy
+    assert own.protocols == tuple(dict.fromkeys((*before.protocols, "oneshot")))
+    assert own.committee.members == tuple((party, roster.public(party)) for party in MEMBERS[1:])
+    assert own.committee == replace(before.committee, members=own.committee.members, privacy_min=1)
+    kept = {"protocols": before.protocols, "roster_hash": None, "ledger_key": None, "committee": before.committee}
+    assert replace(own, **kept) == before  # type: ignore[arg-type]
+    now = (folder / "policy.toml").read_text()
+    for comment in re.findall(r"#.*[a-z]{3}.*$", text, flags=re.M):
+        assert comment in now or " = " in comment
+
+
+def test_a_committee_is_not_changed_in_silence(tmp_path: Path, server: Path) -> None:
+    """Not another one, not fewer corrupt members; and without a word about it nothing changes."""
+    roster, _ = federation(tmp_path, (*MEMBERS, b"site-6", b"site-7"))
+    folder, certificate = tmp_path / MEMBERS[0].hex(), (server / "server.pem").read_bytes()
+
+    def trust(*members: bytes, **options: Any) -> CommitteePolicy:
+        NodeHome.trust(folder, roster.to_bytes(), certificate, committee=members, **options)
+        with NodeHome.open(folder) as home:
+            return home.policy.committee
+
+    first = trust(*roster.ids, privacy=3)
+    assert first.privacy_min == 3
+    with pytest.raises(PolicyError, match="names another committee"):
+        trust(*roster.ids[1:])
+    assert trust() == first
+    assert trust(*roster.ids, privacy=1) == first
+    assert trust(*roster.ids[1:], force=True).privacy_min == 1
+    for members, privacy, said in (
+        ((*MEMBERS[:3], b"stranger"), None, "b'stranger', which is not in the roster"),
+        ((*MEMBERS[:3], MEMBERS[0]), None, "names b'site-1' twice"),
+        (MEMBERS[:3], None, "a committee of 3: 4 members at least"),
+        (MEMBERS, 0, "every single member could read every key"),
+        (MEMBERS, 4, "members must answer, but it has 5; lower t_p"),
+    ):
+        with pytest.raises(ParameterError, match=re.escape(said)):
+            trust(*members, privacy=privacy, force=True)
+
+
+def test_ids_of_all_kinds_stand_in_a_policy(tmp_path: Path, server: Path) -> None:
+    ids = (b'a"b', b"c\\d", "ü\n".encode(), b"[e]")
+    roster, _ = federation(tmp_path, ids)
+    folder, certificate = tmp_path / ids[0].hex(), (server / "server.pem").read_bytes()
+    NodeHome.trust(folder, roster.to_bytes(), certificate, committee=ids)
+    with NodeHome.open(folder) as home:
+        assert tuple(party for party, _ in home.policy.committee.members) == roster.ids
+    other, _ = federation(tmp_path, (*ids, b"\xff\xfe"))
+    with pytest.raises(LocalError, match="is no text"):
+        NodeHome.trust(folder, other.to_bytes(), certificate, committee=other.ids, force=True)
+
+
+def test_a_simulation_with_a_committee(tmp_path: Path) -> None:
+    roster = make_simulation(tmp_path / "sim", map(str, range(5)), committee=["0", "1", "2", "4"])
+    with NodeHome.open(tmp_path / "sim" / "3") as home:
+        assert "oneshot" in home.policy.protocols
+        members = tuple(party for party, _ in home.policy.committee.members)
+    assert members == tuple(SIMULATED + name for name in (b"0", b"1", b"2", b"4"))
+    assert set(members) < set(roster.ids)
+    with pytest.raises(ParameterError, match="is not in the roster"):
+        make_simulation(tmp_path / "other", map(str, range(5)), committee=["0", "1", "2", "7"])
+    assert not (tmp_path / "other").exists()
