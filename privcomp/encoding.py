@@ -350,11 +350,15 @@ class FixedPoint:
         return math.nextafter(unit * (1.0 + math.ldexp(1.0, self.bits - 50)), math.inf)
 
     def describe(self) -> str:
-        """One line for people: what is sent, at which width, with which error."""
+        """One line for people: what is sent under masks, at which width, with which error."""
+        return f"{self.describe_values()}; {self.modulus_bits} bits per entry on the wire"
+
+    def describe_values(self) -> str:
+        """One line for people: which values, with which error, however they travel."""
         return (
             f"{self.way} fixed point, {self.bits} bits, granularity {self.granularity:.6g}, values up to "
-            f"{self.clip_limit:.6g}, weights 1..{self.max_weight}, up to {self.clients} clients: {self.modulus_bits} "
-            f"bits per entry on the wire, error of the mean below {self.stated_error:.3g}"
+            f"{self.clip_limit:.6g}, weights 1..{self.max_weight}, up to {self.clients} clients, error of the mean below "
+            f"{self.stated_error:.3g}"
         )
 
     def to_bytes(self) -> bytes:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,12 @@ def add_parser(commands: Any) -> None:
     run.add_argument("--dropout", type=float, default=0.1, help="fraction of the hospitals lost in every round")
     run.add_argument("--seed", type=int, default=0, help="drives split, partition, losses and training (never keys)")
     run.add_argument(
-        "--protocol", choices=("bonawitz", "secaggplus", "oneshot"), default="bonawitz", help="how sums are made"
-    )
+        "--protocol", choices=("bonawitz", "secaggplus", "oneshot", "ckks"), default="bonawitz", help="how sums are "
+        "made: masks, masks among neighbours, keys shared among a committee, or CKKS (without a ledger)"
+    )  # fmt: skip
     run.add_argument(
         "--adversary", choices=("malicious", "semi_honest"), help="what the server may do (default: malicious, but "
-        "semi_honest with secaggplus)"
+        "semi_honest with secaggplus and ckks)"
     )  # fmt: skip
     run.add_argument("--hybrid", action="store_true", help="X25519 with ML-KEM-768")
     private = demo.add_argument_group("differential privacy")
@@ -76,7 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
         from privcomp.demo.train import load_federation
     except ModuleNotFoundError as error:
         raise LocalError(f"the demo needs {error.name}: install it with `pip install 'privcomp[demo]'`") from None
-    adversary = arguments.adversary or ("semi_honest" if arguments.protocol == "secaggplus" else "malicious")
+    trusting = arguments.protocol in ("secaggplus", "ckks")
+    adversary = arguments.adversary or ("semi_honest" if trusting else "malicious")
+    if arguments.epsilon is not None and arguments.protocol in ("oneshot", "ckks"):
+        raise ParameterError(f"--epsilon adds noise under masks: it does not go with --protocol {arguments.protocol}")
     folder: Path = arguments.out
     options = DemoOptions(
         data=arguments.data,
@@ -93,6 +98,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         adversary=adversary,
         sum_bits=SUM_BITS[arguments.protocol],
     )
+    if arguments.protocol == "ckks":
+        return _encrypted(arguments, options)
     federation = load_federation(options)
     SecureFederation.check(
         arguments.clients, dropout=arguments.dropout, protocol=arguments.protocol, adversary=adversary
@@ -130,6 +137,30 @@ def _demo(arguments: argparse.Namespace) -> int:
         f"\ncheck it: {_program()} audit {_quoted(folder / 'ledger')} --key {secure.ledger.public.hex()} "
         f"--roster {_quoted(folder / 'roster')} --heads {_quoted(folder / 'heads')}"
     )
+    return 0
+
+
+def _encrypted(arguments: argparse.Namespace, options: Any) -> int:
+    """`privcomp demo --protocol ckks`: no ledger, no scenes, no committee."""
+    from privcomp.demo import run_demo
+    from privcomp.demo.encrypted import MAX_WEIGHT, EncryptedFederation
+
+    if options.adversary != "semi_honest" or arguments.hybrid:
+        raise ParameterError(
+            "--protocol ckks trusts the aggregator and the key holder to follow the protocol and not to work together: "
+            "leave --adversary malicious and --hybrid out"
+        )
+    secure = EncryptedFederation(arguments.clients, arguments.seed, dropout=arguments.dropout)
+    folder: Path = arguments.out
+    _prepare(folder)
+    with _progress(arguments.rounds, arguments.quiet) as progress:
+        report = run_demo(replace(options, ledger=None, max_weight=MAX_WEIGHT), secure, progress)
+    (folder / "report.json").write_text(report.json() + "\n", encoding="utf-8")
+    if arguments.json:
+        print(report.json())
+        return 0
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    print("\nnothing is recorded with ckks: there is no ledger to check")
     return 0
 
 

@@ -287,8 +287,12 @@ class Report:
             ),
             (
                 "hospitals lost per round",
-                f"{'-'.join(map(str, lost))} of {self.clients}, at random stages "
-                "(whoever had uploaded by then is in the sum)",
+                f"{'-'.join(map(str, lost))} of {self.clients}, "
+                + (
+                    "before they upload"
+                    if self.protocol == "ckks"
+                    else "at random stages (whoever had uploaded by then is in the sum)"
+                ),
             ),
             ("survivors per round", f"{' '.join(map(str, counts))} of {self.clients}"),
             (

@@ -44,8 +44,8 @@ _ONESHOT_STAGES: Final = {
     SEMI_HONEST: ("boxkeys", "upload", "accept", "answer"),
 }
 _COMMITTEE_MIN: Final = 10
-#: Bits that an entry of a sum may have: a modulus of up to 64, or a digit of a ciphertext.
-SUM_BITS: Final = {"bonawitz": 64, "secaggplus": 64, "oneshot": 48}
+#: Bits that an entry of a sum may have: a modulus of up to 64, or a digit of a ciphertext; CKKS makes its own.
+SUM_BITS: Final = {"bonawitz": 64, "secaggplus": 64, "oneshot": 48, "ckks": 64}
 
 
 class _Observed(RoundClient):
@@ -293,6 +293,7 @@ class SecureFederation:
             seconds=traffic.seconds,
             record=number,
             lost=tuple(sorted(places[party] for party in losses)),
+            sent_as=_sent_as(spec),
         )
 
 
@@ -304,6 +305,14 @@ def _tolerance(clients: int, adversary: str, protocol: str) -> int:
         return clients - least_survivors(clients, c, least)
     allowed = -(-(clients - c) // 2) - 2 if adversary == MALICIOUS else clients - (clients + 1) // 2 - 1
     return min(allowed, clients - c - least)
+
+
+def _sent_as(spec: RoundSpec) -> str:
+    """How the entries of a round travel, where they are not masked."""
+    params = spec.aggregation
+    if isinstance(params, Params) or isinstance(spec.encoding, DistributedPlan):
+        return ""
+    return f"{spec.encoding.describe_values()}; {params.ring.describe()}; {params.committee.could_open}"
 
 
 def _committee_size(clients: int, lost: int) -> int:

@@ -76,6 +76,7 @@ class SecureResult:
         seconds: stage -> wall-clock seconds.
         record: index of the round's record in the ledger.
         lost: hospitals that fell silent at some stage; one that did so after its upload is a survivor all the same.
+        sent_as: how the entries travelled, in words; empty: as `FixedPoint.describe` says.
     """
 
     survivors: tuple[int, ...]
@@ -87,6 +88,7 @@ class SecureResult:
     seconds: Mapping[str, float]
     record: int
     lost: tuple[int, ...] = ()
+    sent_as: str = ""
 
 
 class SecureSum(Protocol):
@@ -221,6 +223,8 @@ class _Run:
     def __init__(self, options: DemoOptions, secure_sum: SecureSum) -> None:
         self._options = options
         self._secure_sum = secure_sum
+        #: How the entries of the last sum travelled.
+        self.sent_as = ""
         self.rounds: list[RoundReport] = []
         self.bytes_up = np.zeros(options.clients)
         self.bytes_down = np.zeros(options.clients)
@@ -239,6 +243,7 @@ class _Run:
         start = time.perf_counter()
         result = self._secure_sum(purpose=purpose, model=model, encoding=encoding, updates=updates)
         seconds = time.perf_counter() - start
+        self.sent_as = result.sent_as or encoding.describe()
         plain = baselines.plain_average([updates(hospital) for hospital in result.survivors])
         for store, sent in ((self.bytes_up, result.bytes_up), (self.bytes_down, result.bytes_down)):
             for hospital, count in sent.items():
@@ -416,7 +421,7 @@ def run_demo(
         round_reports=tuple(run.rounds),
         bytes_per_client=float(run.bytes_up.mean()),
         bytes_down_per_client=float(run.bytes_down.mean()),
-        encoding=encoding.describe(),
+        encoding=run.sent_as,
         seconds=time.perf_counter() - start,
         ledger=None if options.ledger is None else str(options.ledger),
         figure=None if options.figure is None else str(options.figure),
