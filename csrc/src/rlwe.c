@@ -13,6 +13,7 @@
 const struct rlwe *pc_rlwe_at(int level)
 {
 #if PC_X86
+    if (level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA && pc_cpu_features() & PC_CPU_FMA) return &pc_rlwe_ifma;
     if (level >= PRIVCOMP_LEVEL_AESNI && pc_cpu_features() & PC_CPU_FMA) return &pc_rlwe_fma;
 #endif
     (void)level;
@@ -63,6 +64,8 @@ static void powers(uint64_t *forms, uint64_t root, size_t n, unsigned log_n, uin
         forms[RLWE_WORD * n + at] = w;
         forms[RLWE_QUOTIENT * n + at] = factor_of(w, q).quotient;
         forms[RLWE_DOUBLE * n + at] = centred_word(w, q);
+        forms[RLWE_WORD8 * n + rlwe_place8(at, n)] = w;
+        forms[RLWE_QUOTIENT8 * n + rlwe_place8(at, n)] = factor_of(w, q).quotient >> 12; /* floor(w 2^52 / q) */
     }
 }
 
@@ -74,7 +77,7 @@ static int shape_ok(size_t degree, size_t primes)
 int64_t privcomp_rlwe_words(size_t degree, size_t count)
 {
     REFUSE(!shape_ok(degree, count));
-    return (int64_t)(RLWE_TABLES_WORDS + 2 * count * RLWE_FORMS * degree);
+    return (int64_t)(RLWE_TABLES_WORDS + 2 * count * RLWE_POWER_FORMS * degree);
 }
 
 /* Numbers of five words: products of primes, below 2^200, and what is divided. */
@@ -171,10 +174,10 @@ int privcomp_rlwe_init(uint64_t *tables, size_t words, size_t degree, const uint
     }
     memcpy(tables, &t, sizeof t);
     for (size_t r = 0; r < count; r++) {
-        uint64_t *const forms = tables + RLWE_TABLES_WORDS + 2 * r * RLWE_FORMS * degree;
+        uint64_t *const forms = tables + RLWE_TABLES_WORDS + 2 * r * RLWE_POWER_FORMS * degree;
         const uint64_t q = primes[r];
         powers(forms, roots[r], degree, (unsigned)t.log_degree, q);
-        powers(forms + RLWE_FORMS * degree, q - pow_mod(roots[r], degree - 1, q), degree, (unsigned)t.log_degree, q); /* psi^(N-1) psi = -1 */
+        powers(forms + RLWE_POWER_FORMS * degree, q - pow_mod(roots[r], degree - 1, q), degree, (unsigned)t.log_degree, q); /* psi^(N-1) psi = -1 */
     }
     return PRIVCOMP_OK;
 }

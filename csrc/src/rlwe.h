@@ -21,8 +21,17 @@ typedef struct {
     uint64_t w, quotient;
 } rlwe_factor;
 
-/* Arrays of factors, apart: canonical words, their quotients, and the words of doubles -q/2 < w <= q/2. Offsets from the start of the tables. */
-enum { RLWE_WORD, RLWE_QUOTIENT, RLWE_DOUBLE, RLWE_FORMS };
+/* Arrays of factors, apart: canonical words, their quotients, and the words of doubles -q/2 < w <= q/2. Powers have two more for eight lanes: words,
+ * and quotients of 52 bits, in the order of rlwe_place8. */
+enum { RLWE_WORD, RLWE_QUOTIENT, RLWE_DOUBLE, RLWE_FORMS, RLWE_WORD8 = RLWE_FORMS, RLWE_QUOTIENT8, RLWE_POWER_FORMS };
+
+/* Where the factor number i of n stands for eight lanes. At distances 1 and 2, blocks of 64 words are transposed, and lane l of the m-th butterfly of vectors
+ * needs the factors 4 l + m of the 32 of the block, and 2 l + m of the 16. */
+PC_INLINE size_t rlwe_place8(size_t i, size_t n)
+{
+    const size_t columns = i >= n / 2 ? 4 : i >= n / 4 ? 2 : 1, block = 8 * columns, at = i % block;
+    return n < 64 ? i : i - at + at % columns * 8 + at / columns;
+}
 
 typedef struct {
     uint64_t q, bits;                /* 2^(bits-1) < q < 2^bits */
@@ -33,7 +42,7 @@ typedef struct {
 } rlwe_prime;
 
 /* What tables[] begins with. Words only, so that callers hold it as an array of them. Behind it, for each prime: the powers
- * psi^brv(i), i < N, in RLWE_FORMS arrays of N words, and then those of 1/psi. */
+ * psi^brv(i), i < N, in RLWE_POWER_FORMS arrays of N words, and then those of 1/psi. */
 typedef struct {
     uint64_t degree, log_degree, primes, digits, radix, delta, bits; /* bits: of all primes together */
     uint64_t group, parts; /* `group` digits at a time are one number below M^group <= 2^52, and `parts` of those are a coefficient */
@@ -45,7 +54,7 @@ typedef struct {
 PC_INLINE const rlwe_tables *rlwe_of(const uint64_t *tables) { return (const rlwe_tables *)tables; }
 PC_INLINE const uint64_t *rlwe_powers(const rlwe_tables *t, size_t prime, int inverse)
 {
-    return (const uint64_t *)t + RLWE_TABLES_WORDS + (2 * prime + (size_t)inverse) * RLWE_FORMS * t->degree;
+    return (const uint64_t *)t + RLWE_TABLES_WORDS + (2 * prime + (size_t)inverse) * RLWE_POWER_FORMS * t->degree;
 }
 
 /* A key: for each prime RLWE_FORMS arrays of N words, the transform of the coefficients times 1/N. */
@@ -73,6 +82,12 @@ struct rlwe {
 extern const struct rlwe pc_rlwe_portable;
 #if PC_X86
 extern const struct rlwe pc_rlwe_fma, pc_rlwe_ifma;
+/* What IFMA has nothing better for. */
+int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits);
+void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n);
+int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
+void pc_rlwe_add_fma(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
+uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
 #endif
 const struct rlwe *pc_rlwe_at(int level);
 

@@ -320,7 +320,7 @@ FMA static void forward(uint64_t *a, const rlwe_tables *t, size_t prime)
 
 /* ---- the rest ---- */
 
-FMA static int mask(uint64_t *a, size_t n, uint64_t q, unsigned bits)
+FMA int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits)
 {
     const vi low = all(UINT64_MAX >> (64 - bits)), most = all(q - 1);
     vi above = _mm256_setzero_si256();
@@ -381,7 +381,7 @@ FMA PC_INLINE void blocks_to_bytes(vi out[16], const uint8_t *blocks)
 FMA PC_INLINE vi bytes_of(int x) { return _mm256_set1_epi8((char)x); }
 
 /* As rlwe_gauss.h has it. A byte counts with 128 taken off, as a signed number. */
-FMA static void gaussian(int8_t *out, const uint8_t *blocks, size_t n)
+FMA void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n)
 {
     size_t i = 0;
     vi b[16], index[6];
@@ -478,7 +478,7 @@ PC_INLINE size_t readable(size_t length, uint64_t bit, size_t n, uint64_t bits)
     } \
     (void)0
 
-FMA static int check(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p)
+FMA int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p)
 {
     const size_t m = readable(length, bit, n, p->bits);
     const unsigned bits = (unsigned)p->bits, s = bit & 7;
@@ -493,7 +493,7 @@ FMA static int check(const uint8_t *data, size_t length, uint64_t bit, size_t n,
     return _mm256_testz_si256(above, above) && pc_rlwe_portable.check(data, length, bit + (uint64_t)m * bits, n - m, p);
 }
 
-FMA static void add(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p)
+FMA void pc_rlwe_add_fma(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p)
 {
     const size_t m = readable(length, bit, n, p->bits);
     const unsigned bits = (unsigned)p->bits, s = bit & 7;
@@ -511,7 +511,7 @@ FMA static void add(uint64_t *total, const uint8_t *data, size_t length, uint64_
 }
 
 /* The first byte of each two residues has the bits that the two before left over; 16 bytes are written, of which those behind the end come again. */
-FMA static uint64_t pack(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits)
+FMA uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits)
 {
     const size_t m = readable((size_t)((bit + (uint64_t)n * bits) >> 3), bit, n, bits);
     const unsigned s = bit & 7;
@@ -535,8 +535,8 @@ FMA static uint64_t pack(uint8_t *out, uint64_t bit, uint64_t *carry, const uint
 }
 
 const struct rlwe pc_rlwe_fma = {
-    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .message = message, .gaussian = gaussian,
-    .check = check, .add = add, .pack = pack,
+    .forward = forward, .inverse = inverse, .product = product, .message = message, .mask = pc_rlwe_mask_fma,
+    .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
 };
 
 #else

@@ -1,9 +1,10 @@
-/* The few AVX-512 intrinsics of src/field_ifma.c, src/fe25519_ifma.h, src/ristretto255_lanes.h, src/ed_order_ifma.h and
- * src/multilinear_ifma.h in plain C, from their definitions in Intel's intrinsics guide, so that the arithmetic of those files is tested
+/* The few AVX-512 intrinsics of src/field_ifma.c, src/fe25519_ifma.h, src/ristretto255_lanes.h, src/ed_order_ifma.h,
+ * src/multilinear_ifma.h and src/rlwe_ifma.c in plain C, from their definitions in Intel's intrinsics guide, so that the arithmetic of those files is tested
  * on any CPU. (Their instructions themselves are tested where the CPU has them.) */
 #ifndef PRIVCOMP_EMULATE_AVX512_H
 #define PRIVCOMP_EMULATE_AVX512_H
 
+#include <emmintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -76,6 +77,7 @@ EMULATE __m512i _mm512_mask_sub_epi64(__m512i src, __mmask8 m, __m512i a, __m512
 
 /* Words move: j is their new place, j / 2 the 128-bit piece. */
 EMULATE __m256i _mm256_loadu_si256(const void *p) { __m256i r; memcpy(&r, p, 32); return r; }
+EMULATE __m512i _mm512_cvtepi8_epi64(__m128i a) { int8_t byte[16]; memcpy(byte, &a, 16); EACH_LANE((uint64_t)(int64_t)byte[j]); }
 EMULATE __m512i _mm512_castsi256_si512(__m256i a) { EACH_LANE(j < 4 ? a.lane[j] : 0xbad); } /* the upper half is undefined */
 EMULATE __m512i _mm512_inserti64x4(__m512i a, __m256i b, int at) { EACH_LANE(j / 4 == at ? b.lane[j % 4] : a.lane[j]); }
 EMULATE __m512i _mm512_unpacklo_epi64(__m512i a, __m512i b) { EACH_LANE(j % 2 ? b.lane[j - 1] : a.lane[j]); }
