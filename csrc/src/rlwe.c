@@ -315,17 +315,14 @@ static uint64_t secret_quotient(uint64_t w, rlwe_factor turn, uint64_t q)
 
 static uint64_t secret_double(uint64_t w, uint64_t q) { return double_word((double)(int64_t)(w - (q & mask64((q / 2 - w) >> 63)))); }
 
-int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const int32_t *coefficients)
+void pc_rlwe_key_make(uint64_t *key, const rlwe_tables *t, const int32_t *coefficients, const struct rlwe *k)
 {
-    const rlwe_tables *const t = rlwe_of(tables);
-    const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
     const size_t n = t->degree;
-    if (words != (size_t)privcomp_rlwe_key_words(tables)) return PRIVCOMP_E_LENGTH;
     for (size_t r = 0; r < t->primes; r++) {
         const rlwe_prime *const p = &t->prime[r];
         const uint64_t q = p->q, one = UINT64_MAX / q, offset = (((uint64_t)1 << 31) / q + 1) * q; /* >= 2^31, a multiple of q */
-        uint64_t *const w = key + r * RLWE_FORMS * n;
         const rlwe_factor turn = factor_of(UINT64_MAX % q + 1, q); /* 2^64 mod q: q is odd and divides no power of two */
+        uint64_t *const w = key + r * RLWE_FORMS * n;
         for (size_t i = 0; i < n; i++) w[i] = rlwe_once(rlwe_lazy(offset + (uint64_t)(int64_t)coefficients[i], 1, one, q), q);
         k->forward(w, t, r);
         for (size_t i = 0; i < n; i++) {
@@ -334,6 +331,12 @@ int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const
             w[RLWE_DOUBLE * n + i] = secret_double(w[i], q);
         }
     }
+}
+
+int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const int32_t *coefficients)
+{
+    if (words != (size_t)privcomp_rlwe_key_words(tables)) return PRIVCOMP_E_LENGTH;
+    pc_rlwe_key_make(key, rlwe_of(tables), coefficients, pc_rlwe_at(privcomp_level_get()));
     return PRIVCOMP_OK;
 }
 

@@ -91,6 +91,9 @@ uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const uin
 #endif
 const struct rlwe *pc_rlwe_at(int level);
 
+/* privcomp_rlwe_key with these kernels. */
+void pc_rlwe_key_make(uint64_t *key, const rlwe_tables *t, const int32_t *coefficients, const struct rlwe *k);
+
 /* x w - c q for some c: in [0, 2q) for every x < 2^64. Harvey, "Faster arithmetic for number-theoretic transforms" (2014), algorithm 2: with
  * quotient = (w 2^64 - e) / q, 0 <= e < q, the estimate floor(x quotient / 2^64) is at most x w / q and more than x w / q - x e / (q 2^64) - 1. */
 PC_INLINE uint64_t rlwe_lazy(uint64_t x, uint64_t w, uint64_t quotient, uint64_t q)
