@@ -159,6 +159,15 @@ class _Role:
         """Bytes of a ciphertext without header and tag."""
         return self.params.ciphertext_bytes(self.length)
 
+    @property
+    def _step(self) -> int:
+        return _BLOCK_POLYNOMIALS * self.params.values_per_polynomial
+
+    def _steps(self) -> Iterator[tuple[int, int]]:
+        """(first value, values) of the blocks that are worked on at a time: whole polynomials, but for the last one."""
+        for start in range(0, self.length, self._step):
+            yield start, min(self._step, self.length - start)
+
     def _header(self, party: bytes, tag_kind: int) -> UploadHeader:
         params = self.params
         return UploadHeader(
@@ -212,15 +221,19 @@ class Encryptor(_Role):
             StateError: the secret was used or wiped.
             ParameterError: there is no sender, the secret is of another ring, or `rng` fails.
         """
+        sender = self._signing()
         # A value beyond the bound raises before anything is returned, so one pass over the values will do.
-        return b"".join(self._upload(self._encrypted(values, secret, rng)))
+        blocks = self._encrypted(values, secret, rng)
+        return b"".join(write_upload(self._header(sender.party, sender.tag_kind), blocks, sender))
 
     def encrypt_blocks(self, values: I64Array | I32Array, secret: Secret, rng: Rng = os.urandom) -> Iterator[bytes]:
         """The same upload in blocks of some 200 kB; everything is checked before the first one is made.
 
         The values are read while the blocks are taken; they must not change in between.
         """
-        return self._upload(self.payload_blocks(values, secret, rng))
+        sender = self._signing()
+        blocks = self.payload_blocks(values, secret, rng)
+        return write_upload(self._header(sender.party, sender.tag_kind), blocks, sender)
 
     def payload(self, values: I64Array | I32Array, secret: Secret, rng: Rng = os.urandom) -> bytes:
         """The ciphertext alone, `payload_bytes` bytes. It is malleable: a protocol must sign it."""
@@ -234,10 +247,10 @@ class Encryptor(_Role):
             raise self._beyond()
         return self._encrypted(values, secret, rng)
 
-    def _upload(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def _signing(self) -> Sender:
         if self._sender is None:
             raise ParameterError("this Encryptor has no sender; pass sender=SigningSender(...), or use payload")
-        return write_upload(self._header(self._sender.party, self._sender.tag_kind), blocks, self._sender)
+        return self._sender
 
     def _check_values(self, values: I64Array | I32Array) -> None:
         if type(values) is not np.ndarray or values.dtype not in (np.dtype(np.int64), np.dtype(np.int32)):
@@ -255,11 +268,10 @@ class Encryptor(_Role):
 
     def _blocks(self, values: I64Array | I32Array, key: RlweKey, noise_seed: bytes) -> Iterator[bytes]:
         bound, tables = self.params.value_bound, self.params.tables
-        step = _BLOCK_POLYNOMIALS * self.params.values_per_polynomial
-        scratch = np.empty(min(step, self.length), np.int64)
+        scratch = np.empty(min(self._step, self.length), np.int64)
         shifted = scratch.view(np.uint64)
         try:
-            for start in range(0, self.length, step):
+            for start, step in self._steps():
                 block = values[start : start + step]
                 digits = shifted[: block.size]
                 # v = q + bound. For an int64 q, v mod 2^64 is in 0..2 bound exactly where |q| <= bound.
@@ -413,27 +425,37 @@ class Decryptor(_Role):
         limit = params.sum_bound(survivors)
         if not -limit <= int(key_sum.min()) <= int(key_sum.max()) <= limit:
             raise _aborted(f"the sum of {survivors} secrets has a coefficient beyond +-{limit}")
+        shift = survivors * params.value_bound
+        result = np.empty(self.length, np.int64)
+        max_abs = sum_squares = 0
         key = RlweKey(params.tables, key_sum)
         try:
-            sums, noise = rlwe_decode(params.tables, total, key, self._expander, 0, self.length)
+            # Block by block: sums are shifted while they are in the cache. `result` is returned after all checks.
+            for start, step in self._steps():
+                words = total[self._words(start) : self._words(start + step)]
+                first = start // params.values_per_polynomial
+                sums, noise = rlwe_decode(params.tables, words, key, self._expander, first, step)
+                if int(sums.max()) > 2 * shift:
+                    raise _aborted(f"a sum lies beyond what {survivors} clients can reach")
+                np.subtract(sums.view(np.int64), shift, out=result[start : start + step])
+                max_abs, sum_squares = max(max_abs, noise.max_abs), sum_squares + noise.sum_squares
         except ParameterError as error:  # types, shapes and ranges are right, so it is the sum that does not decode
             raise _aborted(str(error)) from None
         finally:
             key.wipe()
-        shift = survivors * params.value_bound
-        if int(sums.max()) > 2 * shift:
-            raise _aborted(f"a sum lies beyond what {survivors} clients can reach")
-        if noise.max_abs > limit:
-            raise _aborted(f"the noise reaches {noise.max_abs}, {survivors} clients stay within {limit}")
+        if max_abs > limit:
+            raise _aborted(f"the noise reaches {max_abs}, {survivors} clients stay within {limit}")
         allowed = SIGMA**2 * survivors * (1 + 2 * math.sqrt(89 / coefficients) + 178 / coefficients)
-        if noise.sum_squares > allowed * coefficients:
+        if sum_squares > allowed * coefficients:
             raise _aborted(
-                f"the noise has mean square {noise.sum_squares / coefficients:.6g}, {survivors} clients stay below "
+                f"the noise has mean square {sum_squares / coefficients:.6g}, {survivors} clients stay below "
                 f"{allowed:.6g}"
             )
-        result = sums.view(np.int64)
-        result -= shift
         return result
+
+    def _words(self, values: int) -> int:
+        """Words of a sum of the first `values` values: whole polynomials, or all."""
+        return len(self.params.ring.primes) * -(-values // self.params.digits)
 
 
 def _aborted(what: str) -> RoundAborted:

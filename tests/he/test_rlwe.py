@@ -279,8 +279,11 @@ def test_a_role_checks_its_arguments() -> None:
         for role in (Encryptor, Aggregator, Decryptor):
             with pytest.raises(ParameterError):
                 role(params, context, length)  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="no sender"):
-        Encryptor(SMALL, CONTEXT, 3).encrypt(np.zeros(3, np.int64), Secret.draw(SMALL))
+    secret = Secret.draw(SMALL)
+    for encrypt in (Encryptor(SMALL, CONTEXT, 3).encrypt, Encryptor(SMALL, CONTEXT, 3).encrypt_blocks):
+        with pytest.raises(ParameterError, match="no sender"):
+            encrypt(np.zeros(3, np.int64), secret)
+    assert not secret.used
     with pytest.raises(ParameterError, match="no receiver"):
         Aggregator(SMALL, CONTEXT, 3).add(b"")
 
