@@ -7,13 +7,15 @@ integers.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import gmpy2
+import mpmath
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 Poly = list[int]
@@ -127,6 +129,33 @@ def expand(key: bytes, j: int, r: int, q: int, degree: int) -> Poly:
         if word < q:
             found.append(word)
     return found
+
+
+@cache
+def _tails() -> list[int]:
+    """tail[k] = 2^127 P[|x| > k] for D(Z, 6.4), rounded to the nearest integer; from 60 digits."""
+    with mpmath.workdps(60):
+        weights = [mpmath.exp(-mpmath.mpf(x * x) / (2 * mpmath.mpf("6.4") ** 2)) for x in range(120)]
+        whole = weights[0] + 2 * sum(weights[1:])
+        return [int(mpmath.nint(2**127 * 2 * sum(weights[k + 1 :]) / whole)) for k in range(96)]
+
+
+def gaussian(seed: bytes, stream: int, count: int) -> Poly:
+    """Samples of D(Z, 6.4).
+
+    Block number seed[16:] + 2^64 stream + i of AES-128 under seed[:16] is a little-endian number: its lowest bit is the
+    sign, the others are v, and |x| is the number of k with v < tail[k].
+    """
+    start = int.from_bytes(seed[16:], "big") + (stream << 64)
+    blocks = b"".join(((start + i) % 2**128).to_bytes(16, "big") for i in range(count))
+    data = Cipher(algorithms.AES(seed[:16]), modes.ECB()).encryptor().update(blocks)
+    out = []
+    for i in range(count):
+        word = int.from_bytes(data[16 * i : 16 * i + 16], "little")
+        # tail is falling, so the k with v < tail[k] are the first ones.
+        size = bisect.bisect_left(_tails(), -(word >> 1), key=lambda tail: -tail)
+        out.append(-size if word & 1 else size)
+    return out
 
 
 @dataclass(frozen=True)
