@@ -1,4 +1,4 @@
-"""The long simulation: `python -m tests.simulation --rounds 100000 --seed 1`."""
+"""The long simulation: `python -m tests.simulation --rounds 100000 --seed 1 [--protocol oneshot]`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from privcomp.simulation import Report, campaign
+from privcomp.simulation.oneshot import oneshot_campaign
 
 CHUNK = 500
 
@@ -18,11 +19,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--protocol", choices=("interactive", "oneshot"), default="interactive")
     options = parser.parse_args()
     start, parts, done = time.monotonic(), -(-options.rounds // CHUNK), {}
+    run = oneshot_campaign if options.protocol == "oneshot" else campaign
     with ProcessPoolExecutor(options.processes) as pool:
         sizes = {k: min(CHUNK, options.rounds - k * CHUNK) for k in range(parts)}
-        futures = {pool.submit(campaign, size, options.seed, k): k for k, size in sizes.items()}
+        futures = {pool.submit(run, size, options.seed, k): k for k, size in sizes.items()}
         for future in as_completed(futures):
             done[futures[future]] = part = future.result()
             for text in part.failures:
