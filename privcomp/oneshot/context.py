@@ -169,9 +169,10 @@ def set_hash(ctx: bytes, survivors: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 @dataclass(frozen=True)
 class BoxSecret:
-    """A member's private box key of one round: X25519, and an ML-KEM-768 seed or nothing."""
+    """A member's private box key of one round: X25519, imported once for all clients, and an ML-KEM-768 seed or
+    nothing."""
 
-    key: bytes
+    key: keys.X25519Key
     kem: bytes
 
     def __repr__(self) -> str:
@@ -225,7 +226,7 @@ def open_box(context: RoundContext, place: int, entry: SharedKey, secret: BoxSec
     """
     try:
         keys.x25519_check_public(entry.key)
-        shared = keys.x25519(secret.key, entry.key)
+        shared = secret.key.exchange(entry.key)
         if secret.kem:
             shared += keys.mlkem_decapsulate(secret.kem, entry.kem)
         elif entry.kem:

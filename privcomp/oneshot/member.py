@@ -224,7 +224,7 @@ class Member:
         if stored is None:
             raise JournalError("the box key of this round is erased: it was answered, or given up for newer rounds")
         secrets = _Secrets.from_bytes(stored, max_bytes=256)
-        given = self._opened(context, place, message.entries, BoxSecret(secrets.key, secrets.kem))
+        given = self._opened(context, place, message.entries, BoxSecret(keys.X25519Key(secrets.key), secrets.kem))
         if entry is None:
             bits = bytearray((len(message.entries) + 7) // 8)
             for k, client in enumerate(message.entries):

@@ -237,6 +237,12 @@ class Driver:
             epoch = self._epoch
             self.network.after(0, lambda: self._close(epoch))
 
+    def is_current(self, stage: int, answer: bytes) -> bool:
+        """Whether an answer belongs to this round: box keys name it, all others begin with its ctx."""
+        if stage == BOXKEYS:
+            return answer[69:77] == self.role._draft.round.to_bytes(8, "little")
+        return self.role.stage > BOXKEYS and answer[5:37] == self.role.context.digest
+
     def _close(self, epoch: int) -> None:
         if epoch != self._epoch or self.finished:
             return
@@ -401,7 +407,8 @@ class Session:
             self.oracle.wire(packet.data)
             if packet.intact and not packet.replayed and answer and not driver.finished:
                 at = _STAGE_OF[int.from_bytes(answer[0][3:5], "little")]
-                driver.ground.sent[at, party.id] = frozenset(sha256(message).digest() for message in answer)
+                if driver.is_current(at, answer[0]):
+                    driver.ground.sent[at, party.id] = frozenset(sha256(message).digest() for message in answer)
             out = answer[: self.coins.below(len(answer) + 1)] if crash == "half" else answer
             if crash == "half":
                 raise Crash
