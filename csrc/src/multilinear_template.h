@@ -210,6 +210,60 @@ static void ML(first_of_sums)(mt out[2], const ML(leaves) *l, mt lambda, mt sums
     out[1] = mt_mul(lambda, mt_sub(differences, mt_from_words(offset, FIELD), FIELD), FIELD);
 }
 
+/* Nodes above the leaves, k = n - 2: q0 q1 is a polynomial in base with small integers e_i, and p0 q1 + q0 p1 its derivative,
+ *   q0 q1 = base^4 + e1 base^3 + e2 base^2 + e3 base + e4,
+ *   e1 = s0 + s1 < 2^33, e2 = s0 s1 + t0 + t1 < 2^65, e3 = s0 t1 + s1 t0 < 2^95, e4 = t0 t1 < 2^124,
+ * so that h(0) comes from four sums of eq times integers. Of the differences, dp = ds and dq = base ds + dt:
+ *   dq0 dq1 = f2 base^2 + f3 base + f4, dp0 dq1 + dq0 dp1 = 2 f2 base + f3,
+ *   f2 = ds0 ds1, f3 = ds0 dt1 + ds1 dt0, f4 = dt0 dt1, all below 2^124 in size: 2^125 is added, and taken away from the sums. */
+static void ML(first_round_nodes)(mt out[2], const int64_t *x, size_t d, unsigned n, const ML(leaves) *l, mt lambda, ML(split) eq)
+{
+    enum { SUMS = 7 };
+    const unsigned k = n - 2;
+    const size_t half = (size_t)1 << (k - 1), other = (size_t)1 << k, low = (size_t)1 << eq.bits;
+    const u128 up = (u128)1 << 125;
+    mt_sum outer[SUMS] = {{{0}}};
+    mt v[SUMS];
+    for (size_t first = 0; first < half; first += low) {
+        mt_sum inner[SUMS] = {{{0}}};
+        for (size_t i = 0; i < low; i++) {
+            const size_t y = first + i;
+            const ML(pair) a0 = ML(pair_of)(x, d, n, y), a1 = ML(pair_of)(x, d, n, y + other), b0 = ML(pair_of)(x, d, n, y + half),
+                           b1 = ML(pair_of)(x, d, n, y + half + other);
+            const int64_t ds0 = (int64_t)(b0.s - a0.s), ds1 = (int64_t)(b1.s - a1.s), dt0 = (int64_t)(b0.t - a0.t), dt1 = (int64_t)(b1.t - a1.t);
+            const mt e = eq.low[i];
+            mt_sum_add_word(&inner[0], e, a0.s + a1.s);
+            mt_sum_add_words(&inner[1], e, (u128)a0.s * a1.s + a0.t + a1.t);
+            mt_sum_add_words(&inner[2], e, (u128)a0.s * a1.t + (u128)a1.s * a0.t);
+            mt_sum_add_words(&inner[3], e, (u128)a0.t * a1.t);
+            mt_sum_add_words(&inner[4], e, up + (u128)((__int128)ds0 * ds1));
+            mt_sum_add_words(&inner[5], e, up + (u128)((__int128)ds0 * dt1 + (__int128)ds1 * dt0));
+            mt_sum_add_words(&inner[6], e, up + (u128)((__int128)dt0 * dt1));
+        }
+        for (int i = 0; i < SUMS; i++) mt_sum_add(&outer[i], eq.high[first >> eq.bits], mt_sum_reduce_short(&inner[i], FIELD));
+    }
+    const uint64_t offset[4] = {0, (uint64_t)1 << 61, 0, 0}; /* 2^125; check: 61 + 64 == 125 */
+    const mt less = mt_from_words(offset, FIELD);
+    for (int i = 0; i < SUMS; i++) { /* without the factor 2^256 */
+        const mt sum = mt_sum_reduce(&outer[i], FIELD);
+        v[i] = mt_from_words(sum.w, FIELD);
+        if (i >= 4) v[i] = mt_sub(v[i], less, FIELD);
+    }
+    const mt base = l->base, one = mt_one(FIELD);
+    const mt derivative[4] = {v[2], mt_add(v[1], v[1], FIELD), mt_add(mt_add(v[0], v[0], FIELD), v[0], FIELD),
+                              mt_add(mt_add(one, one, FIELD), mt_add(one, one, FIELD), FIELD)};
+    const mt product[5] = {v[3], v[2], v[1], v[0], one};
+    mt p = mt_zero, q = one;
+    for (int i = 3; i >= 0; i--) {
+        p = mt_add(mt_mul(p, base, FIELD), derivative[i], FIELD);
+        q = mt_add(mt_mul(q, base, FIELD), product[i], FIELD);
+    }
+    out[0] = mt_add(p, mt_mul(lambda, q, FIELD), FIELD);
+    p = mt_add(mt_mul(v[4], l->twice, FIELD), v[5], FIELD);
+    q = mt_add(mt_mul(mt_add(mt_mul(v[4], base, FIELD), v[5], FIELD), base, FIELD), v[6], FIELD);
+    out[1] = mt_add(p, mt_mul(lambda, q, FIELD), FIELD);
+}
+
 static void ML(first_round)(mt out[2], const int64_t *x, size_t d, unsigned n, unsigned k, mt shift, mt lambda, const uint8_t *point,
                             mt *scratch)
 {
@@ -239,27 +293,7 @@ static void ML(first_round)(mt out[2], const int64_t *x, size_t d, unsigned n, u
         ML(first_of_sums)(out, &l, lambda, mt_from_words(words[0].w, FIELD), mt_from_words(words[1].w, FIELD), mt_from_words(words[2].w, FIELD));
         return;
     }
-    /* p1 + lambda q1 = 2 base + lambda base^2 + (1 + lambda base) s + lambda t */
-    const mt mixed_linear = mt_add(l.one, mt_mul(lambda, l.linear, FIELD), FIELD), mixed_one = mt_mul(lambda, l.one, FIELD);
-    const mt mixed_base = mt_add(l.twice, mt_mul(lambda, l.square, FIELD), FIELD);
-#define P(a) mt_add(l.twice, ML(word)(l.one, a.s), FIELD)
-#define Q(a) mt_add(l.square, ML(words)(l.linear, a.s, l.one, a.t), FIELD)
-#define MIXED(a) mt_add(mixed_base, ML(words)(mixed_linear, a.s, mixed_one, a.t), FIELD)
-    ML_SUMS(out[0], out[1], b, {
-        const ML(pair) a0 = ML(pair_of)(x, d, n, y);
-        const ML(pair) a1 = ML(pair_of)(x, d, n, y + other);
-        const ML(pair) b0 = ML(pair_of)(x, d, n, y + half);
-        const ML(pair) b1 = ML(pair_of)(x, d, n, y + half + other);
-        const mt p0 = P(a0);
-        const mt q0 = Q(a0);
-        const mt q1 = Q(a1);
-        const mt mixed = MIXED(a1);
-        g = mt_mul2(p0, q1, q0, mixed, FIELD);
-        h = mt_mul2(mt_sub(P(b0), p0, FIELD), mt_sub(Q(b1), q1, FIELD), mt_sub(Q(b0), q0, FIELD), mt_sub(MIXED(b1), mixed, FIELD), FIELD);
-    });
-#undef P
-#undef Q
-#undef MIXED
+    ML(first_round_nodes)(out, x, d, n, &l, lambda, eq);
 }
 
 /* constant + (1 - s) (linear s_a + one t_a) + s (linear s_b + one t_b), with the factors in `by`. */

@@ -340,6 +340,23 @@ PC_INLINE void mt_sum_add_word(mt_sum *s, mt a, uint64_t v)
     s->w[5] += carry;
 }
 
+/* s += a v for a number v of two words */
+PC_INLINE void mt_sum_add_words(mt_sum *s, mt a, u128 v)
+{
+    uint64_t t[6], carry = 0;
+    u128 c = 0;
+    PC_UNROLL
+    for (int j = 0; j < 4; j++) c = (u128)a.w[j] * (uint64_t)v + (uint64_t)(c >> 64), t[j] = (uint64_t)c;
+    t[4] = (uint64_t)(c >> 64);
+    c = 0;
+    PC_UNROLL
+    for (int j = 0; j < 4; j++) c = (u128)a.w[j] * (uint64_t)(v >> 64) + t[j + 1] + (uint64_t)(c >> 64), t[j + 1] = (uint64_t)c;
+    t[5] = (uint64_t)(c >> 64);
+    PC_UNROLL
+    for (int i = 0; i < 6; i++) s->w[i] = wide_carry(s->w[i], t[i], &carry);
+    s->w[6] += carry;
+}
+
 /* t[4..9] = s 2^-256 modulo m: four steps s += q m 2^(64 i) make the lower half 0, with a sum of q m below 2^256 m. */
 PC_INLINE void mt_sum_shift(uint64_t t[10], const mt_sum *s, const mont *f)
 {
