@@ -6,6 +6,7 @@ const struct multilinear *pc_multilinear_at(int group, int level)
 #if PC_X86
     if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AVX512 && pc_cpu_features() & PC_CPU_AVX512IFMA)
         return &pc_multilinear_ristretto255_ifma;
+    if (group == PRIVCOMP_RISTRETTO255 && level >= PRIVCOMP_LEVEL_AESNI && pc_cpu_features() & PC_CPU_FMA) return &pc_multilinear_ristretto255_fma;
 #else
     (void)level;
 #endif

@@ -25,6 +25,7 @@ struct multilinear {
 extern const struct multilinear pc_multilinear_ristretto255, pc_multilinear_bn254;
 #if PC_X86
 extern const struct multilinear pc_multilinear_ristretto255_ifma; /* the same with twins for AVX-512 IFMA */
+extern const struct multilinear pc_multilinear_ristretto255_fma;  /* for AVX2 and FMA */
 #endif
 
 /* The kernels modulo the order of the group with this public id, at a dispatch level, or NULL. */

@@ -36,6 +36,10 @@ const struct multilinear pc_multilinear_ristretto255 = TABLE;
 #if PC_X86
 #include "multilinear_ifma.h"
 const struct multilinear pc_multilinear_ristretto255_ifma = MULTILINEAR_IFMA;
+#ifndef PRIVCOMP_EMULATE_AVX512 /* which defines vectors of 256 bits too */
+#include "multilinear_fma.h"
+const struct multilinear pc_multilinear_ristretto255_fma = MULTILINEAR_FMA;
+#endif
 #endif
 #undef ML
 #undef FIELD
