@@ -257,6 +257,7 @@ class Rounds:
                     announce.purpose,
                     error.message,
                 )
+            self._save(server)  # with the answers that came
             raise RoundStalled(error.party, error.stage, error.message) from None
         except RemoteError as error:
             self._abort(server, error)

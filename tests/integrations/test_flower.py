@@ -23,6 +23,7 @@ from privcomp.integrations.flower.messages import HELLO, Claim, Parcel
 from privcomp.integrations.flower.mod import LAUNCHER
 from privcomp.integrations.flower.records import KEY, from_content, raw, to_content
 from privcomp.integrations.flower.settings import Settings
+from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE, Record
 from privcomp.rounds import audit
 from privcomp.rounds.messages import RoundAnnouncement
@@ -180,7 +181,8 @@ def test_every_record_is_of_a_known_type_and_shows_nothing_of_a_node(tmp_path: P
     strategy.start(grid=plain.grid, initial_arrays=record(MODEL), num_rounds=1)
     start(ours, flower.FedAvg(min_available_nodes=3))
 
-    spec = Settings.of(ours.config).spec(Settings.of(ours.config).task("update", b""), MODEL, 3)
+    roster = Roster.from_bytes((tmp_path / "ours" / "server" / "roster").read_bytes())
+    spec = Settings.of(ours.config).spec(Settings.of(ours.config).task("update", b""), MODEL, roster)
     clean = spec.encoding.encode(np.concatenate([pattern.ravel().astype(float), np.zeros(2), [0.0]]), weight)[:12]
     forms: dict[str, bytes] = {
         "trained array": (MODEL["w"] + pattern).tobytes(),

@@ -14,11 +14,12 @@ from privcomp.dp import DistributedPlan
 from privcomp.errors import BudgetError, ParameterError
 from privcomp.integrations.flower.settings import Settings
 from privcomp.journal import MemoryJournal
-from privcomp.keys import Identity
+from privcomp.keys import Identity, Roster
 from privcomp.policy import Policy
 from privcomp.rounds import NodeBudget, RoundSpec
 
 MODEL = {"w": np.zeros((3, 4), np.float32), "b": np.zeros(2)}
+ROSTERS = {n: Roster.of({b"%d" % k: Identity.generate().public for k in range(n)}) for n in (6,)}
 CONFIG: dict[str, Any] = {
     "privcomp-adversary": "semi_honest",
     "privcomp-dp-epsilon": 8,
@@ -31,7 +32,7 @@ def spec_of(roster: int = 6, kind: str = "update", **changes: Any) -> RoundSpec:
     config = {**CONFIG, **{"privcomp-" + name.replace("_", "-"): value for name, value in changes.items()}}
     settings = Settings.of({name: value for name, value in config.items() if value is not None})
     task = settings.task(kind, b"bound")
-    return settings.spec(task, MODEL, roster, settings.plan(14, roster) if kind == "update" else None)
+    return settings.spec(task, MODEL, ROSTERS[roster], settings.plan(14, roster) if kind == "update" else None)
 
 
 def test_the_plan_counts_on_what_the_round_promises() -> None:

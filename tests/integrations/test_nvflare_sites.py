@@ -16,6 +16,7 @@ import pytest
 
 from privcomp.errors import EncodingError, LocalError, ParameterError, RemoteError
 from privcomp.integrations.home import NodeHome, make_roster
+from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE
 from tests.integrations import nvflare_harness as harness
 
@@ -233,7 +234,7 @@ def test_filters_refuse_what_is_not_part_of_a_round(federation: Federation, capl
     """Also what a job without our controller would ask, where the pair stands in a site's privacy.json."""
     model, mask = adapter.ModelFilter(federation.simulation), adapter.MaskFilter(federation.simulation)
     plain = DXO(DataKind.WEIGHTS, data={"w": np.zeros(3)}).to_shareable()
-    with pytest.raises(RemoteError, match="without a masking request"):
+    with pytest.raises(RemoteError, match="without a request to train"):
         model.process(plain, context("site-1", "train"))
     with pytest.raises(RemoteError):
         model.process(Shareable(), context("site-1", "submit_model"))
@@ -311,7 +312,7 @@ def test_a_task_that_comes_twice_with_another_model(federation: Federation) -> N
         if site != "site-1":
             mask.process(make_reply(ReturnCode.TASK_ABORTED), fl_ctx)
         other = DXO(DataKind.WEIGHTS, data={"w": np.full(6, 9.0, np.float32)}, meta=dict(META)).to_shareable()
-        with pytest.raises(RemoteError, match="without a masking request"):
+        with pytest.raises(RemoteError, match="without a request to train"):
             model.process(other, fl_ctx)
         with pytest.raises(sites.SiteRefused):
             mask.process(honest(MODEL), fl_ctx)
@@ -471,9 +472,10 @@ def test_a_home_that_another_process_holds(federation: Federation, monkeypatch: 
 
 
 def test_proposals() -> None:
+    roster = Roster.of({b"site-%d" % k: Identity.generate().public for k in range(6)})
     with pytest.raises(ParameterError, match="no stage masks"):
         Proposal(clip=1.0, max_weight=1, deadlines={"masks": 1.0})
-    spec = Proposal(clip=1.0, max_weight=10).spec("update", {"w": np.zeros(3)}, 6, 6)
+    spec = Proposal(clip=1.0, max_weight=10).spec("update", {"w": np.zeros(3)}, 6, roster)
     assert (spec.aggregation.corrupt, spec.aggregation.adversary) == (1, "malicious")
 
 

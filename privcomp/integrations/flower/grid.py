@@ -31,6 +31,7 @@ from privcomp.integrations.flower.records import extras_of, from_content, raw, t
 from privcomp.integrations.flower.settings import PREFIX, Settings, config_bytes
 from privcomp.integrations.home import SIMULATED, ServerHome
 from privcomp.rounds import RoundResult, RoundSpec, Task
+from privcomp.rounds.aggregation import TRAINING_STAGES
 from privcomp.rounds.privacy import PRIVACY, PrivacySpent
 from privcomp.secagg.params import MALICIOUS
 
@@ -91,6 +92,11 @@ class SecAggGrid(Grid):
             self._home.close()
             raise LocalError(f"{folder} has no roster: make it with `privcomp keys roster --server {folder}`")
         self._roster = self._home.roster
+        try:
+            self._settings.committee_of(self._roster)
+        except ParameterError:
+            self._home.close()
+            raise
         self._rounds = Rounds(
             self._home.ledger,
             self._home.session,
@@ -98,6 +104,7 @@ class SecAggGrid(Grid):
             deadlines=self._settings.deadlines,
             executor=executor,
             folder=folder,
+            redeliver=True,  # a node is a process per message
         )
         self._parties: dict[int, bytes] = {}  # Flower's node id -> id in the roster, as far as a signed claim shows it
         self._nodes: dict[bytes, int] = {}  # the way back
@@ -196,7 +203,7 @@ class SecAggGrid(Grid):
         bound = binding(metadata.message_type, metadata.group_id, self._config, extra_bytes)
         task = self._settings.task(kind, bound)
         plan = self._planned(task, arrays) if kind == "update" else None
-        spec = self._settings.spec(task, arrays, len(self._roster), plan)
+        spec = self._settings.spec(task, arrays, self._roster, plan)
         model = task.request(arrays)
         digest = sha256(model).digest()
         if kind == "metrics" and self._evaluated is not None and self._evaluated[0] == digest:
@@ -374,8 +381,9 @@ class SecAggGrid(Grid):
         refusals: Counter[str] = Counter()
 
         def content(party: bytes) -> RecordDict:
-            items = (asked[party], post.extras) if stage == "mask" else (asked[party],)
-            return to_content(Parcel(stage, items), post.model if stage == "mask" else None)
+            if stage in TRAINING_STAGES:
+                return to_content(Parcel(stage, (asked[party], post.extras)), post.model)
+            return to_content(Parcel(stage, (asked[party],)))
 
         here = {self._nodes[party]: party for party in asked if party in self._nodes}
         box = post.box({node: content(party) for node, party in here.items()}, seconds)
@@ -393,9 +401,9 @@ class SecAggGrid(Grid):
                 party = here[node]
                 if isinstance(reply, str):
                     refusals[reply] += 1
-                    # A node that is gone may come back with the answer that is missing; before the last stage the
-                    # others do not wait for it.
-                    if stage != "unmask" or not reply.startswith(_GONE):
+                    # A node that is gone may come back with the answer that is missing; before the survivors are
+                    # fixed the others do not wait for it.
+                    if stage not in _FIXED or not reply.startswith(_GONE):
                         waiting.discard(party)
                 elif reply.stage != stage:
                     refusals[f"an answer of stage {reply.stage!r} in stage {stage!r}"] += 1
@@ -416,6 +424,8 @@ class SecAggGrid(Grid):
 
 
 _GONE: Final = "gone: "
+#: The stages in which the survivors are fixed: the round is not over without these answers.
+_FIXED: Final = frozenset({"unmask", "vote", "answer"})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ _CLAIM: Final = "privcomp-flower-node"
 class Parcel(Message):
     """One request or one reply: a stage of the protocol and its messages.
 
-    Items of a request: a nonce of 32 bytes (hello); the server's message, in stage "mask" followed by an `Extras`.
+    Items of a request: a nonce of 32 bytes (hello); the server's message, in a stage in which nodes train
+    (`privcomp.rounds.aggregation.TRAINING_STAGES`) followed by an `Extras`.
     Items of a reply: a `Claim` (hello); the node's messages in order.
     """
 

@@ -26,6 +26,7 @@ from privcomp.integrations.flower.records import from_content, restored, to_cont
 from privcomp.integrations.flower.settings import config_bytes
 from privcomp.integrations.home import SIMULATED, NodeHome
 from privcomp.rounds import RoundSpec
+from privcomp.rounds.aggregation import TRAINING_STAGES
 
 __all__ = ["LAUNCHER", "answered", "has_home", "only", "open_home", "secagg_mod", "tell_stripped", "trained"]
 
@@ -81,7 +82,7 @@ def _answer(message: Message, context: Context, call_next: ClientAppCallable) ->
             return Parcel(
                 HELLO, (Claim.sign(home.identity, home.id, launched, request.items[0], run, node).to_bytes(),)
             )
-        if len(request.items) != (2 if request.stage == "mask" else 1):
+        if len(request.items) != (2 if request.stage in TRAINING_STAGES else 1):
             raise RemoteError(b"server", request.stage, f"{len(request.items)} items, which no honest server sends")
 
         def update(model: bytes, spec: RoundSpec) -> tuple[Any, int]:

@@ -10,7 +10,10 @@ from typing import Any, Final
 from privcomp._core import AES128_CTR, CHACHA20
 from privcomp.dp import DistributedPlan, plan_distributed
 from privcomp.errors import ParameterError
+from privcomp.integrations.committee import committee_of, one_shot
 from privcomp.integrations.driver import Deadlines
+from privcomp.keys import Roster
+from privcomp.oneshot import ONESHOT, Committee
 from privcomp.policy import Policy
 from privcomp.rounds import RoundSpec, Task
 from privcomp.rounds.task import Encoding
@@ -39,16 +42,19 @@ class Settings:
         dp_colluders: nodes whose noise the server may know; None: corrupt.
         home: the server's folder (`privcomp keys server`), unless PRIVCOMP_SERVER_HOME names it at the SuperLink.
         sim_home: folder of a simulation's homes (`privcomp keys simulation`); used in a simulation only.
-        protocol, adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
+        protocol: "bonawitz", "secaggplus" or "oneshot".
+        adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
+        committee: ids of the nodes that hold the shares of all keys in one-shot rounds; in the run config with commas.
+        committee_privacy: how many of them may be corrupt; None: a third.
         corrupt: nodes that may be corrupt, out of the whole roster; None: what a node's default policy demands.
         clients: most nodes of a round; None: the whole roster.
-        cipher: "aes128" or "chacha20".
+        cipher: "aes128" or "chacha20"; masks only, like threshold, gamma and delta.
         gamma, delta: fractions of corrupt and of vanishing nodes that a sparse graph is made for.
         bits: bits of an encoded entry.
         train_metrics, evaluate_metrics: (name, lo, hi) each, summed inside the masked vector; in the run config
             "NAME LO HI, NAME LO HI".
         kept: arrays that stay as the server sent them, with wildcards; in the run config separated by spaces.
-        deadline, mask_deadline: seconds that a node has for a stage, and for the stage that trains or evaluates.
+        deadline, mask_deadline: seconds that a node has for a stage, and for the one that trains or evaluates.
         unmask_deadline: seconds of the last stage, then the round stalls until nodes return; None: as `deadline`.
 
     Raises:
@@ -69,6 +75,8 @@ class Settings:
     home: str = ""
     sim_home: str = ""
     protocol: str = "bonawitz"
+    committee: tuple[str, ...] = ()
+    committee_privacy: int | None = None
     adversary: str = "malicious"
     corrupt: int | None = None
     threshold: int = 0
@@ -146,30 +154,51 @@ class Settings:
     def _corrupt(self, roster_size: int) -> int:
         return self.corrupt if self.corrupt is not None else Policy().corrupt_for(self.adversary, roster_size)
 
+    def committee_of(self, roster: Roster) -> Committee | None:
+        """The committee of one-shot rounds; None: masks.
+
+        Raises:
+            ParameterError: nodes that the roster does not have, or too few.
+        """
+        if self.protocol != ONESHOT:
+            return None
+        return committee_of(roster, [name.encode() for name in self.committee], self.committee_privacy)
+
     def spec(
-        self, task: Task, arrays: Mapping[str, Any], roster_size: int, plan: DistributedPlan | None = None
+        self, task: Task, arrays: Mapping[str, Any], roster: Roster, plan: DistributedPlan | None = None
     ) -> RoundSpec:
         """The declaration of one round.
 
         Args:
             task: from `task`.
             arrays: the model.
-            roster_size: members of the roster.
+            roster: of all nodes.
             plan: of a training round with noise, from `plan`.
 
         Raises:
             ParameterError, EncodingError: it does not add up, or the model has arrays that cannot be summed.
         """
-        corrupt, honest = self._corrupt(roster_size), self.honest_survivors
+        corrupt, honest = self._corrupt(len(roster)), self.honest_survivors
         encoding: Encoding
         if plan is not None:
             # What the clients hold the server to: sums of no fewer nodes than the plan's noise counts on.
             encoding, honest = plan, max(honest, plan.min_survivors - corrupt)
         else:
-            clients = self._clients(roster_size)
-            encoding = task.encoding(
-                arrays, clients=clients, clip=self.clip, max_weight=self.max_examples, bits=self.bits
-            )
+            clients = self._clients(len(roster))
+            fixed = task.encoding(arrays, clients=clients, clip=self.clip, max_weight=self.max_examples, bits=self.bits)
+            committee = self.committee_of(roster)
+            if committee is not None:
+                return one_shot(
+                    fixed,
+                    task,
+                    committee,
+                    roster,
+                    adversary=self.adversary,
+                    corrupt=corrupt,
+                    honest_survivors=honest,
+                    hybrid=self.hybrid,
+                )
+            encoding = fixed
         return RoundSpec.secure_sum(
             encoding,
             task,
@@ -201,6 +230,7 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
     "dp_bits": int,
     "max_examples": int,
     "corrupt": int,
+    "committee_privacy": int,
     "threshold": int,
     "honest_survivors": int,
     "clients": int,
@@ -216,6 +246,14 @@ def _check_together(values: Mapping[str, Any]) -> None:
         ParameterError: a key is missing, or must not be there.
     """
     private = "dp_epsilon" in values
+    if values.get("protocol") == ONESHOT:
+        if not values.get("committee"):
+            raise ParameterError(f"run config: {_key('committee')} must be given with {_key('protocol')} = {ONESHOT!r}")
+        unused = [_key(name) for name in ("dp_epsilon", "threshold", "cipher", "gamma", "delta") if name in values]
+        if unused:
+            raise ParameterError(f"run config: {', '.join(unused)} in one-shot rounds: these are for masks only")
+    elif "committee" in values or "committee_privacy" in values:
+        raise ParameterError(f"run config: a committee is for {_key('protocol')} = {ONESHOT!r}")
     needed = ["dp_clip_norm", "dp_rounds"] if private else ["clip", "max_examples"]
     if private and values.get("evaluate_metrics"):
         needed.append("max_examples")
@@ -258,6 +296,8 @@ def _value(key: str, name: str, value: Any) -> Any:
         raise ParameterError(f"run config: {key} must be a positive number of seconds, not {value!r}")
     if name.endswith("_metrics"):
         return _metrics(key, value)
+    if name == "committee":
+        return tuple(filter(None, (part.strip() for part in value.split(","))))
     return tuple(value.split()) if name == "kept" else value
 
 

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from privcomp.encoding import Way
 from privcomp.errors import LocalError, ParameterError, RemoteError
+from privcomp.integrations.committee import committee_of, one_shot
 from privcomp.integrations.driver import Deadlines, Rounds
 from privcomp.integrations.home import ServerHome
 from privcomp.integrations.nvflare.site import SIMULATED, Arrays, home_folder
+from privcomp.keys import Roster
+from privcomp.oneshot import ONESHOT
 from privcomp.policy import Policy
 from privcomp.rounds import RoundResult, RoundSpec, Task
 
@@ -41,13 +44,17 @@ class Proposal:
         metrics: name -> (lo, hi): summed inside the vector; others never leave the site.
         kept: arrays that stay as the server sent them (integer counters), with wildcards.
         bits, way, max_error: see `privcomp.encoding.FixedPoint`.
-        protocol, adversary: see `privcomp.secagg.Params`.
+        protocol: "bonawitz", "secaggplus" or "oneshot".
+        adversary: see `privcomp.secagg.Params`.
+        committee: one-shot rounds: the sites that hold the shares of all keys.
+        privacy: how many of them may be corrupt; None: a third.
         corrupt: corrupt sites to withstand; None: as the default policy has it for the roster.
-        options: further fields of `privcomp.secagg.Params` (threshold, cipher, hybrid, ...).
+        options: further fields of `privcomp.secagg.Params` (threshold, cipher, hybrid, ...), or further arguments of
+            `privcomp.integrations.committee.one_shot`.
         deadlines: stage -> seconds, over the defaults of `Deadlines`.
 
     Raises:
-        ParameterError: a stage that does not exist.
+        ParameterError: a stage that does not exist; one-shot rounds without a committee, or one without them.
     """
 
     clip: float
@@ -59,6 +66,8 @@ class Proposal:
     max_error: float | None = None
     protocol: str = "bonawitz"
     adversary: str = "malicious"
+    committee: Sequence[str] = ()
+    privacy: int | None = None
     corrupt: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
@@ -71,24 +80,49 @@ class Proposal:
                 f"{', '.join(Deadlines.__dataclass_fields__)}"
             )
 
-    def spec(self, kind: str, arrays: Arrays, clients: int, roster: int, told: bytes = b"") -> RoundSpec:
-        """The declaration of a round of `clients` sites, out of `roster`, on these arrays.
+        if (self.protocol == ONESHOT) != bool(self.committee):
+            raise ParameterError("a committee and protocol='oneshot' go together: give both, or neither")
+        if self.privacy is not None and not self.committee:
+            raise ParameterError("privacy is about a committee: give one")
+
+    def spec(
+        self,
+        kind: str,
+        arrays: Arrays,
+        clients: int,
+        roster: Roster,
+        told: bytes = b"",
+        party: Callable[[str], bytes] = str.encode,
+    ) -> RoundSpec:
+        """The declaration of a round of `clients` sites, out of a roster, on these arrays.
+
+        Args:
+            kind, told: as for `SecureServer.round`.
+            arrays: the model.
+            clients: most sites of this round.
+            roster: of all sites.
+            party: name of a site -> its id in the roster.
 
         Raises:
             LocalError: arrays that cannot be averaged, parameters that do not add up.
         """
         metrics = tuple((name, float(low), float(high)) for name, (low, high) in self.metrics.items())
         task = Task(kind, metrics, tuple(self.kept), told)
+        corrupt = self.corrupt if self.corrupt is not None else Policy().corrupt_for(self.adversary, len(roster))
         encoding = task.encoding(
             arrays,
-            clients=clients,
+            # How many must be in a one-shot sum follows from the roster, whoever is asked.
+            clients=len(roster) if self.committee else clients,
             clip=self.clip,
             max_weight=self.max_weight,
             bits=self.bits,
             way=self.way,
             max_error=self.max_error,
         )
-        corrupt = self.corrupt if self.corrupt is not None else Policy().corrupt_for(self.adversary, roster)
+        if self.committee:
+            members = committee_of(roster, map(party, self.committee), self.privacy)
+            options = {"adversary": self.adversary, "corrupt": corrupt, **self.options}
+            return one_shot(encoding, task, members, roster, **options)
         return RoundSpec.secure_sum(
             encoding, task, protocol=self.protocol, adversary=self.adversary, corrupt=corrupt, **self.options
         )
@@ -145,6 +179,7 @@ class SecureServer:
             deadlines=Deadlines(**proposal.deadlines),
             executor=executor,
             folder=self.home.folder,
+            redeliver=True,  # in NVFlare's simulator sites take turns in a process, and forget
         )
 
     def close(self) -> None:
@@ -184,7 +219,7 @@ class SecureServer:
         if strangers:
             _log.warning("not in the roster, not asked: %s", ", ".join(strangers))
         asked = [self.party(name) for name in names if name not in strangers]
-        spec = self.proposal.spec(kind, arrays, max(3, len(asked)), len(self.roster), told)
+        spec = self.proposal.spec(kind, arrays, max(3, len(asked)), self.roster, told, self.party)
         task = spec.task
         if task is None:
             raise LocalError("a round over named arrays needs a task")

@@ -22,7 +22,9 @@ from privcomp.codec import Message, decode_any
 from privcomp.errors import CodecError, JournalError, LocalError, PolicyError, RemoteError
 from privcomp.integrations.home import SIMULATED as SIMULATED_BYTES
 from privcomp.integrations.home import NodeHome
+from privcomp.oneshot import messages as oneshot
 from privcomp.rounds import RoundClient, RoundSpec
+from privcomp.rounds.messages import RoundUpload
 from privcomp.secagg.context import SERVER
 from privcomp.secagg.messages import (
     Advertise,
@@ -43,9 +45,9 @@ HOME: Final = "PRIVCOMP_HOME"
 SIMULATED: Final = SIMULATED_BYTES.decode()
 
 _log = logging.getLogger("privcomp.nvflare")
-_ANSWERS: Final[Mapping[int, type[Message]]] = {
-    cls.TAG: cls for cls in (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
-}
+_MASKS = (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
+_ONE_SHOT = (oneshot.BoxKey, oneshot.UploadBlock, oneshot.UploadEnd, oneshot.Accept, oneshot.Vote, oneshot.Answer)
+_ANSWERS: Final[Mapping[int, type[Message]]] = {cls.TAG: cls for cls in (*_MASKS, *_ONE_SHOT)}
 _LOCK_SECONDS: Final = 10.0  # NVFlare lets the process of an earlier job, or turn, linger for about two seconds
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,7 +68,7 @@ class Pending:
 
     Attributes:
         id: the task's.
-        message: the masking request.
+        message: the request to train.
         told: digest of what the script is told beside the arrays.
         task: the very object that the script gets.
     """
@@ -133,19 +135,21 @@ class Site:
 
 
 def requested_model(message: bytes) -> bytes:
-    """The model of a masking request; whether it is the announced one is checked when the request is answered.
+    """The model of a request to train; whether it is the announced one is checked when the request is answered.
 
     Raises:
         CodecError: another message.
     """
-    request = decode_any(message, {MaskRequest.TAG: MaskRequest}, max_bytes=(1 << 32) + (1 << 20))
-    if not isinstance(request, MaskRequest):
-        raise CodecError("a training task without a masking request")
+    known: dict[int, type[Message]] = {MaskRequest.TAG: MaskRequest, RoundUpload.TAG: RoundUpload}
+    request = decode_any(message, known, max_bytes=(1 << 32) + (1 << 24))
+    if not isinstance(request, (MaskRequest, RoundUpload)):
+        raise CodecError("a training task without a request to train")
     return request.model
 
 
 def is_answer(data: object) -> bool:
-    """Whether bytes are one message that a client of the protocol sends; the signature is the server's business."""
+    """Whether bytes are one message that a client, or a member of a committee, sends; whether it is signed is the
+    server's business."""
     if not isinstance(data, bytes):
         return False
     try:

@@ -3,10 +3,10 @@ the training script, which stays as it is.
 
     server                                   site
     task "privcomp"  keys, shares, quorum  ->  SecureExecutor answers, no training code runs
-    task "train"     masking request       ->  ModelFilter hands the model on -> script -> MaskFilter masks its result
+    task "train"     request with model    ->  ModelFilter hands the model on -> script -> MaskFilter masks its result
 
-The masking request is the whole content of the training task: what the script trains on is what the site verifies
-against the announced hash. The reply is the masked vector and nothing else: the filter makes a new reply and copies
+That request is the whole content of the training task: what the script trains on is what the site verifies against the
+announced hash. The reply is the masked, or encrypted, vector and nothing else: the filter makes a new reply and copies
 nothing into it, so weight, metrics and whatever else a script adds to its metadata stay at the site.
 """
 
@@ -48,6 +48,7 @@ from privcomp.integrations.nvflare import site as sites
 from privcomp.integrations.nvflare.server import Outcome, Proposal, SecureServer, load_executor
 from privcomp.integrations.nvflare.site import Arrays, SiteRefused, Update
 from privcomp.rounds import Task as RoundTask
+from privcomp.rounds.aggregation import TRAINING_STAGES
 
 __all__ = ["MaskFilter", "ModelFilter", "SecureExecutor", "SecureFedAvg", "SecureRounds", "secure"]
 
@@ -106,13 +107,13 @@ class SecureExecutor(_AtSite, Executor):
 
 
 class ModelFilter(_AtSite, Filter):
-    """On the way in of a training task: the masking request is kept, the script gets its model."""
+    """On the way in of a training task: the request to train is kept, the script gets its model."""
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """The task as the script expects it.
 
         Raises:
-            RemoteError: no masking request in it: a training task that is not part of a round.
+            RemoteError: no request to train in it: a training task that is not part of a round.
         """
         if fl_ctx.get_prop(FLContextKey.TASK_NAME) == NAME:
             return shareable
@@ -122,7 +123,7 @@ class ModelFilter(_AtSite, Filter):
             return shareable  # the site's own pair, in privacy.json, was before the job's
         site.pending = None
         if message is None:
-            raise RemoteError(b"server", "mask", "a task without a masking request; this site answers no such task")
+            raise RemoteError(b"server", "mask", "a task without a request to train; this site answers no such task")
         arrays = RoundTask("update").parse(sites.requested_model(message))
         dxo, told = from_shareable(shareable), _told(shareable)
         # The arrays are read-only views of the request; scripts train in place.
@@ -315,7 +316,7 @@ class SecureRounds:
         context.info(f"secure round with {', '.join(names)}")
 
         def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
-            return self._call(task_name if stage == "mask" else NAME, meta, data, messages, seconds)
+            return self._call(task_name if stage in TRAINING_STAGES else NAME, meta, data, messages, seconds)
 
         told = _told(self._task(b"", meta, data))
         self.outcome = self._secure.round("update", _arrays(data.params), names, call, told)
