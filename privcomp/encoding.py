@@ -357,8 +357,8 @@ class FixedPoint:
         """One line for people: which values, with which error, however they travel."""
         return (
             f"{self.way} fixed point, {self.bits} bits, granularity {self.granularity:.6g}, values up to "
-            f"{self.clip_limit:.6g}, weights 1..{self.max_weight}, up to {self.clients} clients, error of the mean below "
-            f"{self.stated_error:.3g}"
+            f"{self.clip_limit:.6g}, weights 1..{self.max_weight}, up to {self.clients} clients, error of the mean "
+            f"below {self.stated_error:.3g}"
         )
 
     def to_bytes(self) -> bytes:
