@@ -502,6 +502,8 @@ PC_INLINE uint64_t divide_word(uint64_t *rest, uint64_t x, uint64_t d, uint64_t 
 /* What decoding knows before it begins, and what it finds. */
 typedef struct {
     divider delta, part;      /* by Delta, by M^group */
+    divider joint;            /* by Delta M^group, if two parts of two primes come off by it; else the divisor is 0 */
+    uint64_t delta_word, delta_reciprocal;
     uint64_t half, reciprocal; /* floor(Delta / 2), floor(2^64 / M) */
     uint64_t most, squares[3];
     int ok;
@@ -515,7 +517,17 @@ PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t used, const uin
     for (size_t i = 0; i < used; i++) {
         uint64_t u[LIMBS];
         combine(u, residues + i, t, primes);
-        const int64_t e = (int64_t)(limbs_divide(u, limbs, &s->delta) - s->half);
+        uint64_t low_part = 0, left;
+        const int joint = primes == 2 && s->joint.divisor != 0;
+        if (joint) {
+            const u128 shifted = (((u128)u[1] << 64) | u[0]) << s->joint.shift; /* < 2^64 divisor */
+            uint64_t rest = (uint64_t)(shifted >> 64);
+            u[0] = divide_step(&rest, (uint64_t)shifted, &s->joint), u[1] = 0;
+            low_part = divide_word(&left, rest >> s->joint.shift, s->delta_word, s->delta_reciprocal);
+        } else {
+            left = limbs_divide(u, limbs, &s->delta);
+        }
+        const int64_t e = (int64_t)(left - s->half);
         const uint64_t size = (uint64_t)(e < 0 ? -e : e);
         const u128 square = (u128)size * size, low = ((u128)s->squares[1] << 64 | s->squares[0]) + square;
         s->squares[2] += low < square;
@@ -524,7 +536,7 @@ PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t used, const uin
         for (size_t l = 0; l < digits; l += group) {
             const size_t end = l + group < digits ? l + group : digits;
             uint64_t part = u[0], v;
-            if (end < digits) part = limbs_divide(u, limbs, &s->part);
+            if (end < digits) part = joint ? low_part : limbs_divide(u, limbs, &s->part);
             else /* the last part is all that is left: one word, below 2^63, or too much */
                 for (size_t w = 1; w < limbs; w++) s->ok &= u[w] == 0;
             s->ok &= part >> 63 == 0;
@@ -551,6 +563,11 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
     uint64_t base = 1;
     for (size_t l = 0; l < t->group; l++) base *= t->radix;
     d.part = divider_of(base);
+    d.delta_word = t->delta, d.delta_reciprocal = UINT64_MAX / t->delta;
+    if (t->primes == 2 && t->parts == 2 && (u128)base * t->delta < (u128)1 << 63) {
+        d.joint = divider_of(base * t->delta);
+        if (t->bits + d.joint.shift > 127) d.joint.divisor = 0; /* the quotient would not fit a word: it does for u < 2^64 Delta M^group */
+    }
     uint64_t half_of[RLWE_PRIMES];
     pc_stream s;
     expander_init(&s, expander, level);
