@@ -654,9 +654,10 @@ class Server:
 
     def _fix_given(self) -> None:
         """From here on the uploads that members check are fixed."""
-        self._given = tuple(sorted(party for party, upload in self._uploads.items() if upload.complete))[
-            : self.params.clients
-        ]
+        complete = sorted(party for party, upload in self._uploads.items() if upload.complete)
+        self._given = tuple(complete[: self.params.clients])
+        for party in complete[self.params.clients :]:
+            self._refused[party] = f"the round is full: its sum is safe for {self.params.clients} clients"
         for party in self._given:
             end = self._end(party)
             self._digests[party] = upload_digest(self.context, upload_body(end, _root(end)))

@@ -743,3 +743,12 @@ def test_hashes_bind_order_and_context() -> None:
     assert isinstance(World().roster, Roster)
     assert repr(Contribution(np.zeros(3))) == "Contribution(<redacted>)"
     assert isinstance(Policy().committee, CommitteePolicy)
+
+
+def test_a_full_round_takes_no_more_clients_than_its_sum_is_safe_for() -> None:
+    world = World(n=8, clients=7)
+    round = world.round()
+    aggregate = round.finish()
+    assert len(aggregate.uploaded) == 7
+    assert aggregate.survivors == tuple(C % i for i in range(7))
+    assert "safe for 7 clients" in round.server.refused[C % 7]
