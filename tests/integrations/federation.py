@@ -85,7 +85,8 @@ class Federation:
     roster: Roster
 
     @classmethod
-    def create(cls, folder: Path, nodes: int, *, policy: str = "corrupt = 1") -> Federation:
+    def create(cls, folder: Path, nodes: int, *, policy: str = "corrupt = 1", committee: int = 0) -> Federation:
+        """The first `committee` nodes hold the shares of keys in one-shot rounds; 0: there are none."""
         ids = tuple(f"node-{k}".encode() for k in range(nodes))
         ServerHome.create(folder / "server")
         pems = {}
@@ -96,7 +97,8 @@ class Federation:
         ServerHome.install(folder / "server", roster, clients)
         for party in ids:
             node = folder / party.decode()
-            NodeHome.trust(node, roster.to_bytes(), (folder / "server" / "server.pem").read_bytes())
+            certificate = (folder / "server" / "server.pem").read_bytes()
+            NodeHome.trust(node, roster.to_bytes(), certificate, committee=ids[:committee])
             text = (node / "policy.toml").read_text()
             (node / "policy.toml").write_text(text.replace("# corrupt = 5", policy))
             (node / "update.py").write_text(UPDATE)

@@ -180,7 +180,14 @@ CONFIG: dict[str, Any] = {
 class Federation:
     """Homes, nodes and a wrapped Grid; Flower's node ids are 1, 2, ... and the ids in the roster `site-1`, ..."""
 
-    def __init__(self, folder: Path, nodes: int, changes: Mapping[str, Any] | None = None, policy: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int,
+        changes: Mapping[str, Any] | None = None,
+        policy: str = "",
+        committee: Iterable[bytes] = (),
+    ) -> None:
         self.folder = folder
         config = {**CONFIG, "privcomp-home": str(folder / "server"), **(changes or {})}
         self.config = {name: value for name, value in config.items() if value is not None}  # None: leave it out
@@ -197,7 +204,7 @@ class Federation:
         server = (folder / "server" / "server.pem").read_bytes()
         for k in range(1, nodes + 1):
             (folder / str(k) / "policy.toml").write_text(policy or 'adversary = "semi_honest"\n')
-            NodeHome.trust(folder / str(k), roster.to_bytes(), server)
+            NodeHome.trust(folder / str(k), roster.to_bytes(), server, committee=committee)
             self.add(k)
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN, 1, 0
 

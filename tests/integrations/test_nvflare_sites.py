@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privcomp import oneshot
 from privcomp.errors import EncodingError, LocalError, ParameterError, RemoteError
 from privcomp.integrations.home import NodeHome, make_roster
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE
+from privcomp.rounds.aggregation import TRAINING_STAGES
 from tests.integrations import nvflare_harness as harness
 
 harness.require_nvflare()
@@ -77,18 +79,24 @@ def honest(model: dict[str, Any]) -> Shareable:
     return reply({name: array + 1 if array.dtype.kind == "f" else array for name, array in model.items()})
 
 
+#: The same, one-shot; four of the five sites must answer.
+ONE_SHOT = replace(PROPOSAL, protocol="oneshot", committee=SITES[::-1])
+
+
 class Federation:
     """A server and five sites whose executors and filters are called as NVFlare calls them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, proposal: Proposal = PROPOSAL) -> None:
         self.folder = folder / "homes"
-        self.simulation = adapter.simulation_homes(self.folder, SITES, policy="corrupt = 0")
+        self.simulation = adapter.simulation_homes(
+            self.folder, SITES, policy="corrupt = 0", committee=proposal.committee
+        )
         self.scripts: dict[str, Reply] = {}
         self.replies: list[tuple[str, str, Shareable]] = []
         self.change: Callable[[str, str, bytes], bytes] = lambda stage, site, message: message
         self.meddle: Callable[[str, Shareable], None] = lambda site, task: None
         self.pairs = 1
-        self.server = SecureServer(PROPOSAL, simulation=self.simulation)
+        self.server = SecureServer(proposal, simulation=self.simulation)
 
     def close(self) -> None:
         self.server.close()
@@ -99,7 +107,7 @@ class Federation:
         """One task at one site."""
         task = DXO(DataKind.WEIGHTS, data={NAME: message}, meta=dict(META)).to_shareable()
         self.meddle(site, task)
-        if stage != "mask":
+        if stage not in TRAINING_STAGES:
             executor = adapter.SecureExecutor(self.simulation)
             return executor.execute(NAME, task, context(site, NAME), Signal())
         fl_ctx = context(site, "train")
@@ -134,6 +142,78 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
     made = Federation(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def one_shot(tmp_path: Path) -> Iterator[Federation]:
+    made = Federation(tmp_path, ONE_SHOT)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("stage", ["", "boxkeys", "upload", "accept", "vote", "answer"])
+def test_a_one_shot_round(one_shot: Federation, stage: str) -> None:
+    """All sites take turns in one process, and forget: what they must remember stands in their homes. A site that is
+    lost is out of the sum only if its upload is."""
+    at = one_shot.at
+
+    def swapped(site: str, now: str, message: bytes) -> Shareable:
+        if (site, now) == ("site-2", stage):
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+        try:
+            return at(site, now, message)
+        finally:
+            sites.close_sites(site)
+
+    one_shot.at = swapped  # type: ignore[method-assign]
+    outcome = one_shot.round()
+    assert one_shot.lost(outcome) == (["site-2"] if stage == "upload" else [])
+    assert np.abs(outcome.arrays["w"] - 1).max() < 1e-3
+    assert outcome.arrays["n"].tolist() == [3, 4]
+    assert outcome.metrics["loss"] == pytest.approx(1.0, abs=1e-3)
+    stages = list(dict.fromkeys(now for _, now, _ in one_shot.replies))
+    assert stages == ["boxkeys", "upload", "accept", "vote", "answer"]
+    for _, now, answer in one_shot.replies:
+        if answer.get_return_code() == ReturnCode.OK:
+            assert all(map(sites.is_answer, from_shareable(answer).data[NAME])), now
+
+
+def test_a_one_shot_round_that_stalls(one_shot: Federation) -> None:
+    """It is finished when it is asked for again; the script does not train a second time."""
+    lost = {"site-2", "site-3"}
+
+    def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
+        for site, answers in one_shot.call(stage, messages, seconds):
+            if stage != "vote" or site not in lost:
+                yield site, answers
+
+    outcome = one_shot.server.round("update", MODEL, SITES, call, TOLD)
+    assert outcome.error == "vote: 3 votes, 4 are needed; nothing was opened"
+    lost.clear()
+    one_shot.scripts = dict.fromkeys(SITES, lambda model: pytest.fail("trained again"))
+    outcome = one_shot.server.round("update", MODEL, SITES, call, TOLD)
+    assert one_shot.lost(outcome) == []
+    assert [record.outcome for record in one_shot.server.home.ledger.records()] == [COMPLETE]
+
+
+def test_a_one_shot_request_is_not_answered_without_training(one_shot: Federation) -> None:
+    """Nor is a model that nobody announced."""
+
+    def change(stage: str, site: str, message: bytes) -> bytes:
+        if stage == "upload" and site == "site-2":
+            return message.replace(MODEL["b"].tobytes(), (MODEL["b"] + 1).tobytes())
+        return message
+
+    one_shot.change = change
+    taken: list[Shareable] = []
+
+    def call(stage: str, messages: Mapping[str, bytes], seconds: float) -> Iterator[tuple[str, Sequence[bytes]]]:
+        if stage == "upload":
+            taken.append(one_shot.at("site-3", "vote", messages["site-3"]))
+        yield from one_shot.call(stage, messages, seconds)
+
+    assert one_shot.lost(one_shot.server.round("update", MODEL, SITES, call, TOLD)) == ["site-2"]
+    assert [answer.get_return_code() for answer in taken] == [ReturnCode.EXECUTION_EXCEPTION]
 
 
 def test_an_honest_round(federation: Federation) -> None:
@@ -469,6 +549,21 @@ def test_a_home_that_another_process_holds(federation: Federation, monkeypatch: 
     with NodeHome.open(federation.folder / "site-1"), pytest.raises(sites.SiteRefused):
         sites.site("site-1", federation.simulation)
     assert sites.site("site-1", federation.simulation).name == "site-1"
+
+
+def test_proposals_of_committees() -> None:
+    for options in ({"protocol": "oneshot"}, {"committee": SITES}):
+        with pytest.raises(ParameterError, match="go together"):
+            Proposal(clip=1.0, max_weight=1, **options)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="privacy is about a committee"):
+        Proposal(clip=1.0, max_weight=1, privacy=1)
+    roster = Roster.of({b"site-%d" % k: Identity.generate().public for k in range(1, 6)})
+    spec = replace(ONE_SHOT, privacy=2).spec("update", MODEL, 3, roster)
+    assert isinstance(spec.aggregation, oneshot.Params)
+    assert (spec.aggregation.committee.ids, spec.aggregation.committee.privacy) == (roster.ids, 2)
+    assert (spec.aggregation.clients, spec.aggregation.survivors_min) == (5, 3)
+    with pytest.raises(ParameterError, match="not in the roster"):
+        replace(ONE_SHOT, committee=["site-9", *SITES[:4]]).spec("update", MODEL, 3, roster)
 
 
 def test_proposals() -> None:

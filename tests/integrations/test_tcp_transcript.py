@@ -15,10 +15,12 @@ import privcomp.secagg.client as client_module
 from privcomp.codec import decode_any
 from privcomp.integrations import NodeHome, ServerHome
 from privcomp.integrations.asyncio_tcp import Server, join
+from privcomp.integrations.committee import committee_of
 from privcomp.integrations.driver import Deadlines
 from privcomp.integrations.tcp_frames import ANSWER, BYE, DONE, HELLO, PING, PONG, REQUEST, WELCOME
+from privcomp.oneshot import messages as oneshot
 from privcomp.rounds import RoundSpec
-from privcomp.rounds.messages import RoundAnnouncement
+from privcomp.rounds.messages import RoundAnnouncement, RoundUpload
 from privcomp.rounds.task import Task
 from privcomp.secagg.messages import (
     Advertise,
@@ -36,9 +38,14 @@ from tests.integrations.canaries import Canary, found
 from tests.integrations.federation import Federation
 
 NODES = 5
+MEMBERS = 4
 TASK = Task("update", metrics=(("loss", 0.0, 10.0), ("accuracy", 0.0, 1.0)))
 MODEL = {"first": np.zeros((40, 25), np.float32), "second": np.zeros(77, np.float64)}
 FROM_NODES = (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
+ONE_SHOT_NODES = (
+    *(oneshot.BoxKey, oneshot.UploadBlock, oneshot.UploadEnd, oneshot.Accept, oneshot.Vote, oneshot.Answer),
+)
+ONE_SHOT_SERVER = (oneshot.BoxKeyRequest, RoundUpload, oneshot.Shares, oneshot.Propose, oneshot.Certificate)
 FROM_SERVER = (RoundAnnouncement, KeyList, MaskRequest, ConsistencyRequest, UnmaskRequest)
 
 
@@ -59,8 +66,8 @@ CANARIES = {f"node-{k}".encode(): canary(k) for k in range(NODES)}
 Transcript = dict[tuple[str, bytes, str], bytes]
 
 
-def recorded(federation: Federation) -> Transcript:
-    """One round, every byte of it, as the server and as the nodes see it."""
+def recorded(federation: Federation, members: int = 0) -> Transcript:
+    """One round, every byte of it, as the server and as the nodes see it; one-shot with a committee of that many."""
     said: dict[tuple[str, bytes, str], bytearray] = defaultdict(bytearray)
 
     def at_server(party: bytes, direction: str, data: bytes) -> None:
@@ -80,7 +87,8 @@ def recorded(federation: Federation) -> Transcript:
                 nodes = [asyncio.create_task(node(k, server.port)) for k in range(NODES)]
                 await server.run(
                     MODEL,
-                    **{"task": TASK, "rounds": 1, "clip": 0.99, "max_weight": 1 << 21, "corrupt": 1},
+                    **{"task": TASK, "rounds": 1, "clip": 0.99, "max_weight": 1 << 20, "corrupt": 1},
+                    committee=committee_of(federation.roster, federation.ids[:members]) if members else None,
                     min_clients=NODES,
                     deadlines=Deadlines.of(20, training=20),
                 )
@@ -104,10 +112,10 @@ def betrayed(federation: Federation, transcript: bytes) -> dict[bytes, list[str]
     }
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Federation, Transcript]:
-    federation = Federation.create(tmp_path_factory.mktemp("transcript"), NODES)
-    return federation, recorded(federation)
+@pytest.fixture(scope="module", params=[0, MEMBERS], ids=["masks", "one-shot"])
+def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Federation, Transcript]:
+    federation = Federation.create(tmp_path_factory.mktemp("transcript"), NODES, committee=request.param)
+    return federation, recorded(federation, request.param)
 
 
 def test_no_canary_is_in_the_transcript(honest: tuple[Federation, Transcript]) -> None:
@@ -136,26 +144,29 @@ def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def test_every_record_is_of_a_known_type(honest: tuple[Federation, Transcript]) -> None:
     """Nothing is left over, in any direction; what is not a message of the protocol has no room for an update."""
-    _, transcript = honest
+    federation, transcript = honest
+    masks = federation.records()[0].protocol != "oneshot"
+    from_nodes, from_server = (FROM_NODES, FROM_SERVER) if masks else (ONE_SHOT_NODES, ONE_SHOT_SERVER)
     kinds: Counter[Any] = Counter()
     for party in CANARIES:
         for kind, body in frames(transcript["server", party, "in"]):
             if kind == ANSWER:
-                message = decode_any(body[4:], {cls.TAG: cls for cls in FROM_NODES}, max_bytes=1 << 24)
+                message = decode_any(body[4:], {cls.TAG: cls for cls in from_nodes}, max_bytes=1 << 24)
                 assert message.id == party
                 kinds[type(message)] += 1
             else:
                 assert (kind, len(body)) in {(HELLO, 48), (DONE, 4), (PONG, 0)}
         for kind, body in frames(transcript["server", party, "out"]):
             if kind == REQUEST:
-                message = decode_any(body[4:], {cls.TAG: cls for cls in FROM_SERVER}, max_bytes=1 << 24)
+                message = decode_any(body[4:], {cls.TAG: cls for cls in from_server}, max_bytes=1 << 24)
                 kinds[type(message)] += 1
-                if isinstance(message, MaskRequest):
+                if isinstance(message, (MaskRequest, RoundUpload)):
                     assert message.model == TASK.request(MODEL)
             else:
                 assert kind in {WELCOME, PING, BYE}
                 assert kind != WELCOME or len(body) == 48
-    assert kinds == {cls: NODES for cls in (*FROM_NODES, *FROM_SERVER)}
+    everybody = {oneshot.UploadBlock, oneshot.UploadEnd, RoundUpload}
+    assert kinds == {cls: NODES if masks or cls in everybody else MEMBERS for cls in (*from_nodes, *from_server)}
 
 
 def test_without_masks_the_canaries_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
