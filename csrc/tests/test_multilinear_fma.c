@@ -69,7 +69,7 @@ FMA static fe4 operand(const mt *from, int trial, int other)
 FMA static void arithmetic(void)
 {
     mt a[L4], b[L4], c[L4], d[L4], stored[L4];
-    for (int trial = 0; trial < 4000; trial++) {
+    for (int trial = 0; trial < 1000; trial++) {
         fill(a, L4, trial == 0), fill(b, L4, trial < 2), fill(c, L4, trial == 0), fill(d, L4, trial == 0);
         const fe4 half = mt4_load_half(b), all = mt4_all(a[0]), minus = mt4_difference(mt4_load(a), mt4_load(c));
         for (int k = 0; k < L4; k++) {
@@ -109,12 +109,18 @@ FMA static void arithmetic(void)
         mt wanted = mt_zero;
         int since = 0;
         mt4_sum_zero(&s);
+        mt terms[L4];
+        fe4 x = operand(a, 0, 0), y = x;
         for (int i = 0; i < count; i++) {
-            if (i < 4 || trial >= 4) fill(a, L4, trial < 2), fill(b, L4, trial < 2);
-            const fe4 x = operand(a, trial == 1 ? 7 : trial == 2 ? 4 : trial == 3 ? 6 : 0, 0), y = operand(b, trial == 1 ? 7 : trial == 2 ? 4 : trial == 3 ? 6 : 0, 1);
+            if (i < 4 || trial >= 4) {
+                const int kind = trial == 1 ? 7 : trial == 2 ? 4 : trial == 3 ? 6 : 0;
+                fill(a, L4, trial < 2), fill(b, L4, trial < 2);
+                x = operand(a, kind, 0), y = operand(b, kind, 1);
+                for (int k = 0; k < L4; k++) terms[k] = mt_mul(value(x, k), value(y, k), &ED_ORDER);
+            }
             mt4_sum_add(&s, x, y);
             if (++since == TERMS) mt4_sum_carry(&s, (size_t)since), since = 0;
-            for (int k = 0; k < L4; k++) wanted = mt_add(wanted, mt_mul(value(x, k), value(y, k), &ED_ORDER), &ED_ORDER);
+            for (int k = 0; k < L4; k++) wanted = mt_add(wanted, terms[k], &ED_ORDER);
         }
         mt4_sum_carry(&s, (size_t)since);
         const mt total = mt_half(mt4_lanes(mt4_sum_reduce(&s)));

@@ -55,7 +55,7 @@ static void same(const mt *a, const mt *b, size_t n) { CHECK(memcmp(a, b, n * si
 /* ---- whole functions ---- */
 
 enum { BITS = 11, N = 1 << BITS };
-static mt tables[4 * N + 1], want[4 * N + 1], got[4 * N + 1], scratch[4 * N];
+static mt tables[4 * N + 1], want_tables[4 * N + 1], got_tables[4 * N + 1], scratch[4 * N];
 static uint8_t point[PRIVCOMP_SCALAR_BYTES * (BITS)];
 
 static void draw(int all_largest)
@@ -68,13 +68,13 @@ static void draw(int all_largest)
 #define SAME(call) \
     do { \
         const struct multilinear *m = portable; \
-        mt *out = want; \
+        mt *out = want_tables; \
         memcpy(out, tables, sizeof tables); \
         call; \
-        m = twin, out = got; \
+        m = twin, out = got_tables; \
         memcpy(out, tables, sizeof tables); \
         call; \
-        same(want, got, 4 * N + 1); \
+        same(want_tables, got_tables, 4 * N + 1); \
     } while (0)
 
 static void linear(mt s, int trial)
