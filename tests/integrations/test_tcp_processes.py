@@ -17,6 +17,7 @@ import pytest
 from privcomp.integrations import NodeHome
 from privcomp.integrations.npz import load_model, save_model
 from privcomp.ledger import ABORTED
+from privcomp.oneshot.rules import ACCEPT, VOTE
 from tests.integrations.federation import Federation, first_model, start
 from tests.test_cli import run
 
@@ -78,8 +79,9 @@ class Processes:
 
 @pytest.fixture
 def processes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Processes]:
-    """As many nodes as the test's `nodes` mark says."""
-    started = Processes(Federation.create(tmp_path, request.param))
+    """As many nodes as the parameter says; a pair has the size of the committee as well."""
+    nodes, committee = request.param if isinstance(request.param, tuple) else (request.param, 0)
+    started = Processes(Federation.create(tmp_path, nodes, committee=committee))
     yield started
     for process in started.all:
         if process.poll() is None:
@@ -190,3 +192,28 @@ def test_one_identity_one_process(processes: Processes) -> None:
     assert first.poll() is None
     os.kill(first.pid, signal.SIGTERM)
     assert processes.ended(first) == 0
+
+
+@pytest.mark.parametrize("processes", [(6, 5)], indirect=True)
+def test_a_committee_one_of_which_is_killed_for_good(processes: Processes) -> None:
+    """One-shot: member 4 dies when it has accepted its shares, member 2 when it has voted, and is started again with
+    nothing but its folder. All six updates are in the first sum; the second round goes on with four members."""
+    federation = processes.federation
+    (federation.node(4) / f"die-after-{ACCEPT}").touch()
+    (federation.node(2) / f"die-after-{VOTE}").touch()
+    members = ",".join(party.decode() for party in federation.ids[:5])
+    options = "--rounds", "2", "--gather", "60", "--deadline", "30", "--training-deadline", "60", "--grace", "5"
+    server = processes.serve(*options, "--protocol", "oneshot", "--committee", members)
+    nodes = [processes.join(k) for k in range(6)]
+    assert processes.ended(nodes[4]) == -signal.SIGKILL
+    assert processes.ended(nodes[2]) == -signal.SIGKILL
+    nodes[2] = processes.join(2)
+    assert processes.ended(server) == 0, processes.logs()
+    assert [processes.ended(nodes[k]) for k in (0, 1, 2, 3, 5)] == [0] * 5, processes.logs()
+    assert [report["outcome"] for report in processes.reports()] == ["complete"] * 2, processes.logs()
+    _, records = federation.check_means(first_model())
+    assert records[0].survivors == federation.ids
+    assert set(records[1].survivors) == set(federation.ids) - {federation.ids[4]}
+    federation.audit()
+    assert "4 members must answer; 2 members and the server together could open" in processes.logs()
+    assert "Traceback" not in processes.logs()
