@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+from privcomp import oneshot
 from privcomp.codec import U64, Blob, Codec, Message
 from privcomp.errors import CodecError, LedgerError, LocalError, RemoteError, RoundAborted
 from privcomp.integrations.files import replace_file, sync_folder
@@ -128,6 +129,7 @@ class Rounds:
         self._number = len(ledger)
         self._heads: dict[bytes, bytes] = {}
         self._reported: set[bytes] = set()
+        self._opened: set[bytes] | None = None
         if self._file is not None and self._file.exists():
             self._load(self._file)
 
@@ -176,6 +178,12 @@ class Rounds:
             memory_budget=self._budget,
             redeliver=self._redeliver,
         )
+        if self._opens_again(server):
+            _log.warning(
+                "round %d: a committee was asked about this very model before; members open a second sum on it only if "
+                "their policy grants same_model_reentries",
+                self._number,
+            )
         self._save(server)  # before anybody hears the number
         try:
             messages: Mapping[bytes, bytes] = server.begin(parties, dict(self._heads))
@@ -235,7 +243,7 @@ class Rounds:
             self._stage(server, messages, exchange)
         result = self._settled(server, server.finish)
         self.stalled = None
-        self._save(None)
+        self._recorded(server)
         return result
 
     def _settled(self, server: RoundServer, step: Callable[[], _T]) -> _T:
@@ -244,7 +252,9 @@ class Rounds:
         try:
             return step()
         except RoundAborted as error:
-            if not server.requests():  # all have answered: nothing that could still come would help
+            # All have answered: nothing that could still come would help. Or members have every reason to refuse, which
+            # looks like silence.
+            if not server.requests() or (self._opens_again(server) and server.stage == _first_fixed(server)):
                 self._abort(server, error)
                 self.stalled = None
                 raise
@@ -264,10 +274,27 @@ class Rounds:
             self.stalled = None
             raise
 
+    def _opens_again(self, server: RoundServer) -> bool:
+        """Whether the ledger has survivors of a one-shot round on this very model."""
+        if not isinstance(server.spec.aggregation, oneshot.Params):
+            return False
+        if self._opened is None:  # read once, then counted along
+            self._opened = {
+                record.model_hash
+                for record in self.ledger.records()
+                if record.protocol == oneshot.ONESHOT and record.survivors
+            }
+        return server.announce.model_hash in self._opened
+
+    def _recorded(self, server: RoundServer) -> None:
+        self._save(None)
+        if self._opened is not None and server.fixed:
+            self._opened.add(server.announce.model_hash)
+
     def _abort(self, server: RoundServer, error: BaseException) -> None:
         reason = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: the server stopped"
         server.abort(reason)
-        self._save(None)
+        self._recorded(server)
 
     # ---- across restarts ----
 
@@ -306,3 +333,8 @@ class Rounds:
             self.stalled = server
         else:
             self._abort(server, RoundAborted(None, server.stage, "the server was restarted during this round"))
+
+
+def _first_fixed(server: RoundServer) -> str:
+    """The first stage of a one-shot round in which the survivors are fixed."""
+    return server.stages[server.stages.index("accept") + 1]

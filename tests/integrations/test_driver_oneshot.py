@@ -30,7 +30,7 @@ STAGES = ["boxkeys", "upload", "accept", "vote", "answer"]
 class OneShot(Federation):
     """Six nodes, five of them the committee: four must answer."""
 
-    def __init__(self, folder: Path, forgets: bool = False, adversary: str = "malicious") -> None:
+    def __init__(self, folder: Path, forgets: bool = False, adversary: str = "malicious", reentries: int = 0) -> None:
         self.folder = folder
         self.forgets = forgets
         identities = {party: Identity.generate() for party in IDS}
@@ -41,6 +41,7 @@ class OneShot(Federation):
             corrupt=0,
             protocols=("oneshot",),
             committee=CommitteePolicy(members=self.committee.members),
+            same_model_reentries=(("training", reentries),),
         )
         self.makers = {
             party: (party, identity, policy, MemoryJournal(identity.public), self.roster)
@@ -148,6 +149,30 @@ def test_a_stalled_round_is_given_up_for_another_model(malicious: OneShot) -> No
     assert malicious.outcomes() == [(1, ABORTED), (2, COMPLETE)]
     with pytest.raises(LocalError, match="no round is stalled"):
         malicious.rounds.finish(malicious.exchange)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_model_that_was_summed_is_not_summed_again(federation: OneShot, restarted: bool) -> None:
+    """Members refuse, which looks like silence: the round is recorded, and does not wait for them for ever."""
+    federation.run()
+    if restarted:
+        federation.restart()
+    for _ in range(2):
+        with pytest.raises(RoundAborted, match=r"0 (votes|answers)") as caught:
+            federation.run()
+        assert not isinstance(caught.value, RoundStalled)
+        assert federation.rounds.stalled is None
+    assert federation.run(OTHER).aggregate.survivors == EVERYBODY
+    outcomes = [(1, COMPLETE), (2, ABORTED), (3, ABORTED), (4, COMPLETE)]
+    assert federation.outcomes() == outcomes
+
+
+def test_a_model_is_summed_again_where_policies_grant_it(tmp_path: Path) -> None:
+    federation = OneShot(tmp_path, reentries=1)
+    for _ in range(2):
+        federation.check(federation.run(), IDS)
+    with pytest.raises(RoundAborted, match="0 votes"):
+        federation.run()
 
 
 def test_survivors_who_cannot_be_summed_are_not_asked_for_ever(
