@@ -74,7 +74,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from privcomp.demo import DemoOptions, run_demo
         from privcomp.demo.scenes import play
-        from privcomp.demo.secure import SUM_BITS, SecureFederation
+        from privcomp.demo.secure import WIDTHS, SecureFederation
         from privcomp.demo.train import load_federation
     except ModuleNotFoundError as error:
         raise LocalError(f"the demo needs {error.name}: install it with `pip install 'privcomp[demo]'`") from None
@@ -96,7 +96,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         ledger=folder / "ledger",
         protocol=arguments.protocol,
         adversary=adversary,
-        sum_bits=SUM_BITS[arguments.protocol],
+        widths=WIDTHS[arguments.protocol],
     )
     if arguments.protocol == "ckks":
         return _encrypted(arguments, options)

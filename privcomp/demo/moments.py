@@ -76,18 +76,20 @@ def decode_exponents(decoded: Decoded | PrivateMean) -> NDArray[np.int64]:
     return np.asarray(HIGHEST - np.argmax(counts[:, ::-1] > 0, axis=1), dtype=np.int64)
 
 
-def statistics_encoding(features: int, classes: int, clients: int, max_weight: int, sum_bits: int = 64) -> FixedPoint:
-    """[mean u, mean u^2, class shares], exact, at 48 bits or as many as fit; values up to 2 are not clipped.
+def statistics_encoding(
+    features: int, classes: int, clients: int, max_weight: int, value_bits: int = 48, sum_bits: int = 64
+) -> FixedPoint:
+    """[mean u, mean u^2, class shares], exact, at `value_bits` or as many as fit; values up to 2 are not clipped.
 
     Args:
         features, classes: of the data.
         clients, max_weight: of the sum.
-        sum_bits: bits that a sum may have.
+        value_bits, sum_bits: most bits of a value, and of a sum.
 
     Raises:
         ParameterError: fewer than 32 bits are left for so many clients and rows.
     """
-    bits = min(48, sum_bits - (clients * max_weight - 1).bit_length())
+    bits = min(value_bits, sum_bits - (clients * max_weight - 1).bit_length())
     if bits < _MIN_BITS:
         raise ParameterError(
             f"{clients} hospitals with weights up to {max_weight} leave {bits} bits for the statistics, at least "

@@ -33,7 +33,7 @@ from privcomp.rounds import NodeBudget, RoundClient, RoundResult, RoundServer, R
 from privcomp.secagg import MALICIOUS, SEMI_HONEST, Contribution, Params, Segment
 from privcomp.simulation.loopback import Traffic, run_round
 
-__all__ = ["SUM_BITS", "SecureFederation"]
+__all__ = ["WIDTHS", "SecureFederation"]
 
 _STAGES: Final = {
     MALICIOUS: ("advertise", "share", "mask", "consistency", "unmask"),
@@ -44,8 +44,8 @@ _ONESHOT_STAGES: Final = {
     SEMI_HONEST: ("boxkeys", "upload", "accept", "answer"),
 }
 _COMMITTEE_MIN: Final = 10
-#: Bits that an entry of a sum may have: a modulus of up to 64, or a digit of a ciphertext; CKKS makes its own.
-SUM_BITS: Final = {"bonawitz": 64, "secaggplus": 64, "oneshot": 48, "ckks": 64}
+#: Most bits of a value and of a sum: of a modulus, or of a digit of a ciphertext. CKKS fits the values itself.
+WIDTHS: Final = {"bonawitz": (48, 64), "secaggplus": (48, 64), "oneshot": (32, 48), "ckks": (48, 64)}
 
 
 class _Observed(RoundClient):

@@ -129,7 +129,7 @@ class DemoOptions:
         ledger: path of the ledger that `secure_sum` appends to, for the report.
         protocol: name of the protocol behind `secure_sum`, for the report.
         adversary: adversary model behind `secure_sum`, for the report.
-        sum_bits: bits that an entry of a secure sum may have; what is left decides the width of the statistics.
+        widths: most bits of a value, and of a sum, that `secure_sum` takes: they decide the width of the statistics.
 
     Raises:
         ParameterError: a value outside its range, csv without label or the reverse.
@@ -149,7 +149,7 @@ class DemoOptions:
     ledger: Path | None = None
     protocol: str = "bonawitz"
     adversary: str = "malicious"
-    sum_bits: int = 64
+    widths: tuple[int, int] = (48, 64)
 
     def __post_init__(self) -> None:
         if (self.csv is None) != (self.label is None):
@@ -350,7 +350,7 @@ def run_demo(
     ask = model_bytes(
         {"request.statistics": np.array([features, classes, options.seed], dtype=np.int64), "exponents": exponents}
     )
-    encoding = moments.statistics_encoding(features, classes, options.clients, options.weight_limit, options.sum_bits)
+    encoding = moments.statistics_encoding(features, classes, options.clients, options.weight_limit, *options.widths)
     result, plain = run.sum("statistics", ask, encoding, lambda i: hospitals[i].statistics(ask))
     error, total_weight = result.decoded.quantisation_bound, result.decoded.total_weight
     standardise, counts = moments.decode_statistics(result.decoded.mean, exponents, error, total_weight)

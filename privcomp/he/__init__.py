@@ -2,8 +2,9 @@
 
 `RlweParams` says what a sum may hold; `Encryptor`, `Aggregator` and `Decryptor` are the roles of the additive ring-LWE;
 uploads are authenticated by a `SigningSender` or a `KeyedSender`. Who gets to see the sum of the secrets is another
-room's
-business: `privcomp.oneshot`. `InsecureContext` holds everything in one hand, for notebooks.
+room's business: `privcomp.oneshot`. `InsecureContext` holds everything in one hand, for notebooks.
+
+`privcomp.he.ckks` (extra `he`) has the same roles over CKKS, `privcomp.he.arrays` sums of named arrays with it.
 """
 
 from privcomp.he.notebook import EncryptedVector, InsecureContext

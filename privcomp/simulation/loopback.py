@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from privcomp.errors import RemoteError
+from privcomp.errors import ParameterError, RemoteError
 from privcomp.rounds import LocalUpdate, RoundClient, RoundResult, RoundServer
 
 __all__ = ["Traffic", "run_round"]
@@ -53,11 +53,14 @@ def run_round(
         The decoded result; the record is in the ledger.
 
     Raises:
+        ParameterError: a loss in a stage that this round does not have.
         RoundAborted: too few clients were left; the abort is in the ledger.
         RemoteError: a secret or the decoded sum is not what it must be; that is in the ledger, too.
     """
     heads = {} if heads is None else heads
     order = {name: place for place, name in enumerate(server.stages)}
+    if unknown := set((losses or {}).values()) - set(order):
+        raise ParameterError(f"losses name the stages {sorted(map(str, unknown))}; this round has {list(order)}")
     silent = {party: order[name] for party, name in (losses or {}).items()}
     cost = traffic if traffic is not None else Traffic()
     messages: Mapping[bytes, bytes] = server.begin(clients, heads)
