@@ -156,14 +156,16 @@ class CommitteeVerifier:
         uploads = {party: SignedUpload.from_bytes(data, max_bytes=1 << 17) for party, data, _ in record.advertisements}
         survivors = [(p, oneshot.upload_digest(context, _body(uploads[p]))) for p in record.survivors]
         hashed = oneshot.set_hash(context.digest, survivors)
-        good = sum(
-            place < committee.size
-            and context.signed_by(committee.members[place][1], vote, "vote", committee.members[place][0], hashed)
+        # Members are counted, not signatures: one member can make any number of valid ones over the same words.
+        good = {
+            place
             for place, vote in evidence.votes
-        )
-        if good < committee.quorum:
+            if place < committee.size
+            and context.signed_by(committee.members[place][1], vote, "vote", committee.members[place][0], hashed)
+        }
+        if len(good) < committee.quorum:
             raise RemoteError(
-                SERVER, COMMITTEE, f"{good} members signed for these survivors, {committee.quorum} are needed"
+                SERVER, COMMITTEE, f"{len(good)} members signed for these survivors, {committee.quorum} are needed"
             )
         return True
 

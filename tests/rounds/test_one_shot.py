@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from privcomp import oneshot
 from privcomp.attest import AttestationSpec
+from privcomp.codec import lp
 from privcomp.encoding import FixedPoint
 from privcomp.errors import (
     JournalError,
@@ -29,7 +31,7 @@ from privcomp.oneshot import Committee
 from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
 from privcomp.rounds.aggregation import COMMITTEE
-from privcomp.rounds.messages import CommitteeEvidence, RoundUpload
+from privcomp.rounds.messages import CommitteeEvidence, RoundUpload, SignedUpload
 from privcomp.simulation.loopback import Traffic, run_round
 
 SESSION = bytes(range(32))
@@ -342,3 +344,52 @@ def test_an_audit_finds_what_a_server_changes(world: World, tmp_path: Path) -> N
     folder = tmp_path / "unchanged"
     folder.mkdir()
     assert _forged(record, folder, world.roster).ok
+
+
+def _signed_anew(seed: bytes, message: bytes, nonce: int) -> bytes:
+    """An Ed25519 signature (RFC 8032, 5.1.6) with a nonce of the signer's choosing: it has as many as it likes."""
+    p, order = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+    d = -121665 * pow(121666, -1, p) % p
+
+    def add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+        k = d * a[0] * b[0] * a[1] * b[1]
+        x = (a[0] * b[1] + a[1] * b[0]) * pow(1 + k, -1, p)
+        return x % p, (a[1] * b[1] + a[0] * b[0]) * pow(1 - k, -1, p) % p
+
+    def times(k: int) -> bytes:
+        out, power = (0, 1), (
+            15112221349535400772501151409588531511454012693041857206046113283949847762202,
+            46316835694926478169428394003475163141307993866256225615783033603165251855960,
+        )  # fmt: skip
+        while k:
+            out, power, k = add(out, power) if k & 1 else out, add(power, power), k >> 1
+        return (out[1] | (out[0] & 1) << 255).to_bytes(32, "little")
+
+    secret = int.from_bytes(sha512(seed).digest()[:32], "little") & ((1 << 254) - 8) | 1 << 254
+    commitment = times(nonce)
+    challenge = int.from_bytes(sha512(commitment + times(secret) + message).digest(), "little")
+    return commitment + ((nonce + challenge * secret) % order).to_bytes(32, "little")
+
+
+def test_a_member_that_signs_often_is_one_member(world: World, tmp_path: Path) -> None:
+    record = _record(world)
+    evidence = CommitteeEvidence.from_bytes(dict(record.extras)[COMMITTEE], max_bytes=1 << 22)
+    announce = oneshot.Announce.from_bytes(evidence.announce, max_bytes=1 << 22)
+    context = oneshot.RoundContext.of(announce)
+    uploads = {party: SignedUpload.from_bytes(data, max_bytes=1 << 17) for party, data, _ in record.advertisements}
+    survivors = record.survivors[1:]  # members voted for all of them; the first one helps the server to forget one
+    listed = [
+        (p, oneshot.upload_digest(context, (u.id, u.key, u.ciphertext_hash, u.root, u.test)))
+        for p, u in uploads.items()
+        if p in survivors
+    ]
+    hashed = oneshot.set_hash(context.digest, listed)
+    words = lp(b"privcomp-oneshot-1/vote", context.digest, name(0), hashed)
+    signatures = {_signed_anew(bytes([1] * 32), words, nonce) for nonce in range(1, MEMBERS + 1)}
+    assert len(signatures) == MEMBERS
+    assert all(context.signed_by(identity(0).public, one, "vote", name(0), hashed) for one in signatures)
+    votes = tuple(sorted((0, signature) for signature in signatures))
+    forged = replace(record, survivors=survivors, extras=((COMMITTEE, replace(evidence, votes=votes).to_bytes()),))
+    report = _forged(forged, tmp_path, world.roster)
+    assert report.failure is not None
+    assert "1 members signed" in report.failure.seen
