@@ -117,7 +117,7 @@ class Rules:
             PolicyError: another committee, or one that withstands too little.
             RemoteError: a box key without its member's signature, or one that comes twice.
         """
-        self.chosen(context.params.committee, context.params.gamma_ppm)
+        self.chosen(context.params.committee, self.corrupt(context))
         seats, hybrid = context.announce.seats, context.params.hybrid
         seen: set[bytes] = set()
         for place, (party, public) in enumerate(context.params.committee.members):
@@ -144,8 +144,15 @@ class Rules:
                 SERVER, "announce", f"{len(context.present)} members sent box keys: no sum could be opened"
             )
 
-    def chosen(self, c: Committee, gamma_ppm: int) -> None:
+    def chosen(self, c: Committee, corrupt: int) -> None:
         """Whether this node's policy has this committee.
+
+        Members are drawn from the clients, so a sampled committee withstands as many corrupt ones of the whole roster
+        as the sums do: with fewer in (S) the clients that the policy counts as corrupt could read every key.
+
+        Args:
+            c: the committee.
+            corrupt: c_cl of the roster, see `corrupt`.
 
         Raises:
             PolicyError: it has not.
@@ -160,9 +167,12 @@ class Rules:
                 raise PolicyError(f"a committee of {c.size} drawn from a roster of {len(self._roster)}")
             drawn = Committee.sampled(self._roster, c.beacon, c.size, c.privacy, c.packing)
             policy.require(drawn.members == c.members, "another committee", "the one that roster and beacon give")
-            gamma = max(policy.gamma_ppm, gamma_ppm)
-            safe = sampling_is_safe(len(self._roster), gamma, c.size, c.privacy)
-            policy.require(safe, f"c = {c.size}, t_p = {c.privacy}", f"condition (S) for gamma = {gamma / _PPM}")
+            n = len(self._roster)
+            # The least gamma with floor(gamma n) >= corrupt.
+            safe = sampling_is_safe(n, -(-min(corrupt, n) * _PPM // n), c.size, c.privacy)
+            policy.require(
+                safe, f"c = {c.size}, t_p = {c.privacy}", f"condition (S) for {corrupt} corrupt clients of {n}"
+            )
         else:
             holder = own.key_holder
             policy.require(

@@ -610,12 +610,13 @@ def test_sampled_committees_are_members_of_the_roster_with_one_journal_for_both_
             round.server.advance()
         round.nodes = dict(by_id)
         round.check(round.server.result())
-    # Condition (S) is the node's own: with its gamma such a small committee is not safe.
+    # Condition (S) is the node's own: with its gamma, or its c, such a small committee is not safe.
     victim = by_id[sorted(set(by_id) - set(committee.ids))[0]]
-    victim.restart(policy=replace(world.policy, gamma_ppm=250_000))
     fresh = Round(world, 9, model=b"nine").run_to("upload")
-    with refused(victim, PolicyError, r"condition \(S\) for gamma = 0.25"):
-        victim.receive(fresh.requests[victim.id])
+    for own, count in (({"gamma_ppm": 250_000}, 6), ({"corrupt": 7}, 7)):
+        victim.restart(policy=replace(world.policy, **own))
+        with refused(victim, PolicyError, rf"condition \(S\) for {count} corrupt clients of 24"):
+            victim.receive(fresh.requests[victim.id])
     # Nor is another draw accepted: the server's own choice of members, or of the beacon.
     for change in ({"beacon": b"other"}, {"members": (*committee.members[1:], committee.members[0])}):
         lie = replace(committee, **change)  # type: ignore[arg-type]
