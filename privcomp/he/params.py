@@ -20,6 +20,7 @@ samples: primal uSVP, primal BDD, dual hybrid; and core-SVP, 0.292 beta, which c
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Final, NamedTuple
@@ -120,8 +121,17 @@ PROFILES: Final[dict[str, Profile]] = {
 
 
 @lru_cache(maxsize=32)
-def _tables(degree: int, primes: tuple[int, ...], roots: tuple[int, ...], radix: int, digits: int) -> RlweTables:
+def _made(degree: int, primes: tuple[int, ...], roots: tuple[int, ...], radix: int, digits: int) -> RlweTables:
     return RlweTables(degree, primes, roots, radix, digits)
+
+
+# The cache alone lets two threads make two tables; a key belongs to one of them, and the other refuses it.
+_making = threading.Lock()
+
+
+def _tables(degree: int, primes: tuple[int, ...], roots: tuple[int, ...], radix: int, digits: int) -> RlweTables:
+    with _making:
+        return _made(degree, primes, roots, radix, digits)
 
 
 def _ceil_sqrt(value: int) -> int:

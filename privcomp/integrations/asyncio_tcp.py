@@ -120,7 +120,7 @@ class _Connection:
 
     Attributes:
         open: request number -> [most bytes of an answer, bytes that are left for all], until it is answered.
-        holds: numbers of the requests that this connection's node has answered.
+        holds: number of the last stage in which this connection's node accepted shares, as a member of a committee.
         slot: whether it holds one of the places for uploads.
         behind: seconds that it has been waited for while it held it, less what its bytes may take.
     """
@@ -129,7 +129,7 @@ class _Connection:
     channel: Channel
     task: asyncio.Task[None]
     open: dict[int, list[int]] = field(default_factory=dict)
-    holds: set[int] = field(default_factory=set)
+    holds: int = 0
     slot: bool = False
     behind: float = 0.0
 
@@ -555,7 +555,7 @@ class Server:
         """Send the stage's request to a node, in the background."""
         connection.open[stage.number] = list(stage.limit)
         number, messages = NUMBER.pack(stage.number), stage.messages
-        if stage.again is not None and stage.delivered not in connection.holds:
+        if stage.again is not None and (stage.delivered == 0 or stage.delivered != connection.holds):
             messages = stage.again
         # In parts: whole messages would be one copy of the model per node, for as long as the slowest one reads.
         parts = messages.parts(connection.party) if isinstance(messages, Outbox) else (messages[connection.party],)
@@ -764,8 +764,8 @@ class Server:
             why = "".join(c if c.isprintable() else "?" for c in body[4:].decode("ascii", "replace"))
             stage.refused[party] = why.partition(":")[0]
             _log.warning("%s refuses stage %r: %s", shown(party), stage.name, why)
-        else:
-            connection.holds.add(number)
+        elif number == self._delivered:
+            connection.holds = number
         stage.pending.discard(party)
 
     async def _reserve(self, connection: _Connection) -> None:

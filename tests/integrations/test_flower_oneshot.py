@@ -29,15 +29,24 @@ ONESHOT: dict[str, Any] = {
     "privcomp-committee": "site-5, site-4,site-3,site-2,site-1",
     "privcomp-adversary": "malicious",
     "privcomp-corrupt": 0,
-    "privcomp-deadline": 2.0,
-    "privcomp-mask-deadline": 4.0,
+    "privcomp-deadline": 60.0,
+    "privcomp-mask-deadline": 60.0,
 }
 POLICY = 'adversary = "semi_honest"\ncorrupt = 0\n'
+
+
+#: Where a stage is waited for in vain; a deadline counts the answers of all other nodes, one after another.
+IMPATIENT: dict[str, Any] = {"privcomp-deadline": 6.0, "privcomp-mask-deadline": 8.0}
 
 
 @pytest.fixture
 def federation(tmp_path: Path) -> Federation:
     return Federation(tmp_path, 6, ONESHOT, POLICY, MEMBERS)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Federation:
+    return Federation(tmp_path, 6, {**ONESHOT, **IMPATIENT}, POLICY, MEMBERS)
 
 
 def test_training_and_evaluation(federation: Federation) -> None:
@@ -70,42 +79,42 @@ def test_the_model_is_stored_once_for_all_nodes(federation: Federation) -> None:
 
 
 @pytest.mark.parametrize("stage", ["boxkeys", "upload", "vote"])
-def test_a_member_that_is_lost(federation: Federation, stage: str) -> None:
-    federation.grid.nodes[3].lost = lambda now: now == stage
-    check_means(federation, start(federation), 1)
-    (entry,) = records(federation)
+def test_a_member_that_is_lost(impatient: Federation, stage: str) -> None:
+    impatient.grid.nodes[3].lost = lambda now: now == stage
+    check_means(impatient, start(impatient), 1)
+    (entry,) = records(impatient)
     assert entry.survivors == sites(k for k in range(1, 7) if stage != "upload" or k != 3)
 
 
 def test_a_stalled_round_is_finished_by_the_members_that_come_back(
-    federation: Federation, caplog: pytest.LogCaptureFixture
+    impatient: Federation, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a restarted server, too; the clients that are no members are gone."""
     for k in (2, 3):
-        federation.grid.nodes[k].lost = lambda stage: stage == "answer"
+        impatient.grid.nodes[k].lost = lambda stage: stage == "answer"
     strategy = flower.FedAvg(min_available_nodes=5, min_train_nodes=5, fraction_evaluate=0)
     with caplog.at_level(logging.INFO):
-        assert not start(federation, strategy).train_metrics_clientapp
+        assert not start(impatient, strategy).train_metrics_clientapp
     assert "stalled: 3 answers, 4 are needed" in caplog.text
-    federation.add(2, number=22)
+    impatient.add(2, number=22)
     for k in (2, 6):
-        del federation.grid.nodes[k]
-    result = start(federation, strategy)
-    delta, metrics, _ = federation.recorder.mean(range(1, 7), "train", 1)
+        del impatient.grid.nodes[k]
+    result = start(impatient, strategy)
+    delta, metrics, _ = impatient.recorder.mean(range(1, 7), "train", 1)
     assert result.train_metrics_clientapp[1]["loss"] == pytest.approx(metrics["loss"], abs=LOSS)
     np.testing.assert_allclose(result.arrays["w"].numpy(), MODEL["w"] + delta["w"], atol=ROUND)
-    (entry,) = records(federation)
+    (entry,) = records(impatient)
     assert (entry.outcome, entry.survivors) == (COMPLETE, sites(range(1, 7)))
-    assert sorted(node for node, _, _ in federation.recorder.updates) == [1, 2, 3, 4, 5, 6]  # once each
+    assert sorted(node for node, _, _ in impatient.recorder.updates) == [1, 2, 3, 4, 5, 6]  # once each
 
 
-def test_a_round_with_too_few_members_is_aborted_and_the_run_goes_on(federation: Federation) -> None:
+def test_a_round_with_too_few_members_is_aborted_and_the_run_goes_on(impatient: Federation) -> None:
     lost = {2: ["accept"], 3: ["accept"]}  # once each
     for k, stages in lost.items():
-        federation.grid.nodes[k].lost = lambda stage, stages=stages: stage in stages and bool(stages.pop())
-    result = start(federation, rounds=2)
-    assert [entry.outcome for entry in records(federation)] == [ABORTED, COMPLETE]
-    check_means(federation, result, 2)
+        impatient.grid.nodes[k].lost = lambda stage, stages=stages: stage in stages and bool(stages.pop())
+    result = start(impatient, rounds=2)
+    assert [entry.outcome for entry in records(impatient)] == [ABORTED, COMPLETE]
+    check_means(impatient, result, 2)
 
 
 def test_a_node_that_names_no_committee(federation: Federation) -> None:
