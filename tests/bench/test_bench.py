@@ -53,6 +53,8 @@ IDS = {
     "he.rlwe.1e6.portable",
     "he.ntt.4096",
     "he.ntt.4096.portable",
+    "oneshot.n100.d1e6",
+    "oneshot.n1000.d1e5",
 }
 # A peer that cannot be imported: what a user without the extra has.
 WITHOUT_PEERS = """
@@ -87,6 +89,25 @@ def check_row(row: dict[str, Any]) -> None:
     assert row["params"]["quick"] is True
 
 
+def check_oneshot(row: dict[str, Any], rosters: tuple[int, int]) -> None:
+    """One message a client, of the same size in both rosters; every role and both protocols of masks are there."""
+    params = row["params"]
+    assert row["rounds"] == 1
+    assert min(row["client_s"], row["server_s"], row["decrypt_s"], params["member_s"]) > 0
+    assert row["decrypt_s"] < row["server_s"]
+    assert [params[f"bytes_up_n{n}"] for n in rosters] == [row["bytes_up"]] * 2
+    assert min(params[f"client_s_n{n}"] for n in rosters) > 0
+    clients, members = params["n"] - params["dropouts"], int(params["committee"].split()[1])
+    sent = params["server_bytes_in"] - clients * row["bytes_up"]
+    # Who vanished sent less than the median member.
+    assert (members - params["dropouts_members"]) * params["member_bytes_up"] <= sent
+    assert sent <= members * params["member_bytes_up"]
+    for protocol, rounds in (("bonawitz", 5), ("secaggplus", 4)):
+        assert params[f"{protocol}_rounds"] == rounds
+        assert params[f"{protocol}_client_s"] > 0
+        assert params[f"{protocol}_bytes_up"] > 0
+
+
 def test_every_row_runs_at_its_small_size_with_or_without_peers() -> None:
     """The rows of whole frameworks: tests/bench/test_frameworks.py."""
     frameworks = {row.id for row in FRAMEWORK_ROWS}
@@ -104,6 +125,8 @@ def test_every_row_runs_at_its_small_size_with_or_without_peers() -> None:
     assert {"bytes_up", "bytes_down", "rounds", "client_s", "server_s", "peak_mb"} <= set(whole)
     assert {"lan_s", "wan_s", "bytes_per_parameter"} <= set(whole["params"])
     assert by_id["core.shamir.1e6.50of100.portable"]["env"]["level"] == "portable"
+    for name, rosters in (("oneshot.n100.d1e6", (12, 16)), ("oneshot.n1000.d1e5", (24, 28))):
+        check_oneshot(by_id[name], rosters)
 
 
 def test_a_missing_peer_is_null_with_a_note_and_no_made_up_number() -> None:
