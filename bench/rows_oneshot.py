@@ -336,7 +336,7 @@ def _oneshot(size: Size) -> Callable[[bool, bool], Case]:
             client_s = statistics.median(done.client_s.values())
             up, down = (int(statistics.median(of[party] for party in alive)) for of in (done.up, done.down))
             working = [party for party in committee.ids if party not in lost_members]
-            of_members = {
+            of_members: dict[str, Mapping[bytes, float]] = {
                 "member_s": done.member_s,
                 "member_bytes_up": done.member_up,
                 "member_bytes_down": done.member_down,
