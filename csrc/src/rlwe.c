@@ -509,12 +509,20 @@ typedef struct {
     int ok;
 } decoder;
 
-/* `used` coefficients of one polynomial, with m values. */
-PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t used, const uint64_t *residues, const rlwe_tables *t, decoder *s, const size_t limbs,
+PC_INLINE void found_noise(decoder *s, uint64_t most, u128 squares)
+{
+    const u128 low = ((u128)s->squares[1] << 64 | s->squares[0]) + squares;
+    s->squares[2] += low < squares;
+    s->squares[1] = (uint64_t)(low >> 64), s->squares[0] = (uint64_t)low;
+    if (most > s->most) s->most = most;
+}
+
+/* The coefficients i0 .. used - 1 of one polynomial, with m values. */
+PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t i0, size_t used, const uint64_t *residues, const rlwe_tables *t, decoder *s, const size_t limbs,
                                  const size_t primes)
 {
     const size_t digits = t->digits, group = t->group;
-    for (size_t i = 0; i < used; i++) {
+    for (size_t i = i0; i < used; i++) {
         uint64_t u[LIMBS];
         combine(u, residues + i, t, primes);
         uint64_t low_part = 0, left;
@@ -529,10 +537,7 @@ PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t used, const uin
         }
         const int64_t e = (int64_t)(left - s->half);
         const uint64_t size = (uint64_t)(e < 0 ? -e : e);
-        const u128 square = (u128)size * size, low = ((u128)s->squares[1] << 64 | s->squares[0]) + square;
-        s->squares[2] += low < square;
-        s->squares[1] = (uint64_t)(low >> 64), s->squares[0] = (uint64_t)low;
-        if (size > s->most) s->most = size;
+        found_noise(s, size, (u128)size * size);
         for (size_t l = 0; l < digits; l += group) {
             const size_t end = l + group < digits ? l + group : digits;
             uint64_t part = u[0], v;
@@ -568,6 +573,7 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
         d.joint = divider_of(base * t->delta);
         if (t->bits + d.joint.shift > 127) d.joint.divisor = 0; /* the quotient would not fit a word: it does for u < 2^64 Delta M^group */
     }
+    const int lanes = k->decode_var != NULL && rlwe_in_lanes(t);
     uint64_t half_of[RLWE_PRIMES];
     pc_stream s;
     expander_init(&s, expander, level);
@@ -575,21 +581,31 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
     uint64_t *out = sums;
     for (uint64_t j = first, left = n; left > 0; j++) {
         const size_t m = left < per_polynomial ? (size_t)left : per_polynomial, used = (size_t)coefficients_of(t, m);
-        for (size_t r = 0; r < t->primes; r++, total += used) {
-            uint64_t *const x = scratch + r * degree, q = t->prime[r].q;
+        for (size_t r = 0; r < t->primes; r++) {
+            uint64_t *const x = scratch + r * degree;
             expand(x, &s, j, r, t, k, level);
             k->product(x, rlwe_key_at(t, key, r), t, r);
+        }
+        size_t done = 0;
+        if (lanes) {
+            rlwe_found found = {.ok = 1};
+            done = k->decode_var(out, m / digits, scratch, total, used, t, &found);
+            found_noise(&d, found.most, found.squares);
+            d.ok &= found.ok;
+        }
+        for (size_t r = 0; r < t->primes; r++, total += used) {
+            uint64_t *const x = scratch + r * degree, q = t->prime[r].q;
             uint64_t above = 0;
-            for (size_t i = 0; i < used; i++) {
-                above |= q - 1 - total[i];
+            for (size_t i = done; i < used; i++) {
+                above |= (q - 1 - total[i]) | total[i]; /* the highest bit: total >= q, or total >= 2^63 */
                 x[i] = rlwe_once(rlwe_once(total[i] + (q - x[i]), q) + half_of[r], q);
             }
             if (above >> 63) d.ok = 0;
         }
-        if (t->primes == 1) decode_polynomial(out, m, used, scratch, t, &d, 1, 1);
-        else if (t->primes == 2) decode_polynomial(out, m, used, scratch, t, &d, 2, 2);
-        else if (t->primes == 3) decode_polynomial(out, m, used, scratch, t, &d, 3, 3);
-        else decode_polynomial(out, m, used, scratch, t, &d, 4, 4);
+        if (t->primes == 1) decode_polynomial(out, m, done, used, scratch, t, &d, 1, 1);
+        else if (t->primes == 2) decode_polynomial(out, m, done, used, scratch, t, &d, 2, 2);
+        else if (t->primes == 3) decode_polynomial(out, m, done, used, scratch, t, &d, 3, 3);
+        else decode_polynomial(out, m, done, used, scratch, t, &d, 4, 4);
         out += m;
         left -= m;
     }

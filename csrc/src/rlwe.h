@@ -60,6 +60,21 @@ PC_INLINE const uint64_t *rlwe_powers(const rlwe_tables *t, size_t prime, int in
 /* A key: for each prime RLWE_FORMS arrays of N words, the transform of the coefficients times 1/N. */
 PC_INLINE const uint64_t *rlwe_key_at(const rlwe_tables *t, const uint64_t *key, size_t prime) { return key + prime * RLWE_FORMS * t->degree; }
 
+/* What the decoding of lanes finds, added to what stands here: max |E|, the sum of E^2, and whether all was as it should be. */
+typedef struct {
+    uint64_t most, squares;
+    int ok;
+} rlwe_found;
+
+/* Where a level decodes in lanes: two primes, four digits, two of them in a part; so M^4 <= q / Delta. These bounds are used there. */
+#define RLWE_LANES_PART ((uint64_t)1 << 48)
+#define RLWE_LANES_DELTA ((uint64_t)1 << 25)
+PC_INLINE int rlwe_in_lanes(const rlwe_tables *t)
+{
+    return t->primes == 2 && t->digits == 4 && t->group == 2 && t->radix * t->radix <= RLWE_LANES_PART && t->delta <= RLWE_LANES_DELTA
+           && (u128)t->radix * t->radix * t->delta < (u128)1 << 62;
+}
+
 struct rlwe {
     /* In place, canonical to canonical. forward: a^[i] = a(psi^(2 brv(i) + 1)). inverse: the way back without the factor 1/N. */
     void (*forward)(uint64_t *a, const rlwe_tables *t, size_t prime);
@@ -77,6 +92,9 @@ struct rlwe {
     void (*add)(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
     /* Writes them: the bits before `bit` of its byte stand in *carry, and those left over afterwards come back there. Returns the next bit. */
     uint64_t (*pack)(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
+    /* NULL, or for rings of rlwe_in_lanes: the 4 n values of n coefficients, from x = a S and the sum of the ciphertexts, at x + r N and total + r stride
+     * for prime number r. Variable time. Returns how many of the n are done, the first ones; the rest is for decode_polynomial in rlwe.c, its twin. */
+    size_t (*decode_var)(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found);
 };
 
 extern const struct rlwe pc_rlwe_portable;
@@ -88,6 +106,7 @@ void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n);
 int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
 void pc_rlwe_add_fma(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
 uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
+size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found);
 #endif
 const struct rlwe *pc_rlwe_at(int level);
 

@@ -534,9 +534,119 @@ FMA uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const
     return pc_rlwe_portable.pack(out, bit + (uint64_t)m * bits, carry, x + m, n - m, bits);
 }
 
+/* ---- decoding ----
+ * Two primes, four digits: with D = Delta M^2 < 2^62, u = d1 q0 + r0 below q0 q1 < M^4 (Delta + 1), m = floor(u / Delta) = h M^2 + l,
+ *   h = floor(u / D) < M^2 (1 + 1/Delta) <= 1.5 2^48,   u - h D = l Delta + E + floor(Delta / 2),   l < M^2 <= 2^48.
+ * Quotients are estimated in doubles: dividend, divisor, its reciprocal and the product have relative errors of at most 2^-52 each (any rounding mode), in
+ * all below 2^-49.9. With a quotient below 1.5 2^48 the estimate is off by less than 1.5 2^-1.9 < .41, and rounded to an integer t by less than 1:
+ *   -D < u - t D < D,
+ * and one addition of the divisor, where the remainder is negative, makes it the floor. Remainders are known from their low 64 bits. */
+
+/* The low words of products: 3 multiplications of 32 bits; and for w < 2^32, 2. */
+FMA PC_INLINE vi low_product(vi x, vi w)
+{
+    const vi high = _mm256_add_epi64(_mm256_mul_epu32(_mm256_srli_epi64(x, 32), w), _mm256_mul_epu32(x, _mm256_srli_epi64(w, 32)));
+    return _mm256_add_epi64(_mm256_mul_epu32(x, w), _mm256_slli_epi64(high, 32));
+}
+FMA PC_INLINE vi short_product(vi x, vi w)
+{
+    return _mm256_add_epi64(_mm256_mul_epu32(x, w), _mm256_slli_epi64(_mm256_mul_epu32(_mm256_srli_epi64(x, 32), w), 32));
+}
+
+/* Integers 0 <= x < 2^52. */
+FMA PC_INLINE vi to_word(vd x) { return _mm256_xor_si256(_mm256_castpd_si256(_mm256_add_pd(x, all_double(WORD_52))), all(WORD_52)); }
+
+#define WORD_84 UINT64_C(0x4530000000000000)    /* of 2^84; check: (1023 + 84) * 2**52 */
+#define WORD_84_52 UINT64_C(0x4530000000100000) /* of 2^84 + 2^52; check: (1023 + 84) * 2**52 + 2**20 */
+
+/* x < 2^63, rounded once: 2^84 + 2^32 floor(x / 2^32) - (2^84 + 2^52) is exact, and so is 2^52 + x mod 2^32. */
+FMA PC_INLINE vd round_word(vi x)
+{
+    const vd high = _mm256_castsi256_pd(_mm256_or_si256(_mm256_srli_epi64(x, 32), all(WORD_84)));
+    const vd low = _mm256_castsi256_pd(_mm256_blend_epi32(x, all(WORD_52), 0xaa)); /* check: 0xaa == 2 + 8 + 32 + 128 */
+    return _mm256_add_pd(_mm256_sub_pd(high, all_double(WORD_84_52)), low);
+}
+
+/* x, or x + m if x is negative; and the same of total - x + half modulo q, for canonical words. */
+FMA PC_INLINE vi lift(vi x, vi m) { return _mm256_add_epi64(x, _mm256_and_si256(m, _mm256_cmpgt_epi64(_mm256_setzero_si256(), x))); }
+FMA PC_INLINE vi residue(vi total, vi x, vi half, vi q) { return lift(_mm256_sub_epi64(_mm256_add_epi64(lift(_mm256_sub_epi64(total, x), q), half), q), q); }
+
+/* x = digit + M quotient, x < 1.5 2^48. */
+FMA PC_INLINE vd split_digit(vd *digit, vd x, vd radix, vd inverse)
+{
+    const vd t = nearest(_mm256_mul_pd(x, inverse)), r = _mm256_fnmadd_pd(t, radix, x); /* |r| < M: exact */
+    const vd below = _mm256_cmp_pd(r, _mm256_setzero_pd(), _CMP_LT_OQ);
+    *digit = _mm256_add_pd(r, _mm256_and_pd(below, radix));
+    return _mm256_sub_pd(t, _mm256_and_pd(below, _mm256_set1_pd(1.0)));
+}
+
+FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found)
+{
+    const rlwe_prime *const p0 = &t->prime[0], *const p1 = &t->prime[1];
+    const uint64_t joint = t->delta * t->radix * t->radix, g = p1->garner[0].w, half = t->delta / 2;
+    const prime4 field = prime_of(p1);
+    const vi q0 = all(p0->q), q1 = all(p1->q), half0 = all(half % p0->q), half1 = all(half % p1->q), divisor = all(joint), delta = all(t->delta);
+    const vd garner = _mm256_set1_pd(g > p1->q / 2 ? -(double)(p1->q - g) : (double)g), q0_double = all_double(p0->q_double);
+    const vd joint_inverse = _mm256_set1_pd(1.0 / (double)joint), delta_inverse = _mm256_set1_pd(1.0 / (double)t->delta);
+    const vd radix = _mm256_set1_pd((double)t->radix), radix_inverse = _mm256_set1_pd(1.0 / (double)t->radix);
+    const vi last0 = all(p0->q - 1), last1 = all(p1->q - 1);
+    vi above = _mm256_setzero_si256(), squares = above, most = above;
+    vd beyond = _mm256_setzero_pd();
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const vi c0 = load(total + i), c1 = load(total + stride + i);
+        above = _mm256_or_si256(above, _mm256_or_si256(_mm256_or_si256(c0, _mm256_sub_epi64(last0, c0)), _mm256_or_si256(c1, _mm256_sub_epi64(last1, c1))));
+        const vi r0 = residue(c0, load(x + i), half0, q0), r1 = residue(c1, load(x + t->degree + i), half1, q1);
+        /* d1 = (r1 - r0) / q0 mod q1: c = 1, |product| <= E(1) q1 = .875 q1 */
+        const vd r0_double = to_double(r0);
+        vd d1 = multiply(_mm256_sub_pd(to_double(r1), r0_double), garner, &field);
+        d1 = _mm256_add_pd(d1, _mm256_and_pd(_mm256_cmp_pd(d1, _mm256_setzero_pd(), _CMP_LT_OQ), field.q));
+        const vd h = nearest(_mm256_mul_pd(_mm256_fmadd_pd(d1, q0_double, r0_double), joint_inverse));
+        const vi h_word = to_word(h), u = _mm256_add_epi64(low_product(to_word(d1), q0), r0);
+        vi rest = _mm256_sub_epi64(u, low_product(h_word, divisor));
+        const vi h_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
+        rest = _mm256_add_epi64(rest, _mm256_and_si256(divisor, h_below));
+        const vd high = to_double(_mm256_add_epi64(h_word, h_below));
+        const vi l_word = to_word(nearest(_mm256_mul_pd(round_word(rest), delta_inverse)));
+        rest = _mm256_sub_epi64(rest, short_product(l_word, delta));
+        const vi l_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
+        rest = _mm256_add_epi64(rest, _mm256_and_si256(delta, l_below));
+        const vd low = to_double(_mm256_add_epi64(l_word, l_below));
+        /* |E| <= 2^24, in the low 32 bits: 2^14 / 4 squares stay below 2^61 */
+        const vi e = _mm256_sub_epi64(rest, all(half));
+        squares = _mm256_add_epi64(squares, _mm256_mul_epi32(e, e));
+        most = _mm256_max_epi32(most, _mm256_abs_epi32(e));
+        vd r0_, r1_, r2_, r3_, t0_, t1_, t2_, t3_;
+        r1_ = split_digit(&r0_, low, radix, radix_inverse);
+        r3_ = split_digit(&r2_, high, radix, radix_inverse);
+        beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(r3_, radix, _CMP_GE_OQ));
+        /* words 4 i + d: rows and columns of 4 by 4 */
+        const vd even = _mm256_unpacklo_pd(r0_, r1_), odd = _mm256_unpackhi_pd(r0_, r1_);
+        const vd even2 = _mm256_unpacklo_pd(r2_, r3_), odd2 = _mm256_unpackhi_pd(r2_, r3_);
+        t0_ = _mm256_permute2f128_pd(even, even2, 0x20);
+        t1_ = _mm256_permute2f128_pd(odd, odd2, 0x20);
+        t2_ = _mm256_permute2f128_pd(even, even2, 0x31);
+        t3_ = _mm256_permute2f128_pd(odd, odd2, 0x31);
+        store(out + 4 * i, to_word(t0_));
+        store(out + 4 * i + 4, to_word(t1_));
+        store(out + 4 * i + 8, to_word(t2_));
+        store(out + 4 * i + 12, to_word(t3_));
+    }
+    uint64_t sums[4], sizes[4];
+    store(sums, squares);
+    store(sizes, most);
+    for (int lane = 0; lane < 4; lane++) {
+        found->squares += sums[lane];
+        if ((uint32_t)sizes[lane] > found->most) found->most = (uint32_t)sizes[lane];
+    }
+    found->ok &= _mm256_movemask_pd(_mm256_castsi256_pd(above)) == 0 && _mm256_movemask_pd(beyond) == 0;
+    return i;
+}
+
 const struct rlwe pc_rlwe_fma = {
     .forward = forward, .inverse = inverse, .product = product, .message = message, .mask = pc_rlwe_mask_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
+    .decode_var = pc_rlwe_decode_var_fma,
 };
 
 #else

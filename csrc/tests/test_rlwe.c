@@ -197,6 +197,58 @@ static void rounds(size_t degree, size_t count, uint64_t radix, size_t digits, s
     free(tables), free(key), free(scratch), free(v), free(want), free(total), free(sums), free(data), free(first), free(s), free(secret), free(key_sum);
 }
 
+/* Sums with chosen u, under the key 0: edges of every division, at every level; then what is refused. */
+static void decodings(uint64_t radix, size_t digits)
+{
+    enum { DEGREE = 64, COEFFICIENTS = 150 };
+    uint64_t *const tables = ring(DEGREE, 2, radix, digits);
+    const rlwe_tables *const t = rlwe_of(tables);
+    const size_t values = COEFFICIENTS * digits - 1, words = 2 * COEFFICIENTS, key_words = (size_t)privcomp_rlwe_key_words(tables);
+    const size_t scratch_words = (size_t)privcomp_rlwe_decode_scratch(tables);
+    uint64_t *const key = malloc(8 * key_words), *const scratch = malloc(8 * scratch_words), *const sums = malloc(8 * values), *const want = malloc(8 * (values + 1));
+    uint64_t total[2 * COEFFICIENTS], noise[PRIVCOMP_RLWE_NOISE_WORDS], most, squares;
+    int32_t zeros[DEGREE] = {0};
+    uint8_t expander[16];
+    test_fill(expander, sizeof expander);
+    for (int trial = 0; trial < 60; trial++) {
+        most = squares = 0;
+        for (size_t i = 0; i < COEFFICIENTS; i++) {
+            u128 m = 0;
+            for (size_t l = digits; l-- > 0;) {
+                const uint64_t kind = test_u64() % 4, v = kind == 0 ? 0 : kind == 1 ? radix - 1 : test_u64() % radix;
+                want[i * digits + l] = i + 1 == COEFFICIENTS && l + 1 == digits ? 0 : v;
+                m = m * radix + want[i * digits + l];
+            }
+            const uint64_t kind = test_u64() % 4, rest = kind == 0 ? 0 : kind == 1 ? t->delta - 1 : test_u64() % t->delta, half = t->delta / 2;
+            const uint64_t size = rest < half ? half - rest : rest - half;
+            if (size > most) most = size;
+            squares += size * size;
+            const u128 u = m * t->delta + rest;
+            const size_t block = i / DEGREE * DEGREE, used = COEFFICIENTS - block < DEGREE ? COEFFICIENTS - block : DEGREE;
+            for (size_t r = 0; r < 2; r++) total[2 * block + r * used + i % DEGREE] = (uint64_t)((u + prime[r] - half % prime[r]) % prime[r]);
+        }
+        /* 1: digits M^k; 2, 3: no residue, just so and by far; at a coefficient of lanes or behind them */
+        const int wrong = trial % 4;
+        const size_t at = trial % 3 == 0 ? COEFFICIENTS - 1 : test_u64() % COEFFICIENTS, block = at / DEGREE * DEGREE;
+        const size_t used = COEFFICIENTS - block < DEGREE ? COEFFICIENTS - block : DEGREE;
+        u128 u = t->delta;
+        for (size_t l = 0; l < digits; l++) u *= radix;
+        for (size_t r = 0; r < 2 && wrong == 1; r++)
+            total[2 * block + r * used + at % DEGREE] = (uint64_t)((u + prime[r] - t->delta / 2 % prime[r]) % prime[r]);
+        if (wrong > 1) total[2 * block + (size_t)(trial / 4 % 2) * used + at % DEGREE] = wrong == 2 ? prime[trial / 4 % 2] : UINT64_MAX;
+        for (int level = 0; level <= privcomp_level_max(); level++) {
+            CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
+            CHECK(privcomp_rlwe_key(key, key_words, tables, zeros) == PRIVCOMP_OK);
+            memset(sums, 0xff, 8 * values);
+            const int status = privcomp_rlwe_decode_var(sums, values, noise, total, words, tables, key, expander, 0, scratch, scratch_words);
+            CHECK(status == (wrong ? PRIVCOMP_E_CANONICAL : PRIVCOMP_OK));
+            for (size_t i = 0; i < values; i++) CHECK(sums[i] == (wrong ? 0 : want[i]));
+            CHECK(noise[0] == (wrong ? 0 : most) && noise[1] == (wrong ? 0 : squares) && (noise[2] | noise[3]) == 0);
+        }
+    }
+    free(tables), free(key), free(scratch), free(sums), free(want);
+}
+
 static void same_level(const struct rlwe *k)
 {
     thresholds(k);
@@ -221,6 +273,13 @@ int main(void)
     rounds(64, 2, 64 * 65535 + 1, 4, 1001, 3);
     rounds(8, 1, 500, 3, 50, 2);
     rounds(256, 3, UINT64_C(10000) * 65535 + 1, 4, 1100, 3);
+    /* in lanes: Delta from 2^25 to 2; and not: Delta too large, three digits */
+    decodings(UINT64_C(363000), 4);
+    decodings(64 * 65535 + 1, 4);
+    decodings(UINT64_C(1) << 24, 4);
+    decodings(UINT64_C(23700000), 4);
+    decodings(UINT64_C(200000), 4);
+    decodings(UINT64_C(1) << 26, 3);
     CHECK(privcomp_rlwe_words(6, 1) < 0 && privcomp_rlwe_words(2, 1) < 0 && privcomp_rlwe_words(32768, 1) < 0);
     CHECK(privcomp_rlwe_words(8, 0) < 0 && privcomp_rlwe_words(8, 5) < 0);
     printf("ring-LWE: ok\n");

@@ -406,7 +406,13 @@ def rlwe_add(tables: RlweTables, total: U64Array, data: Buffer, first_value: int
 
 
 def rlwe_decode(
-    tables: RlweTables, total: U64Array, key_sum: RlweKey, expander: Buffer, first: int, count: int
+    tables: RlweTables,
+    total: U64Array,
+    key_sum: RlweKey,
+    expander: Buffer,
+    first: int,
+    count: int,
+    out: U64Array | None = None,
 ) -> tuple[U64Array, RlweNoise]:
     """The values of a sum of ciphertexts under the sum of their keys. Everything here is public: variable time.
 
@@ -417,10 +423,11 @@ def rlwe_decode(
         expander: as in `rlwe_encrypt`.
         first: number of the first polynomial of `total`.
         count: how many values.
+        out: u64 (count,), where the values go, or None for a new array; zeros if the sum is refused.
 
     Returns:
-        u64 (count,): digits below the radix; and the noise of the coefficients: with Delta = `tables.delta`, the
-        remainder of total - a S + floor(Delta / 2) by Delta, less floor(Delta / 2).
+        u64 (count,), `out` if given: digits below the radix; and the noise of the coefficients: with
+        Delta = `tables.delta`, the remainder of total - a S + floor(Delta / 2) by Delta, less floor(Delta / 2).
 
     Raises:
         BufferTypeError, ParameterError: an argument is not as above; a coefficient is beyond the digits, or a digit
@@ -433,7 +440,9 @@ def rlwe_decode(
     check_array("total", total, ("uint64",), (tables.total_words(count),))
     seed = _bytes_of("expander", expander, RLWE_EXPANDER_BYTES)
     first = _check_range(tables, first, count)
-    sums = np.empty(count, np.uint64)
+    sums = np.empty(count, np.uint64) if out is None else out
+    check_array("out", sums, ("uint64",), (count,), write=True)
+    check_disjoint("out", sums, "total", total)
     noise = np.empty(lib.PRIVCOMP_RLWE_NOISE_WORDS, np.uint64)
     scratch = np.empty(lib.privcomp_rlwe_decode_scratch(tables._pointer), np.uint64)
     status = lib.privcomp_rlwe_decode_var(
