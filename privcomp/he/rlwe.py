@@ -17,19 +17,20 @@ Constant time in the values, the secret and the noise; the decoder works on publ
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from privcomp._core import RlweKey, rlwe_add, rlwe_decode, rlwe_encrypt, rlwe_gaussian
+from privcomp._core import RlweKey, rlwe_add, rlwe_decode, rlwe_encrypt, rlwe_encrypt_into, rlwe_gaussian
 from privcomp.errors import CodecError, EncodingError, ParameterError, RemoteError, RoundAborted, StateError
 from privcomp.he.messages import UploadHeader
 from privcomp.he.params import CONTEXT_BYTES, SIGMA, RlweParams
-from privcomp.he.upload import STAGE, Receiver, Sender, read_upload, write_upload
+from privcomp.he.upload import STAGE, UPLOAD_PREFIX, Receiver, Sender, read_upload, write_upload
 from privcomp.typing import I32Array, I64Array, U64Array
 
 __all__ = ["Aggregator", "Decryptor", "Encryptor", "Secret", "expander"]
@@ -47,6 +48,24 @@ _BLOCK_POLYNOMIALS: Final = 4  # of values in flight: 0.5 MB at k = 4, N = 4096
 def expander(context: bytes) -> bytes:
     """The AES-128 key from which the public a_j of a round are expanded: 16 bytes of SHA-256(label || context)."""
     return hashlib.sha256(b"privcomp-oneshot-1/a" + context).digest()[:16]
+
+
+def _filled(size: int, parts: Callable[[memoryview], Iterable[bytes | memoryview]]) -> bytes:
+    """The parts one after the other as bytes; those that are views stand in the memory that `parts` is given already.
+
+    A BytesIO hands out its memory when nobody else looks at it: nothing is copied.
+    """
+    buffer = io.BytesIO()
+    buffer.seek(size - 1)
+    buffer.write(b"\0")
+    at = 0
+    with buffer.getbuffer() as view:
+        for part in parts(view):
+            if isinstance(part, bytes):
+                view[at : at + len(part)] = part
+            at += len(part)
+        del part
+    return buffer.getvalue()
 
 
 def _draw(rng: Rng) -> bytes:
@@ -223,8 +242,14 @@ class Encryptor(_Role):
         """
         sender = self._signing()
         # A value beyond the bound raises before anything is returned, so one pass over the values will do.
-        blocks = self._encrypted(values, secret, rng)
-        return b"".join(write_upload(self._header(sender.party, sender.tag_kind), blocks, sender))
+        header = self._header(sender.party, sender.tag_kind)
+        before = UPLOAD_PREFIX + len(header.to_bytes())
+
+        def parts(view: memoryview) -> Iterator[bytes | memoryview]:
+            blocks = self._encrypted(values, secret, rng, view[before : before + self.payload_bytes])
+            return write_upload(header, blocks, sender)
+
+        return _filled(before + self.payload_bytes + sender.tag_bytes, parts)
 
     def encrypt_blocks(self, values: I64Array | I32Array, secret: Secret, rng: Rng = os.urandom) -> Iterator[bytes]:
         """The same upload in blocks of some 200 kB; everything is checked before the first one is made.
@@ -237,7 +262,7 @@ class Encryptor(_Role):
 
     def payload(self, values: I64Array | I32Array, secret: Secret, rng: Rng = os.urandom) -> bytes:
         """The ciphertext alone, `payload_bytes` bytes. It is malleable: a protocol must sign it."""
-        return b"".join(self._encrypted(values, secret, rng))
+        return _filled(self.payload_bytes, lambda view: self._encrypted(values, secret, rng, view))
 
     def payload_blocks(self, values: I64Array | I32Array, secret: Secret, rng: Rng = os.urandom) -> Iterator[bytes]:
         """The ciphertext alone, in blocks; as for `encrypt_blocks`."""
@@ -259,14 +284,26 @@ class Encryptor(_Role):
         if values.shape != (self.length,):
             raise EncodingError(f"values have shape {values.shape}; this round has ({self.length},)")
 
-    def _encrypted(self, values: I64Array | I32Array, secret: Secret, rng: Rng) -> Iterator[bytes]:
+    @overload
+    def _encrypted(self, values: I64Array | I32Array, secret: Secret, rng: Rng) -> Iterator[bytes]: ...
+    @overload
+    def _encrypted(
+        self, values: I64Array | I32Array, secret: Secret, rng: Rng, out: memoryview
+    ) -> Iterator[memoryview]: ...
+    def _encrypted(
+        self, values: I64Array | I32Array, secret: Secret, rng: Rng, out: memoryview | None = None
+    ) -> Iterator[bytes] | Iterator[memoryview]:
         self._check_values(values)
         coefficients = secret._claim(self.params)
         noise_seed = _draw(rng)
         secret._check_seed(noise_seed)
-        return self._blocks(values, RlweKey(self.params.tables, coefficients), noise_seed)
+        made = self._blocks(values, RlweKey(self.params.tables, coefficients), noise_seed, out)
+        return cast("Iterator[bytes] | Iterator[memoryview]", made)
 
-    def _blocks(self, values: I64Array | I32Array, key: RlweKey, noise_seed: bytes) -> Iterator[bytes]:
+    def _blocks(
+        self, values: I64Array | I32Array, key: RlweKey, noise_seed: bytes, out: memoryview | None
+    ) -> Iterator[bytes | memoryview]:
+        """The blocks: bytes, or where in `out` they were written."""
         bound, tables = self.params.value_bound, self.params.tables
         scratch = np.empty(min(self._step, self.length), np.int64)
         shifted = scratch.view(np.uint64)
@@ -279,7 +316,13 @@ class Encryptor(_Role):
                 if int(digits.max()) > 2 * bound:
                     raise self._beyond()
                 first = start // self.params.values_per_polynomial
-                yield rlwe_encrypt(tables, key, self._expander, noise_seed, digits, first)
+                if out is None:
+                    yield rlwe_encrypt(tables, key, self._expander, noise_seed, digits, first)
+                else:
+                    begin = tables.ciphertext_bytes(start)  # whole polynomials are whole bytes
+                    part = out[begin : begin + tables.ciphertext_bytes(step)]
+                    rlwe_encrypt_into(part, tables, key, self._expander, noise_seed, digits, first)
+                    yield part
         finally:
             key.wipe()
             scratch[:] = 0
@@ -434,10 +477,11 @@ class Decryptor(_Role):
             for start, step in self._steps():
                 words = total[self._words(start) : self._words(start + step)]
                 first = start // params.values_per_polynomial
-                sums, noise = rlwe_decode(params.tables, words, key, self._expander, first, step)
-                if int(sums.max()) > 2 * shift:
+                block = result[start : start + step]
+                _, noise = rlwe_decode(params.tables, words, key, self._expander, first, step, block.view(np.uint64))
+                block -= shift  # digits are below 2^48
+                if int(block.max()) > shift:
                     raise _aborted(f"a sum lies beyond what {survivors} clients can reach")
-                np.subtract(sums.view(np.int64), shift, out=result[start : start + step])
                 max_abs, sum_squares = max(max_abs, noise.max_abs), sum_squares + noise.sum_squares
         except ParameterError as error:  # types, shapes and ranges are right, so it is the sum that does not decode
             raise _aborted(str(error)) from None

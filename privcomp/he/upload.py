@@ -23,7 +23,7 @@ import hmac
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
@@ -46,6 +46,8 @@ __all__ = [
 STAGE: Final = "he-upload"
 _LABEL: Final = "privcomp/he/upload"
 _U16 = struct.Struct("<H")
+UPLOAD_PREFIX: Final = _U16.size  # bytes in front of the header
+_Block = TypeVar("_Block", bytes, memoryview)
 
 
 class _Hash(ABC):
@@ -250,7 +252,7 @@ def _check_key(key: bytes) -> bytes:
     return key
 
 
-def write_upload(header: UploadHeader, payload: Iterable[bytes], sender: Sender) -> Iterator[bytes]:
+def write_upload(header: UploadHeader, payload: Iterable[_Block], sender: Sender) -> Iterator[bytes | _Block]:
     """Header, payload and tag, block by block: what an aggregator's `add` takes.
 
     Args:
