@@ -22,7 +22,8 @@ class CommitteePolicy:
 
     Args:
         members: (id, Ed25519 key of 32 bytes) of the named committee, in order; empty: no named committee.
-        privacy_min: least t_p of the named committee: how many of its members may be corrupt.
+        privacy_min: least t_p of the named committee: how many of its members may be corrupt; None: a third of the c
+            members that are named, max(1, (c - 1) // 3).
         key_holder: (id, key) of a single key-holder, or None. It and the server together could open this node's update.
         beacon: 1..64 bytes with which committees are drawn from the roster, one per signed roster; empty: none are.
         bits_max: most bits of a value.
@@ -37,7 +38,7 @@ class CommitteePolicy:
     """
 
     members: tuple[tuple[bytes, bytes], ...] = ()
-    privacy_min: int = 1
+    privacy_min: int | None = None
     key_holder: tuple[bytes, bytes] | None = None
     beacon: bytes = b""
     bits_max: int = 32
@@ -50,7 +51,7 @@ class CommitteePolicy:
         listed = (*self.members, *((self.key_holder,) if self.key_holder is not None else ()))
         if not all(type(i) is bytes and type(k) is bytes and 1 <= len(i) <= 64 and len(k) == 32 for i, k in listed):
             raise ParameterError("policy: a member of a committee is (id of 1..64 bytes, Ed25519 key of 32 bytes)")
-        if self.privacy_min < 1:
+        if self.privacy_min is not None and self.privacy_min < 1:
             raise ParameterError("policy: privacy_min < 1 would let every single member read every key")
         if self.survivors_min is not None and self.survivors_min < 2:
             raise ParameterError("policy: survivors_min < 2 would release a single client's update")
@@ -60,6 +61,11 @@ class CommitteePolicy:
             raise ParameterError("policy: beacon is at most 64 bytes")
         if min(self.bits_max, self.weight_max, self.delivery_bytes_max) < 1:
             raise ParameterError("policy: bits_max, weight_max and delivery_bytes_max are at least 1")
+
+    @property
+    def privacy_least(self) -> int:
+        """Least t_p of the named committee."""
+        return self.privacy_min if self.privacy_min is not None else max(1, (len(self.members) - 1) // 3)
 
 
 @dataclass(frozen=True)
@@ -321,7 +327,7 @@ delta_max = 0.00001
 # One-shot rounds: who may hold the shares of this node's keys. Without an entry here nobody may.
 [committee]
 # members = [["hospital-a", "…64 hex digits…"], ["hospital-b", "…64 hex digits…"]]
-privacy_min = 1           # corrupt members that the named committee withstands, at least
+# privacy_min = 3         # corrupt members that the named committee withstands, at least; default: a third
 # key_holder = ["broker", "…64 hex digits…"]   # it and the server together could open this node's update
 # beacon = "…hex digits…" # committees are drawn from the roster with it
 bits_max = 32

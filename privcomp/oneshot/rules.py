@@ -71,6 +71,8 @@ class Rules:
         a, p, policy = context.announce, context.params, self._policy
         if not context.signed_by(a.server, a.signature, "announce", context.announce_body):
             raise RemoteError(SERVER, "announce", "the server's signature does not verify")
+        pinned = policy.ledger_key
+        policy.require(pinned in (None, a.server), "a round under another server's key", "the key that is pinned")
         policy.require(ONESHOT in policy.protocols, f"protocol {ONESHOT!r}", f"{policy.protocols}")
         policy.require(
             p.adversary == MALICIOUS or policy.adversary == SEMI_HONEST,
@@ -160,7 +162,7 @@ class Rules:
         policy, own = self._policy, self._policy.committee
         if c.kind == NAMED:
             policy.require(bool(own.members) and c.members == own.members, "another committee", "the one that is named")
-            policy.require(c.privacy >= own.privacy_min, f"t_p = {c.privacy}", f"at least {own.privacy_min}")
+            policy.require(c.privacy >= own.privacy_least, f"t_p = {c.privacy}", f"at least {own.privacy_least}")
         elif c.kind == SAMPLED:
             policy.require(bool(own.beacon) and c.beacon == own.beacon, "another beacon", "the one that is pinned")
             if c.size > len(self._roster):

@@ -7,10 +7,12 @@ round goes on honestly: what was refused has cost nobody anything.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from privcomp.errors import JournalError, ParameterError, PolicyError, RemoteError, StateError
@@ -18,7 +20,9 @@ from privcomp.journal import MemoryJournal
 from privcomp.keys import X25519Key
 from privcomp.oneshot import Committee, Params
 from privcomp.oneshot import messages as m
+from privcomp.oneshot.client import _Upload
 from privcomp.oneshot.committee import quorum
+from privcomp.oneshot.keyshares import merkle_path
 from privcomp.oneshot.messages import UploadRequest
 from privcomp.oneshot.rules import VOTE
 from privcomp.policy import CommitteePolicy, Policy
@@ -203,6 +207,19 @@ def test_rule_gamma_counts_as_corrupt_clients() -> None:
 # ---- who is summed ----
 
 
+def ghost_entry(round: Round, place: int, party: bytes) -> m.SharedKey:
+    """What a server makes up for a client that does not exist."""
+    params = round.world.params
+    dealt = params.sharing.deal(np.zeros(params.ring.degree, np.int8))
+    made = _Upload(round.context, party, identity(party), os.urandom)
+    *_, last = made.messages([bytes(params.ring.ciphertext_bytes(params.length))], dealt)
+    end = decode(last)
+    leaves = [end.leaves[k : k + 32] for k in range(0, len(end.leaves), 32)]
+    return m.SharedKey(
+        party, end.key, end.ciphertext_hash, end.test, merkle_path(leaves, place), end.boxes[place], b"", end.signature
+    )
+
+
 def test_rule_roster_made_up_clients_are_refused() -> None:
     """U = one honest client and five that the server made up, with signatures of their own."""
     world = World()
@@ -216,6 +233,11 @@ def test_rule_roster_made_up_clients_are_refused() -> None:
     lie = round.shares(replace(shares, entries=(shares.entries[0], *forged)))
     answer = decode(node.receive(lie)[0])
     assert answer.accepted == b"\x01"  # the honest one alone
+    # With boxes, leaves and a signature that are its own, all of them sound.
+    late = world.members[1]
+    honest = decode(round.requests[late.id])
+    made_up = replace(honest, entries=(honest.entries[0], ghost_entry(round, 1, b"ghost-000")))
+    assert decode(late.receive(round.shares(made_up))[0]).accepted == b"\x01"
     survivors = ((shares.entries[0].id, round.digests()[shares.entries[0].id]), *((e.id, bytes(32)) for e in forged))
     with refused(node, RemoteError, "b'ghost-000' with this upload is not among those"):
         node.receive(round.proposal(survivors))
@@ -270,6 +292,10 @@ def test_rule_ctx_bound_uploads_and_votes_of_another_round_do_not_count() -> Non
     other.receive(second.requests[other.id])
     with refused(other, RemoteError, "vote of b'member-00' does not verify"):
         other.receive(second.certificate(second.survivors(range(6)), given))
+    # Another ciphertext of a client whose upload was accepted.
+    swapped = tuple((party, bytes(32)) for party, _ in second.survivors(range(6)))
+    with refused(other, RemoteError, "with this upload is not among those whom this member accepted"):
+        other.receive(second.proposal(swapped))
     # A proposal that the server did not sign for this round.
     foreign = replace(decode(first.proposal(first.survivors(range(6)))), ctx=second.context.digest).to_bytes()
     with refused(other, RemoteError, "is not among those|server's signature"):
