@@ -429,14 +429,15 @@ class Server:
                 message.id, "upload", f"block {message.index} has {len(message.payload)} bytes, needed are {size}"
             )
         upload = self._uploads.get(message.id, Upload())
-        if upload.complete or upload.hashes.get(message.index) == sha256(message.payload).digest():
+        hashed = sha256(message.payload).digest()
+        if upload.complete or upload.hashes.get(message.index) == hashed:
             return  # a late repeat
         try:
             rlwe_check(self.params.ring.tables, message.payload, count)
         except CodecError as error:
             raise RemoteError(message.id, "upload", f"block {message.index}: {error.message}") from None
         # A block carries no signature: until the signed hash has decided, the last one that came stands.
-        self._staging.put(upload, message.index, message.payload)
+        self._staging.put(upload, message.index, message.payload, hashed)
         self._uploads[message.id] = upload
         self._complete(message.id, upload)
 

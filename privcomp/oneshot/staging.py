@@ -45,8 +45,8 @@ class Staging:
         self._end = 0
         self._free: dict[int, list[int]] = {}  # size of a slot -> places in the file that may be written again
 
-    def put(self, upload: Upload, index: int, payload: bytes) -> None:
-        """Stage a block, in the place of the one that came before.
+    def put(self, upload: Upload, index: int, payload: bytes, hashed: bytes) -> None:
+        """Stage a block with its SHA-256, in the place of the one that came before.
 
         Raises:
             LocalError: it cannot be written to disk.
@@ -57,7 +57,7 @@ class Staging:
             upload._payloads[index] = payload
         else:
             upload._spilled[index] = (self._write(payload), len(payload))
-        upload.hashes[index] = sha256(payload).digest()
+        upload.hashes[index] = hashed
 
     def blocks(self, upload: Upload) -> Iterator[bytes]:
         """All blocks in order.
