@@ -149,7 +149,7 @@ MUTANTS = (
         "t_p",
         "t_p of the policy",
         RULES,
-        "policy.require(c.privacy >= own.privacy_min,",
+        "policy.require(c.privacy >= own.privacy_least,",
         "policy.require(True,",
         f"{RULE}::test_rule_t_p_below_the_policy_is_refused",
     ),
