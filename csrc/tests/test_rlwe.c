@@ -198,11 +198,12 @@ static void rounds(size_t degree, size_t count, uint64_t radix, size_t digits, s
 }
 
 /* Sums with chosen u, under the key 0: edges of every division, at every level; then what is refused. */
-static void decodings(uint64_t radix, size_t digits)
+static void decodings(uint64_t radix, size_t digits, int lanes)
 {
     enum { DEGREE = 64, COEFFICIENTS = 150 };
     uint64_t *const tables = ring(DEGREE, 2, radix, digits);
     const rlwe_tables *const t = rlwe_of(tables);
+    CHECK(rlwe_in_lanes(t) == lanes);
     const size_t values = COEFFICIENTS * digits - 1, words = 2 * COEFFICIENTS, key_words = (size_t)privcomp_rlwe_key_words(tables);
     const size_t scratch_words = (size_t)privcomp_rlwe_decode_scratch(tables);
     uint64_t *const key = malloc(8 * key_words), *const scratch = malloc(8 * scratch_words), *const sums = malloc(8 * values), *const want = malloc(8 * (values + 1));
@@ -273,13 +274,14 @@ int main(void)
     rounds(64, 2, 64 * 65535 + 1, 4, 1001, 3);
     rounds(8, 1, 500, 3, 50, 2);
     rounds(256, 3, UINT64_C(10000) * 65535 + 1, 4, 1100, 3);
-    /* in lanes: Delta from 2^25 to 2; and not: Delta too large, three digits */
-    decodings(UINT64_C(363000), 4);
-    decodings(64 * 65535 + 1, 4);
-    decodings(UINT64_C(1) << 24, 4);
-    decodings(UINT64_C(23700000), 4);
-    decodings(UINT64_C(200000), 4);
-    decodings(UINT64_C(1) << 26, 3);
+    /* in lanes: Delta just below 2^25, in between, and 8 with M^2 = 2^48 */
+    decodings(UINT64_C(372000), 4, 1);
+    decodings(64 * 65535 + 1, 4, 1);
+    decodings(UINT64_C(1) << 24, 4, 1);
+    /* and not: Delta above 2^25, M^2 above 2^48, three digits */
+    decodings(UINT64_C(363000), 4, 0);
+    decodings(UINT64_C(23700000), 4, 0);
+    decodings(UINT64_C(1) << 26, 3, 0);
     CHECK(privcomp_rlwe_words(6, 1) < 0 && privcomp_rlwe_words(2, 1) < 0 && privcomp_rlwe_words(32768, 1) < 0);
     CHECK(privcomp_rlwe_words(8, 0) < 0 && privcomp_rlwe_words(8, 5) < 0);
     printf("ring-LWE: ok\n");
