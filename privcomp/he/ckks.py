@@ -72,6 +72,7 @@ _FLOAT_LOSS: Final = 2.0**-40
 _LEAST_PRIME: Final = 0.9
 _MIN_MODULUS_BITS: Final = 36
 _MAX_MODULUS_BITS: Final = 60  # what SEAL takes for one prime
+_SCALE_ROOM: Final = 2  # SEAL's encoder wants log2(scale) + 1 below the bits of the prime
 _MAX_BLOCKS: Final = 1 << 20
 _MAX_CLIENTS: Final = 1 << 20
 _ROUND_END: Final = 1 << 63
@@ -146,6 +147,11 @@ class CkksParams(Message):
                 f"{self.scale_bits} its coefficients reach 2^{math.log2(self._largest_coefficient()):.1f}, "
                 f"and q/2 is 2^{self.modulus_bits - 1}"
             )
+        if self.scale_bits > self.modulus_bits - _SCALE_ROOM:
+            raise ParameterError(
+                f"scale 2^{self.scale_bits} under a prime of {self.modulus_bits} bits: SEAL encodes with at most "
+                f"2^{self.modulus_bits - _SCALE_ROOM} (for_round takes a prime that is large enough)"
+            )
 
     @classmethod
     def for_round(
@@ -219,7 +225,7 @@ def _chain(clients: int, magnitude: float, precision_bits: int) -> tuple[float, 
     on_grid = math.ceil(magnitude / step) * step
     for scale_bits in range(1, _MAX_MODULUS_BITS + 1):
         if _noise(clients, on_grid, scale_bits) < step / 2:
-            for modulus_bits in range(_MIN_MODULUS_BITS, _MAX_MODULUS_BITS + 1):
+            for modulus_bits in range(max(_MIN_MODULUS_BITS, scale_bits + _SCALE_ROOM), _MAX_MODULUS_BITS + 1):
                 if _coefficient(clients, on_grid, scale_bits) < _LEAST_PRIME * 2.0 ** (modulus_bits - 1):
                     return on_grid, scale_bits, modulus_bits
             return None

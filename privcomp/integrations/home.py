@@ -593,7 +593,7 @@ def _with_committee(text: str, policy: Policy, committee: Committee, force: bool
         LocalError: ids that are no text, or a file that cannot be changed.
     """
     old = policy.committee
-    least = committee.privacy if force else max(old.privacy_min, committee.privacy)
+    least = committee.privacy if force else max(old.privacy_min or 0, committee.privacy)
     if old.members not in ((), committee.members) and not force:
         raise PolicyError(
             "policy.toml names another committee; ask your operator what changed, and repeat with --force (force=True) "
