@@ -533,7 +533,7 @@ class Liar:
         signature = context.sign(self.identity, "announce", context.announce_body)
         context = RoundContext.of(replace(draft, signature=signature))
         self.contexts[context.digest] = context
-        self.uploads[context.digest] = {}
+        self.uploads.setdefault(context.digest, {})  # the same round may be announced again
         return context.digest
 
     def upload(self, ctx: bytes, party: bytes, panel: int, model: bytes) -> None:
