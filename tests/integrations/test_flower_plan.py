@@ -98,7 +98,8 @@ def test_what_does_not_add_up(changes: dict[str, Any], match: str) -> None:
 
 def test_the_example_of_the_page_can_be_had_by_its_four_nodes() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "flower.md").read_text("utf-8")
-    config, policy = (tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```", page, flags=re.S | re.M))
+    blocks = [tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```", page, flags=re.S | re.M)]
+    config, policy = blocks[:2]
     settings = Settings.of(config["tool"]["flwr"]["app"]["config"])
     plan = settings.plan(9, 4)  # the example's model, the simulation's nodes
     assert plan is not None

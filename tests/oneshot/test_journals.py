@@ -61,7 +61,7 @@ def test_a_policy_file_names_the_committee() -> None:
     assert policy.members == (("hospital-ä".encode(), b"\x11" * 32), (b"hospital-b", b"\x22" * 32))
     assert (policy.privacy_min, policy.beacon, policy.security_min, policy.survivors_min) == (2, b"\xbe\xac", 130.0, 20)
     assert policy.key_holder == (b"broker", b"\x33" * 32)
-    assert Policy().committee == CommitteePolicy() == CommitteePolicy((), 1, None, b"")
+    assert Policy().committee == CommitteePolicy() == CommitteePolicy((), None, None, b"")
 
 
 @pytest.mark.parametrize(

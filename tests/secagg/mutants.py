@@ -497,7 +497,7 @@ MUTANTS = (
         "34",
         "the announcement binds the head of its headers",
         "rounds/client.py",
-        "if chain.head != announce.ledger_head:",
+        "if chain.head != head:",
         "if False:",
         (f"{ROUNDS}::test_attack_34_headers_that_the_announcement_does_not_bind",),
     ),
