@@ -70,6 +70,18 @@ from privcomp._core._groups import (
     scalar_order,
     scalar_sub,
 )
+from privcomp._core._mpc import (
+    cross_and,
+    cross_product,
+    from_planes,
+    mask_xor,
+    rep3_and,
+    rep3_gram,
+    rep3_product,
+    ring_gram,
+    ring_matmul,
+    to_planes,
+)
 from privcomp._core._multilinear import (
     MULTILINEAR_MAX,
     dot_i64,

@@ -1,0 +1,1 @@
+"""Computing on shares: nobody sees the inputs, everybody may learn what the program opens."""

@@ -1,0 +1,225 @@
+"""What a way of sharing offers to everything above it: comparison, sorting, fixed point, robust rules.
+
+A backend holds one party's keys and counters. Its local operations are plain methods; what needs messages is a
+coroutine that the scheduler runs. Every coroutine goes through the same number of rounds at every party.
+
+Shared values:
+
+* `Value`: numbers modulo 2^64 (or another ring or field, as the backend says), as a tuple of arrays of one shape, the
+  components that this party holds.
+* `Bits`: bit planes, as a tuple of u64 arrays (planes, words): plane b holds bit b of every number, 64 numbers a word.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privcomp.errors import ParameterError
+from privcomp.mpc.engine import Scheduler, Session
+from privcomp.mpc.security import Security
+from privcomp.typing import U64Array
+
+__all__ = ["Backend", "Bits", "ReplicatedBackend", "Value", "words"]
+
+
+def words(n: int) -> int:
+    """64-bit words of a plane of n bits."""
+    return -(-n // 64)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Value:
+    """This party's part of a shared array of numbers.
+
+    Attributes:
+        parts: u64 arrays of one shape; never written to once the value exists.
+    """
+
+    parts: tuple[U64Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.parts[0].shape
+
+    def map(self, change: Callable[[U64Array], NDArray[Any]]) -> Value:
+        """The same linear rearrangement (reshape, index, sum modulo 2^64, ...) of every part."""
+        return Value(tuple(change(part) for part in self.parts))
+
+    def __repr__(self) -> str:
+        return f"Value(shape={self.shape}, parts=<{len(self.parts)} hidden>)"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Bits:
+    """This party's part of shared bit planes.
+
+    Attributes:
+        parts: u64 (planes, words) arrays; what lies behind the last bit of a plane means nothing.
+        n: bits in a plane.
+    """
+
+    parts: tuple[U64Array, ...]
+    n: int
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part.ndim != 2 or part.shape[1] != words(self.n):
+                raise ParameterError(f"planes of {self.n} bits have shape (planes, {words(self.n)}), not {part.shape}")
+
+    @property
+    def planes(self) -> int:
+        """How many planes."""
+        return self.parts[0].shape[0]
+
+    def map(self, change: Callable[[U64Array], U64Array]) -> Bits:
+        """Another choice or order of planes; `change` acts on the first axis alone."""
+        return Bits(tuple(change(part) for part in self.parts), self.n)
+
+    def __getitem__(self, key: slice) -> Bits:
+        return self.map(lambda part: part[key])
+
+    @staticmethod
+    def stack(several: list[Bits]) -> Bits:
+        """Planes of one length behind each other."""
+        return Bits(
+            tuple(np.concatenate(parts) for parts in zip(*(bits.parts for bits in several), strict=True)), several[0].n
+        )
+
+    def __repr__(self) -> str:
+        return f"Bits(planes={self.planes}, n={self.n}, parts=<{len(self.parts)} hidden>)"
+
+
+class Backend(ABC):
+    """Input, linear operations, products and opening: what every protocol has.
+
+    Args:
+        scheduler: of the party.
+        session: of the computation.
+        me: this party's index.
+
+    Attributes:
+        security: what holds, and against whom.
+    """
+
+    security: Security
+
+    def __init__(self, scheduler: Scheduler, session: Session, me: int) -> None:
+        self.scheduler = scheduler
+        self.session = session
+        self.me = me
+        self.n = len(session.parties)
+
+    # ---- local ----
+
+    @abstractmethod
+    def public(self, values: U64Array) -> Value:
+        """A public array, as a sharing."""
+
+    @abstractmethod
+    def add(self, a: Value, b: Value) -> Value:
+        """a + b, with broadcasting."""
+
+    @abstractmethod
+    def sub(self, a: Value, b: Value) -> Value:
+        """a - b, with broadcasting."""
+
+    @abstractmethod
+    def scale(self, a: Value, factor: U64Array) -> Value:
+        """Times a public array, elementwise, with broadcasting."""
+
+    @abstractmethod
+    def add_public(self, a: Value, values: U64Array) -> Value:
+        """Plus a public array, with broadcasting."""
+
+    @abstractmethod
+    def matmul_public(self, a: Value, b: U64Array) -> Value:
+        """a @ b for a public matrix b."""
+
+    # ---- with messages ----
+
+    @abstractmethod
+    async def setup(self, rng: Callable[[int], bytes]) -> None:
+        """Agree on keys; before anything else, once."""
+
+    @abstractmethod
+    async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
+        """Share what `owner` holds; the others pass None."""
+
+    @abstractmethod
+    async def open(self, a: Value, to: int | None = None) -> U64Array | None:
+        """Reveal to all, or to one party (the others get None). Whatever has to be verified is verified before."""
+
+    @abstractmethod
+    async def mul(self, a: Value, b: Value) -> Value:
+        """Elementwise product, with broadcasting."""
+
+    @abstractmethod
+    async def matmul(self, a: Value, b: Value) -> Value:
+        """(n, k) @ (k, m); a dot product of any length costs one word."""
+
+
+class ReplicatedBackend(Backend):
+    """What replicated sharing adds: bits, their products, and the ways between bits and numbers.
+
+    A number x modulo 2^64 falls apart into two addends, x = u + t (modulo 2^64), and every party knows one of them: on
+    three parties one party knows u and two know t; on four, two know u and two know t. All conversions rest on this:
+    carries of u + t are computed on bits, products u t are computed from what parties know.
+    """
+
+    @abstractmethod
+    async def gram(self, a: Value) -> Value:
+        """a a^T for a of shape (n, d)."""
+
+    @abstractmethod
+    def public_bits(self, planes: U64Array, n: int) -> Bits:
+        """Public planes, as a sharing."""
+
+    @abstractmethod
+    def xor(self, a: Bits, b: Bits) -> Bits:
+        """Plane by plane."""
+
+    @abstractmethod
+    def xor_public(self, a: Bits, planes: U64Array) -> Bits:
+        """With public planes."""
+
+    @abstractmethod
+    async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
+        """Share `count` planes of n bits that `owner` holds; the others pass None."""
+
+    @abstractmethod
+    async def bit_and(self, a: Bits, b: Bits) -> Bits:
+        """Plane by plane."""
+
+    @abstractmethod
+    async def open_bits(self, a: Bits, to: int | None = None) -> U64Array | None:
+        """Reveal planes, as `open` does."""
+
+    @abstractmethod
+    async def addends(self, a: Value, width: int) -> tuple[Bits, Bits]:
+        """The bits of two numbers u, t with u + t = a modulo 2^width: each `width` planes, 1 <= width <= 64.
+
+        `a` is flattened in C order.
+        """
+
+    @abstractmethod
+    async def and_addends(self, u: Bits, t: Bits) -> Bits:
+        """`bit_and` of what `addends` gave, and of nothing else: cheaper."""
+
+    @abstractmethod
+    async def to_number(self, bits: Bits, width: int) -> Value:
+        """One plane of bits as numbers 0 and 1, u64 (n,). The sharing is right modulo 2^width only."""
+
+    @abstractmethod
+    async def truncate(self, a: Value, shift: int) -> Value:
+        """a / 2^shift for -2^62 <= a < 2^62, rounded down or up: the error is below one unit, and it is unbiased."""
+
+    @abstractmethod
+    async def extend(self, a: Value, width: int) -> Value:
+        """From Z_{2^width} (two's complement, parts below 2^width) to Z_{2^64}; 1 <= width <= 62."""

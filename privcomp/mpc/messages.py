@@ -1,0 +1,68 @@
+"""What parties send each other: a header per peer and round, with the payload behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from privcomp.codec import U8, U64, Codec, Fixed, Message, Text
+
+__all__ = ["FRAME_MAX", "REASON_MAX", "AbortNotice", "RoundHeader"]
+
+REASON_MAX: Final = 200
+
+
+@dataclass(frozen=True)
+class RoundHeader(Message):
+    """Stands before everything that one party sends to another in one round.
+
+    Args:
+        session: digest of the session, 32 bytes.
+        sender: index of the party.
+        receiver: index of the party that it is for.
+        round: counts from 0.
+        schedule: digest of every operation that the sender has begun, in order, with its shapes: 32 bytes. Two parties
+            that run different programs differ here before they read each other's payload.
+        length: bytes of payload behind the header.
+    """
+
+    TAG: ClassVar[int] = 0x0A01
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
+        ("session", Fixed(32)),
+        ("sender", U8),
+        ("receiver", U8),
+        ("round", U64),
+        ("schedule", Fixed(32)),
+        ("length", U64),
+    )
+    session: bytes
+    sender: int
+    receiver: int
+    round: int
+    schedule: bytes
+    length: int
+
+
+@dataclass(frozen=True)
+class AbortNotice(Message):
+    """A party tells the others that it stops, so that nobody waits for it.
+
+    Args:
+        session: digest of the session, 32 bytes.
+        sender: index of the party.
+        reason: for people, at most 200 bytes; says nothing about values.
+    """
+
+    TAG: ClassVar[int] = 0x0A02
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
+        ("session", Fixed(32)),
+        ("sender", U8),
+        ("reason", Text(REASON_MAX)),
+    )
+    session: bytes
+    sender: int
+    reason: str
+
+
+FRAME_MAX: Final = 512
+"""No header and no notice is longer."""

@@ -1,0 +1,48 @@
+"""The ways of sharing by name, and how a program is started on one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from privcomp.errors import ParameterError
+from privcomp.mpc.backend import Backend
+from privcomp.mpc.engine import Party, Scheduler, Session
+from privcomp.mpc.rep3 import Rep3
+
+__all__ = ["PROTOCOLS", "start"]
+
+T = TypeVar("T")
+
+PROTOCOLS: Final[dict[str, Callable[[Scheduler, Session, int], Backend]]] = {"rep3": Rep3}
+
+
+def start(
+    session: Session,
+    me: int,
+    program: Callable[[Any], Coroutine[Any, Any, T]],
+    *,
+    rng: Callable[[int], bytes] = os.urandom,
+) -> Party[T]:
+    """One party's end of `program`, on the protocol that the session names.
+
+    Args:
+        session: the same at every party.
+        me: this party's index.
+        program: called with the backend once its keys are agreed on; the same program at every party.
+        rng: gives fresh random bytes.
+
+    Raises:
+        ParameterError: an unknown protocol, a number of parties that it does not run with, `me` out of range.
+    """
+    if session.protocol not in PROTOCOLS:
+        raise ParameterError(f"protocol {session.protocol!r} is unknown; there are {sorted(PROTOCOLS)}")
+    make = PROTOCOLS[session.protocol]
+
+    async def main(scheduler: Scheduler, agreed: Session, index: int, entropy: Callable[[int], bytes]) -> T:
+        backend = make(scheduler, agreed, index)
+        await backend.setup(entropy)
+        return await program(backend)
+
+    return Party(session, me, main, rng=rng)

@@ -1,0 +1,385 @@
+"""Replicated sharing among three parties, one of whom may look but not lie.
+
+x = x_0 + x_1 + x_2 modulo 2^64 (or XOR, for bits); party i holds x_i and x_{i+1}: two parties know everything, one knows
+nothing. Key k_j goes with component j: parties j and j - 1 know it. Indices count modulo 3.
+Both draw from it in the same order: whatever an operation draws, it draws at the same point of its rounds at every party.
+
+* A product: party i computes z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + F(k_i) - F(k_{i+1}) and sends it to party i - 1.
+  The z_i add up to x y, and the F make each of them uniform on its own. A dot product adds up before it is sent.
+* Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with u_0 = F(k_0),
+  which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has u_1 t, and both pass
+  what they have, masked by a key that the other lacks.
+
+Security: semi-honest, one of three, with private and authentic channels and AES-128 as a pseudo-random function. A party
+that lies changes results unnoticed.
+
+Sources: Araki, Furukawa, Lindell, Nof, Ohara, "High-Throughput Semi-Honest Secure Three-Party Computation with an Honest
+Majority", CCS 2016, section 2; Mohassel, Rindal, "ABY3", CCS 2018. Truncation, bits to numbers and extension are derived
+where they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from privcomp import _core
+from privcomp.errors import ParameterError
+from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
+from privcomp.mpc.circuits import carry
+from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
+from privcomp.mpc.security import Adversary, Guarantee, Security
+from privcomp.mpc.streams import KEY_BYTES, Stream, add_streams, xor_streams
+from privcomp.typing import U64Array
+
+__all__ = ["Rep3"]
+
+_ZERO: Final = np.uint64(0)
+_ONE: Final = np.uint64(1)
+_OFFSET: Final = np.uint64(1 << 62)
+
+
+def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
+    return np.frombuffer(section, np.uint64).reshape(shape)
+
+
+def _narrow(values: U64Array, width: int) -> Section:
+    """What has to travel of numbers modulo 2^width."""
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if width == 64:
+        return flat
+    if width <= 32:
+        return _core.pack(flat.astype(np.uint32), width)
+    whole = 8 * -(-width // 8) // 8
+    return np.ascontiguousarray(flat.view(np.uint8).reshape(-1, 8)[:, :whole])
+
+
+def _narrow_bytes(n: int, width: int) -> int:
+    if width == 64:
+        return 8 * n
+    return (n * width + 7) // 8 if width <= 32 else n * -(-width // 8)
+
+
+def _widen(section: memoryview, n: int, width: int) -> U64Array:
+    if width == 64:
+        return np.frombuffer(section, np.uint64)
+    if width <= 32:
+        return _core.unpack(section, n, width).astype(np.uint64)
+    out = np.zeros((n, 8), np.uint8)
+    whole = -(-width // 8)
+    out[:, :whole] = np.frombuffer(section, np.uint8).reshape(n, whole)
+    return out.view(np.uint64).reshape(n)
+
+
+class Rep3(ReplicatedBackend):
+    """One party of three. See the module for the protocol."""
+
+    security = Security(
+        Adversary.SEMI_HONEST,
+        3,
+        1,
+        Guarantee.CORRECT_IF_HONEST,
+        ("private, authentic channels between each two parties", "AES-128 is a pseudo-random function"),
+    )
+
+    def __init__(self, scheduler: Scheduler, session: Session, me: int) -> None:
+        super().__init__(scheduler, session, me)
+        if self.n != 3:
+            raise ParameterError(f"rep3 runs among 3 parties; the session names {self.n}")
+        self.next = (me + 1) % 3
+        self.previous = (me - 1) % 3
+        self._streams: dict[int, Stream] = {}
+
+    async def setup(self, rng: Callable[[int], bytes]) -> None:
+        key = rng(KEY_BYTES)
+        got = await Exchange("setup", {self.previous: key}, {self.next: KEY_BYTES})
+        for component, secret in ((self.me, key), (self.next, bytes(got[self.next]))):
+            self._streams[component] = Stream(secret, self.session.digest, bytes([component]))
+
+    @property
+    def _mine(self) -> Stream:
+        return self._streams[self.me]
+
+    @property
+    def _second(self) -> Stream:
+        return self._streams[self.next]
+
+    # ---- local ----
+
+    def _public_parts(self, values: U64Array) -> tuple[U64Array, U64Array]:
+        """A public array as component 0."""
+        zero = np.zeros_like(values)
+        return (values if self.me == 0 else zero, values if self.next == 0 else zero)
+
+    def public(self, values: U64Array) -> Value:
+        return Value(self._public_parts(values))
+
+    def add(self, a: Value, b: Value) -> Value:
+        return Value(tuple(x + y for x, y in zip(a.parts, b.parts, strict=True)))
+
+    def sub(self, a: Value, b: Value) -> Value:
+        return Value(tuple(x - y for x, y in zip(a.parts, b.parts, strict=True)))
+
+    def scale(self, a: Value, factor: U64Array) -> Value:
+        return a.map(lambda part: part * factor)
+
+    def add_public(self, a: Value, values: U64Array) -> Value:
+        return self.add(a, self.public(np.asarray(values, np.uint64)))
+
+    def matmul_public(self, a: Value, b: U64Array) -> Value:
+        def times(part: U64Array) -> U64Array:
+            out = np.empty((part.shape[0], b.shape[1]), np.uint64)
+            _core.ring_matmul(out, np.ascontiguousarray(part), np.ascontiguousarray(b))
+            return out
+
+        return a.map(times)
+
+    # ---- numbers ----
+
+    async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
+        # Component `owner` is common randomness, component owner + 2 is zero, and component owner + 1 is what is left.
+        label = f"input {owner} {shape}"
+        zero = np.zeros(shape, np.uint64)
+        if self.me == owner:
+            if values is None or values.shape != shape:
+                raise ParameterError(f"party {owner} owns this input and has to pass an array of shape {shape}")
+            first = self._mine.words(shape)
+            second = values - first
+            await Exchange(label, {self.next: second}, {})
+            return Value((first, second))
+        if self.me == (owner + 1) % 3:
+            got = await Exchange(label, {}, {owner: 8 * zero.size})
+            return Value((_array(got[owner], shape), zero))
+        second = self._second.words(shape)
+        await Exchange(label, {}, {})
+        return Value((zero, second))
+
+    async def open(self, a: Value, to: int | None = None) -> U64Array | None:
+        # Party i lacks component i - 1, which party i - 1 holds as its first.
+        sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
+        wants = {self.previous: 8 * a.parts[0].size} if to in (None, self.me) else {}
+        got = await Exchange(f"open {to} {a.shape}", sends, wants)
+        if not wants:
+            return None
+        total: U64Array = a.parts[0] + a.parts[1] + _array(got[self.previous], a.shape)
+        return total
+
+    async def _reshare(self, label: str, mine: U64Array) -> Value:
+        """From one additive share per party, masked in place, to a replicated sharing."""
+        add_streams(mine, self._mine, self._second)
+        got = await Exchange(f"{label} {mine.shape}", {self.previous: mine}, {self.next: mine.nbytes})
+        return Value((mine, _array(got[self.next], mine.shape)))
+
+    async def mul(self, a: Value, b: Value) -> Value:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        x, y = (
+            [np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1) for part in value.parts] for value in (a, b)
+        )
+        mine = np.empty(x[0].size, np.uint64)
+        _core.rep3_product(mine, *x, *y)
+        return await self._reshare("mul", mine.reshape(shape))
+
+    async def matmul(self, a: Value, b: Value) -> Value:
+        # x_i (y_i + y_{i+1}) + x_{i+1} y_i
+        if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
+            raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
+        x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
+        mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
+        _core.ring_matmul(mine, x[0], y[0] + y[1])
+        _core.ring_matmul(mine, x[1], y[0], accumulate=True)
+        return await self._reshare("matmul", mine)
+
+    async def gram(self, a: Value) -> Value:
+        if len(a.shape) != 2:
+            raise ParameterError(f"shape is {a.shape}; a Gram matrix is taken of (n, d)")
+        x = [np.ascontiguousarray(part) for part in a.parts]
+        mine = np.empty((a.shape[0], a.shape[0]), np.uint64)
+        _core.rep3_gram(mine, x[0], x[1])
+        return await self._reshare("gram", mine)
+
+    # ---- bits ----
+
+    def public_bits(self, planes: U64Array, n: int) -> Bits:
+        return Bits(self._public_parts(planes), n)
+
+    def xor(self, a: Bits, b: Bits) -> Bits:
+        return Bits(tuple(x ^ y for x, y in zip(a.parts, b.parts, strict=True)), a.n)
+
+    def xor_public(self, a: Bits, planes: U64Array) -> Bits:
+        parts = tuple(
+            part ^ planes if component == 0 else part
+            for component, part in zip((self.me, self.next), a.parts, strict=True)
+        )
+        return Bits(parts, a.n)
+
+    async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
+        shape = (count, words(n))
+        label = f"input-bits {owner} {shape}"
+        zero = np.zeros(shape, np.uint64)
+        if self.me == owner:
+            if planes is None or planes.shape != shape:
+                raise ParameterError(f"party {owner} owns these bits and has to pass planes of shape {shape}")
+            first = np.zeros(shape, np.uint64)
+            xor_streams(first, self._mine)
+            second = planes ^ first
+            await Exchange(label, {self.next: second}, {})
+            return Bits((first, second), n)
+        if self.me == (owner + 1) % 3:
+            got = await Exchange(label, {}, {owner: zero.nbytes})
+            return Bits((_array(got[owner], shape), zero), n)
+        second = np.zeros(shape, np.uint64)
+        xor_streams(second, self._second)
+        await Exchange(label, {}, {})
+        return Bits((zero, second), n)
+
+    async def bit_and(self, a: Bits, b: Bits) -> Bits:
+        mine = np.empty(a.parts[0].shape, np.uint64)
+        x, y = ([np.ascontiguousarray(part).reshape(-1) for part in bits.parts] for bits in (a, b))
+        _core.rep3_and(mine.reshape(-1), *x, *y)
+        xor_streams(mine, self._mine, self._second)
+        got = await Exchange(f"and {mine.shape}", {self.previous: mine}, {self.next: mine.nbytes})
+        return Bits((mine, _array(got[self.next], mine.shape)), a.n)
+
+    async def open_bits(self, a: Bits, to: int | None = None) -> U64Array | None:
+        shape = a.parts[0].shape
+        sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
+        wants = {self.previous: a.parts[0].nbytes} if to in (None, self.me) else {}
+        got = await Exchange(f"open-bits {to} {shape}", sends, wants)
+        if not wants:
+            return None
+        total: U64Array = a.parts[0] ^ a.parts[1] ^ _array(got[self.previous], shape)
+        return total
+
+    # ---- between numbers and bits: u is party 0's, t is known to parties 1 and 2 ----
+
+    def _known(self, a: Value) -> U64Array:
+        """The addend that this party knows, modulo 2^64: component 2 for parties 1 and 2, the sum of 0 and 1 for party 0."""
+        if self.me == 0:
+            total: U64Array = a.parts[0] + a.parts[1]
+            return total
+        return a.parts[1] if self.me == 1 else a.parts[0]
+
+    def _third(self, planes: U64Array, n: int) -> Bits:
+        """Planes that parties 1 and 2 know, as component 2."""
+        zero = np.zeros_like(planes)
+        return Bits({0: (zero, zero), 1: (zero, planes), 2: (planes, zero)}[self.me], n)
+
+    async def addends(self, a: Value, width: int) -> tuple[Bits, Bits]:
+        known = np.ascontiguousarray(self._known(a)).reshape(-1)
+        n = known.size
+        planes = _core.to_planes(known, width)
+        u = await self.input_bits(0, planes if self.me == 0 else None, width, n)
+        return u, self._third(np.zeros_like(planes) if self.me == 0 else planes, n)
+
+    async def and_addends(self, u: Bits, t: Bits) -> Bits:
+        # u = u_0 ^ u_1, t = t_2: party 2 has u_0 t, party 1 has u_1 t; z_0 = F(k_0), z_1 = F(k_1).
+        shape = u.parts[0].shape
+        label = f"and-addends {shape}"
+        if self.me == 0:
+            first, second = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
+            xor_streams(first, self._mine)
+            xor_streams(second, self._second)
+            await Exchange(label, {}, {})
+            return Bits((first, second), u.n)
+        mask = np.zeros(shape, np.uint64)
+        if self.me == 1:
+            xor_streams(mask, self._mine)
+            message = (u.parts[0] & t.parts[1]) ^ mask
+        else:
+            xor_streams(mask, self._second)
+            message = (u.parts[1] & t.parts[0]) ^ mask
+        peer = 3 - self.me
+        got = await Exchange(label, {peer: message}, {peer: message.nbytes})
+        total = message ^ _array(got[peer], shape)
+        return Bits((mask, total) if self.me == 1 else (total, mask), u.n)
+
+    async def _known_product(self, label: str, known: U64Array, width: int) -> tuple[Value, Value]:
+        """From u, which party 0 knows, and t, which parties 1 and 2 know: [u] and [u t], right modulo 2^width.
+
+        Both as sharings of Z_{2^width} in 64-bit words; [u] has no component 2.
+        """
+        n = known.size
+        size = _narrow_bytes(n, width)
+        name = f"{label} {width} ({n},)"
+        zero = np.zeros(n, np.uint64)
+        if self.me == 0:
+            first = self._mine.words((n,))
+            second = known - first
+            await Exchange(name, {1: _narrow(second, width)}, {})
+            product = Value((self._mine.words((n,)), self._second.words((n,))))
+            await Exchange(name, {}, {})
+            return Value((first, second)), product
+        if self.me == 1:
+            got = await Exchange(name, {}, {0: size})
+            part = _widen(got[0], n, width)
+            mask = self._mine.words((n,))
+            share = Value((part, zero))
+        else:
+            part = self._second.words((n,))
+            await Exchange(name, {}, {})
+            mask = self._second.words((n,))
+            share = Value((zero, part))
+        message = part * known - mask
+        peer = 3 - self.me
+        got = await Exchange(name, {peer: _narrow(message, width)}, {peer: size})
+        total = message + _widen(got[peer], n, width)
+        return share, Value((mask, total) if self.me == 1 else (total, mask))
+
+    def _component_2(self, values: U64Array) -> Value:
+        """What parties 1 and 2 know, as a sharing; party 0 may pass anything of that shape."""
+        zero = np.zeros_like(values)
+        return Value({0: (zero, zero), 1: (zero, values), 2: (values, zero)}[self.me])
+
+    async def to_number(self, bits: Bits, width: int) -> Value:
+        # b = u ^ t = u + t - 2 u t with u = b_0 ^ b_1 and t = b_2.
+        if bits.planes != 1:
+            raise ParameterError(f"{bits.planes} planes; pass one")
+        plane = {0: bits.parts[0] ^ bits.parts[1], 1: bits.parts[1], 2: bits.parts[0]}[self.me]
+        known = _core.from_planes(np.ascontiguousarray(plane), bits.n)
+        u, product = await self._known_product("to-number", known, width)
+        sum_ = self.add(u, self._component_2(known))
+        return self.sub(sum_, product.map(lambda part: part << _ONE))
+
+    async def truncate(self, a: Value, shift: int) -> Value:
+        # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w, and as c has no
+        # top bit, w = s or r: both set wraps, none set does not, and one set would leave the top bit if it did not wrap.
+        # c / 2^shift = floor(u / 2^shift) + ceil(t / 2^shift) - 2^(64-shift) (s + r - s r), up to less than one unit.
+        if not 1 <= shift <= 62:
+            raise ParameterError(f"shift is {shift}; allowed is [1, 62]")
+        shape = a.shape
+        c = self.add_public(a, np.full(shape, _OFFSET))
+        known = np.ascontiguousarray(self._known(c)).reshape(-1)
+        n, by, top = known.size, np.uint64(shift), known >> np.uint64(63)
+        back = np.uint64(64 - shift)
+        # Party 0 inputs floor(u / 2^shift) - 2^(64-shift) s as a number modulo 2^64; s alone travels modulo 2^shift.
+        quotient = known >> by
+        if self.me != 0:
+            quotient += ((known & ((_ONE << by) - _ONE)) != 0).astype(np.uint64)
+        quotient -= top << back
+        addend = self.scheduler.spawn(self.input(0, quotient if self.me == 0 else None, (n,)))
+        _, product = await self._known_product("truncate", top, shift)
+        total = self.add(await addend, self._component_2(quotient))
+        total = self.add(total, product.map(lambda part: part << back))
+        total = self.add_public(total, np.full(n, (1 << 64) - (1 << (62 - shift)), np.uint64))
+        return total.map(lambda part: part.reshape(shape))
+
+    async def extend(self, a: Value, width: int) -> Value:
+        # a + 2^(width-1) modulo 2^width is y in [0, 2^width); u = x_0 + x_1 over the integers, of which party 0 inputs
+        # u mod 2^width, and t = x_2 < 2^width: y = (u mod 2^width) + t - 2^width c, c the carry.
+        if not 1 <= width <= 62:
+            raise ParameterError(f"width is {width}; allowed is [1, 62]")
+        shape = a.shape
+        mask = np.uint64((1 << width) - 1)
+        y = self.add_public(a, np.full(shape, np.uint64(1 << (width - 1))))
+        known = np.ascontiguousarray(self._known(y)).reshape(-1) & mask
+        n = known.size
+        addend = self.scheduler.spawn(self.input(0, known if self.me == 0 else None, (n,)))
+        zero = np.zeros(n, np.uint64)
+        u, t = await self.addends(Value((known, zero)) if self.me == 0 else self._component_2(known), width)
+        overflow = await self.to_number(await carry(self, u, t), 64 - width)
+        total = self.add(await addend, self._component_2(known))
+        total = self.sub(total, overflow.map(lambda part: part << np.uint64(width)))
+        total = self.add_public(total, np.full(n, (1 << 64) - (1 << (width - 1)), np.uint64))
+        return total.map(lambda part: part.reshape(shape))

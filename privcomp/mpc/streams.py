@@ -1,0 +1,78 @@
+"""Randomness that several parties draw alike, each from the same seed and the same place in its stream."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from privcomp import _core
+from privcomp.errors import StateError
+from privcomp.keys import hkdf
+from privcomp.typing import U8Array, U64Array
+
+__all__ = ["KEY_BYTES", "Stream", "add_streams", "xor_streams"]
+
+KEY_BYTES: Final = 32
+_CIPHER: Final = _core.AES128_CTR
+_LABEL: Final = "privcomp/mpc/stream/v1"
+_LIMIT: Final = 1 << 58
+
+
+class Stream:
+    """A keystream of 64-bit words, and how many of them have been used.
+
+    Args:
+        key: 32 secret bytes, known to those who draw from it.
+        context: what the stream is bound to: the session's digest, and who shares it.
+    """
+
+    __slots__ = ("_at", "_seed")
+
+    def __init__(self, key: bytes, *context: bytes) -> None:
+        seed = hkdf(key, *context, length=_core.SEED_BYTES[_CIPHER], label=_LABEL)
+        self._seed: U8Array = np.frombuffer(seed, np.uint8).copy()
+        self._at = 0
+
+    @property
+    def seed(self) -> U8Array:
+        """For the core."""
+        return self._seed
+
+    def take(self, count: int) -> int:
+        """Reserve `count` words; returns the place of the first."""
+        start = self._at
+        if start + count > _LIMIT:
+            raise StateError("a stream of common randomness is used up; begin a new session")
+        self._at = start + count
+        return start
+
+    def words(self, shape: tuple[int, ...]) -> U64Array:
+        """The next words, as an array."""
+        out = np.zeros(shape, np.uint64)
+        add_streams(out, self)
+        return out
+
+    def wipe(self) -> None:
+        """Zero the seed."""
+        _core.wipe(self._seed)
+
+    def __repr__(self) -> str:
+        return "Stream(<hidden>)"
+
+
+def add_streams(acc: U64Array, plus: Stream, minus: Stream | None = None) -> None:
+    """acc += plus (- minus) modulo 2^64, in place; both move on by acc.size words."""
+    flat = acc.reshape(-1)
+    add, sub = np.zeros(1, np.bool_), np.ones(1, np.bool_)
+    _core.mask_add(flat, plus.seed[None], add, offset=plus.take(flat.size), cipher=_CIPHER)
+    if minus is not None:
+        _core.mask_add(flat, minus.seed[None], sub, offset=minus.take(flat.size), cipher=_CIPHER)
+
+
+def xor_streams(acc: U64Array, first: Stream, second: Stream | None = None) -> None:
+    """acc ^= first (^ second), in place; both move on by acc.size words."""
+    flat = acc.reshape(-1)
+    _core.mask_xor(flat, first.seed[None], offset=first.take(flat.size), cipher=_CIPHER)
+    if second is not None:
+        _core.mask_xor(flat, second.seed[None], offset=second.take(flat.size), cipher=_CIPHER)
