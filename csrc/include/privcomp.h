@@ -72,6 +72,10 @@ int privcomp_mask_add_u32(uint32_t *acc, size_t n, const uint8_t *seeds, const u
 int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
                           int cipher, uint64_t offset);
 
+/* acc[j] ^= s_i(offset + j) for every seed i, with the words s_i(e) of privcomp_mask_add_u64 and what it requires.
+ * constant time in acc and the keys; the first counters are public. */
+int privcomp_mask_xor_u64(uint64_t *acc, size_t n, const uint8_t *seeds, size_t seed_count, int cipher, uint64_t offset);
+
 /* ---- lanes: residues modulo one odd number of at most 256 bits, 32 little-endian bytes each ---- */
 
 #define PRIVCOMP_LANE_BYTES 32
@@ -101,6 +105,47 @@ void privcomp_ring_axpy_u64(uint64_t *acc, const uint64_t *x, size_t n, uint64_t
  * requires: 1 <= bits <= 32 or 64. */
 int privcomp_ring_center_u32(int64_t *out, const uint32_t *values, size_t n, unsigned bits);
 int privcomp_ring_center_u64(int64_t *out, const uint64_t *values, size_t n, unsigned bits);
+
+/* ---- sums of products of shares, modulo 2^64; constant time in every value. `accumulate`: out += the result, else out = it ---- */
+
+/* out = A B for row-major A (n, k) and B (k, m). requires: A, B and out have at most SIZE_MAX / 16 words. out is none of the others. */
+int privcomp_ring_matmul_u64(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, size_t k, size_t m, int accumulate);
+
+/* Words of scratch for the three functions below. */
+int64_t privcomp_gram_scratch(size_t n);
+
+/* out (n, n) = X X', of row-major X (n, d); out is symmetric and half of it is computed.
+ * requires: scratch_words at least the above, else PRIVCOMP_E_LENGTH; sizes as above. Scratch is wiped. */
+int privcomp_ring_gram_u64(uint64_t *out, const uint64_t *x, size_t n, size_t d, uint64_t *scratch, size_t scratch_words);
+
+/* out = X1 X1' + X1 X2' + X2 X1' = (X1 + X2)(X1 + X2)' - X2 X2'. Where the sum of components is X and each party i holds components i and i + 1 of three,
+ * the parties' results add up to X X': each of the nine products of components occurs once.
+ * Source: Araki et al., "High-throughput semi-honest secure three-party computation with an honest majority", CCS 2016, section 2. */
+int privcomp_rep3_gram_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2, size_t n, size_t d, uint64_t *scratch, size_t scratch_words);
+
+/* out = X Y' + Y X', what two components contribute among four parties. */
+int privcomp_cross_gram_u64(uint64_t *out, const uint64_t *x, const uint64_t *y, size_t n, size_t d, uint64_t *scratch, size_t scratch_words);
+
+/* Word by word: out[i] = x1[i] (y1[i] + y2[i]) + x2[i] y1[i], what the holder of components 1 and 2 contributes to a product, and the same with XOR and AND
+ * of bits for + and times (accumulating with XOR). Inputs may overlap, out nothing. Source: as privcomp_rep3_gram_u64. */
+void privcomp_rep3_product_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
+void privcomp_rep3_and_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
+
+/* out[i] = xi[i] yj[i] + xj[i] yi[i], likewise. Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3. */
+void privcomp_cross_product_u64(uint64_t *out, const uint64_t *xi, const uint64_t *yi, const uint64_t *xj, const uint64_t *yj, size_t n, int accumulate);
+void privcomp_cross_and_u64(uint64_t *out, const uint64_t *xi, const uint64_t *yi, const uint64_t *xj, const uint64_t *yj, size_t n, int accumulate);
+
+/* Bit planes: for b < bits and w < W = ceil(n / 64), bit i of planes[b W + w] = bit b of values[64 w + i], zero from n on; and back, where the bits of a
+ * value from `bits` on are zero and bits of planes beyond n are not looked at.
+ * requires: 1 <= bits <= 64, n <= 2^48, else PRIVCOMP_E_ARGUMENT. */
+int privcomp_planes_split(uint64_t *planes, unsigned bits, const uint64_t *values, size_t n);
+int privcomp_planes_join(uint64_t *values, size_t n, const uint64_t *planes, unsigned bits);
+
+/* Modulo 2^128: each number is two words, the lower one first. out = a b; acc += scale x (scale: two words); matrices as in privcomp_ring_matmul_u64.
+ * out may be an input of privcomp_ring_mul_u128, and x may be acc. constant time in every value. */
+void privcomp_ring_mul_u128(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n);
+void privcomp_ring_axpy_u128(uint64_t *acc, const uint64_t *x, size_t n, const uint64_t *scale);
+int privcomp_ring_matmul_u128(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, size_t k, size_t m, int accumulate);
 
 /* ---- packing ----
  * Value i of width w takes the bits i w .. i w + w - 1; bit b is bit b mod 8 of byte b / 8. The last byte is padded with

@@ -41,7 +41,8 @@ PC_TARGET PC_INLINE void EMIT(const enum pc_op op, uint8_t *dst, VEC x)
         x = op == PC_ADD32 ? LANES(add_epi32)(old, x)
           : op == PC_SUB32 ? LANES(sub_epi32)(old, x)
           : op == PC_ADD64 ? LANES(add_epi64)(old, x)
-                           : LANES(sub_epi64)(old, x);
+          : op == PC_SUB64 ? LANES(sub_epi64)(old, x)
+                           : BITS(xor)(old, x);
     }
     BITS(storeu)((void *)dst, x);
 }

@@ -107,7 +107,8 @@ unsigned pc_cpu_features(void);
 /* ---- keystream kernels ---- */
 
 /* What happens to the destination. On words: dst is in native byte order, the stream is little endian. */
-enum pc_op { PC_STORE, PC_ADD32, PC_SUB32, PC_ADD64, PC_SUB64 };
+enum pc_op { PC_STORE, PC_ADD32, PC_SUB32, PC_ADD64, PC_SUB64, PC_XOR64 };
+#define PC_OP_LAST PC_XOR64
 
 /* A seed, expanded. AES: round keys in FIPS 197 byte order, the first counter is hi * 2^64 + lo. ChaCha: key words, hi is the nonce
  * and lo the first block number. */
@@ -167,6 +168,9 @@ PC_INLINE void pc_combine(enum pc_op op, uint8_t *dst, const uint8_t *ks, size_t
     case PC_SUB64:
         for (size_t i = 0; i + 8 <= n; i += 8) store64(dst + i, load64(dst + i) - load64_le(ks + i));
         break;
+    case PC_XOR64:
+        for (size_t i = 0; i + 8 <= n; i += 8) store64(dst + i, load64(dst + i) ^ load64_le(ks + i));
+        break;
     }
 }
 
@@ -178,6 +182,7 @@ PC_INLINE void pc_combine(enum pc_op op, uint8_t *dst, const uint8_t *ks, size_t
     case PC_SUB32: run(PC_SUB32, __VA_ARGS__); break; \
     case PC_ADD64: run(PC_ADD64, __VA_ARGS__); break; \
     case PC_SUB64: run(PC_SUB64, __VA_ARGS__); break; \
+    case PC_XOR64: run(PC_XOR64, __VA_ARGS__); break; \
     }
 
 pc_kernel_fn pc_aes_portable, pc_aes_portable_wide, pc_chacha_portable;

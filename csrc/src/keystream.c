@@ -79,13 +79,13 @@ int privcomp_keystream_fill(uint8_t *out, size_t length, const uint8_t *seed, in
     return PRIVCOMP_OK;
 }
 
-static int mask_add(uint8_t *acc, size_t n, unsigned word, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
-                    int cipher, uint64_t offset)
+/* acc = acc op stream for each seed; `minus` where negate says so, which may be NULL. */
+static int mask(uint8_t *acc, size_t n, unsigned word, enum pc_op plus, enum pc_op minus, const uint8_t *seeds, const uint8_t *negate,
+                size_t seed_count, int cipher, uint64_t offset)
 {
     const size_t seed_bytes = pc_seed_bytes(cipher);
     if (seed_bytes == 0 || !pc_range_ok(offset, n, word) || seed_count > SIZE_MAX / PRIVCOMP_CHACHA20_SEED_BYTES)
         return PRIVCOMP_E_ARGUMENT;
-    const enum pc_op add = word == 4 ? PC_ADD32 : PC_ADD64, sub = word == 4 ? PC_SUB32 : PC_SUB64;
     const pc_level *level = pc_level_table();
     const size_t bytes = n * word;
     const uint64_t begin = offset * word;
@@ -102,7 +102,7 @@ static int mask_add(uint8_t *acc, size_t n, unsigned word, const uint8_t *seeds,
             size_t tile = PC_TILE_BYTES - (size_t)((begin + at) % PC_TILE_BYTES);
             if (tile > bytes - at) tile = bytes - at;
             for (size_t i = 0; i < group; i++)
-                pc_stream_apply(negate[first + i] ? sub : add, acc + at, tile, &s[i], begin + at, cipher, level);
+                pc_stream_apply(negate && negate[first + i] ? minus : plus, acc + at, tile, &s[i], begin + at, cipher, level);
             at += tile;
         }
     }
@@ -113,11 +113,16 @@ static int mask_add(uint8_t *acc, size_t n, unsigned word, const uint8_t *seeds,
 int privcomp_mask_add_u32(uint32_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
                           uint64_t offset)
 {
-    return mask_add((uint8_t *)acc, n, 4, seeds, negate, seed_count, cipher, offset);
+    return mask((uint8_t *)acc, n, 4, PC_ADD32, PC_SUB32, seeds, negate, seed_count, cipher, offset);
 }
 
 int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
                           uint64_t offset)
 {
-    return mask_add((uint8_t *)acc, n, 8, seeds, negate, seed_count, cipher, offset);
+    return mask((uint8_t *)acc, n, 8, PC_ADD64, PC_SUB64, seeds, negate, seed_count, cipher, offset);
+}
+
+int privcomp_mask_xor_u64(uint64_t *acc, size_t n, const uint8_t *seeds, size_t seed_count, int cipher, uint64_t offset)
+{
+    return mask((uint8_t *)acc, n, 8, PC_XOR64, PC_XOR64, seeds, NULL, seed_count, cipher, offset);
 }

@@ -1,6 +1,6 @@
 /* Constant time: accumulators, keys, values and states are marked secret; no branch and no address may depend on them.
  *
- * The functions on this list: privcomp_keystream_fill, privcomp_mask_add_u32/u64, privcomp_lanes_mask, privcomp_lanes_add,
+ * The functions on this list: privcomp_keystream_fill, privcomp_mask_add_u32/u64, privcomp_mask_xor_u64, privcomp_lanes_mask, privcomp_lanes_add,
  * privcomp_ring_axpy_u32/u64, privcomp_ring_center_u32/u64, privcomp_pack_u32/u64, privcomp_unpack_u32/u64, privcomp_unpack_add_u32/u64,
  * privcomp_drbg_fill. What the contract calls public is unmarked: first counters, and whether a check failed.
  */
@@ -30,6 +30,7 @@ static void keystreams(int cipher)
     CHECK(privcomp_keystream_fill(out, sizeof out, seeds, cipher, 3) == PRIVCOMP_OK);
     CHECK(privcomp_mask_add_u32(acc32, N, seeds, negate, SEEDS, cipher, 5) == PRIVCOMP_OK);
     CHECK(privcomp_mask_add_u64(acc64, N, seeds, negate, SEEDS, cipher, 5) == PRIVCOMP_OK);
+    CHECK(privcomp_mask_xor_u64(acc64, N, seeds, SEEDS, cipher, 5) == PRIVCOMP_OK);
     PUBLIC(acc32, sizeof acc32);
     PUBLIC(acc64, sizeof acc64);
 }
@@ -43,7 +44,7 @@ static void kernels(int cipher)
     pc_stream_init(&s, cipher, seed, level);
     SECRET(&s.key, sizeof s.key);
     SECRET(acc, sizeof acc);
-    for (int op = PC_STORE; op <= PC_SUB64; op++) pc_stream_apply((enum pc_op)op, acc, 4800, &s, 8, cipher, level);
+    for (int op = PC_STORE; op <= PC_OP_LAST; op++) pc_stream_apply((enum pc_op)op, acc, 4800, &s, 8, cipher, level);
 }
 
 /* The check of the residues reveals that all are canonical and nothing else, which valgrind cannot know: the arithmetic is run with

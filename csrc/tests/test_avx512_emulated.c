@@ -123,7 +123,7 @@ int main(void)
     enum { N = 20000 };
     static uint8_t want[N], got[N];
     for (int cipher = 1; cipher <= 2; cipher++)
-        for (int op = PC_STORE; op <= PC_SUB64; op++)
+        for (int op = PC_STORE; op <= PC_OP_LAST; op++)
             for (int trial = 0; trial < 60; trial++) {
                 uint8_t seed[48];
                 pc_stream a, b;

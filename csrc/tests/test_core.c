@@ -144,7 +144,7 @@ static void test_mask_add(void)
     enum { N = 9000, SEEDS = 70 };
     static uint8_t seeds[SEEDS * 48], negate[SEEDS], stream[N * 8];
     static uint32_t start32[N], got32[N], want32[N];
-    static uint64_t start64[N], got64[N], want64[N];
+    static uint64_t start64[N], got64[N], want64[N], xored[N];
     test_fill(seeds, sizeof seeds);
     for (int i = 0; i < SEEDS; i++) negate[i] = test_u64() & 1;
     for (int cipher = 1; cipher <= 2; cipher++)
@@ -155,12 +155,13 @@ static void test_mask_add(void)
             test_fill(start64, sizeof start64);
             memcpy(want32, start32, sizeof want32);
             memcpy(want64, start64, sizeof want64);
+            memcpy(xored, start64, sizeof xored);
             privcomp_level_set(0);
             for (size_t i = 0; i < count; i++) {
                 CHECK(privcomp_keystream_fill(stream, 4 * n, seeds + i * seed_bytes, cipher, 4 * offset) == PRIVCOMP_OK);
                 for (size_t j = 0; j < n; j++) want32[j] += (negate[i] ? -1u : 1u) * load32_le(stream + 4 * j);
                 CHECK(privcomp_keystream_fill(stream, 8 * n, seeds + i * seed_bytes, cipher, 8 * offset) == PRIVCOMP_OK);
-                for (size_t j = 0; j < n; j++) want64[j] += (negate[i] ? UINT64_MAX : 1) * load64_le(stream + 8 * j);
+                for (size_t j = 0; j < n; j++) want64[j] += (negate[i] ? UINT64_MAX : 1) * load64_le(stream + 8 * j), xored[j] ^= load64_le(stream + 8 * j);
             }
             for (int level = 0; level <= privcomp_level_max(); level++) {
                 privcomp_level_set(level);
@@ -169,8 +170,12 @@ static void test_mask_add(void)
                 CHECK(privcomp_mask_add_u32(got32, n, seeds, negate, count, cipher, offset) == PRIVCOMP_OK);
                 CHECK(privcomp_mask_add_u64(got64, n, seeds, negate, count, cipher, offset) == PRIVCOMP_OK);
                 CHECK(memcmp(got32, want32, sizeof want32) == 0 && memcmp(got64, want64, sizeof want64) == 0);
+                memcpy(got64, start64, sizeof got64);
+                CHECK(privcomp_mask_xor_u64(got64, n, seeds, count, cipher, offset) == PRIVCOMP_OK && memcmp(got64, xored, sizeof xored) == 0);
             }
         }
+    CHECK(privcomp_mask_xor_u64(got64, 1, seeds, 1, 3, 0) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_mask_xor_u64(got64, 2, seeds, 1, 1, ((uint64_t)1 << 59) - 1) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_mask_add_u32(got32, 1, seeds, negate, 1, 0, 0) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_mask_add_u64(got64, 1, seeds, negate, 1, 1, (uint64_t)1 << 59) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_mask_add_u32(got32, 1, seeds, negate, SIZE_MAX, 1, 0) == PRIVCOMP_E_ARGUMENT);

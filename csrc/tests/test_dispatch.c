@@ -1,16 +1,18 @@
-/* The self-check of dispatch.c: where a kernel, a field function, a sum of multiples or the encoding computes something else, a lower level is chosen. */
+/* The self-check of dispatch.c: where a kernel, a field function, a sum of multiples, the encoding or a product of shares computes something else, a lower level is chosen. */
 #include "check.h"
 #include "encode.h"
 #include "field.h"
 #include "group.h"
+#include "mpc.h"
 
 #if PC_X86
-static enum { NOTHING, WIDE_AES, CHACHA, FIELD, GROUP, ENCODING } broken;
+static enum { NOTHING, WIDE_AES, CHACHA, FIELD, GROUP, ENCODING, PRODUCTS } broken;
 
 static pc_kernel_fn wide_aes_256, wide_aes_512, chacha;
 static int field_at(struct field *f, int field, int level);
 static const struct encode *encode_at(int level);
 static const struct group *group_at(int group, int level);
+static const struct mpc *mpc_at(int level);
 
 /* A second copy of dispatch.c under other names, which runs the parts below. */
 #define pc_cpu_features copy_cpu_features
@@ -24,6 +26,7 @@ static const struct group *group_at(int group, int level);
 #define pc_field_at field_at
 #define pc_encode_at encode_at
 #define pc_group_at group_at
+#define pc_mpc_at mpc_at
 #include "../src/dispatch.c"
 #undef privcomp_level_max
 #undef pc_aes_vaes
@@ -32,6 +35,7 @@ static const struct group *group_at(int group, int level);
 #undef pc_field_at
 #undef pc_encode_at
 #undef pc_group_at
+#undef pc_mpc_at
 
 static void wide_aes_256(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
 {
@@ -95,6 +99,21 @@ static const struct encode *encode_at(int level)
     return &copy;
 }
 
+static void to_planes(uint64_t *planes, size_t stride, unsigned bits, const uint64_t *values, size_t groups)
+{
+    pc_mpc_portable.to_planes(planes, stride, bits, values, groups);
+    if (broken == PRODUCTS) planes[stride] ^= 1;
+}
+
+static const struct mpc *mpc_at(int level)
+{
+    static struct mpc copy;
+    if (level == PRIVCOMP_LEVEL_PORTABLE) return &pc_mpc_portable;
+    copy = *pc_mpc_at(level);
+    copy.to_planes = to_planes;
+    return &copy;
+}
+
 int main(void)
 {
     const int max = privcomp_level_max();
@@ -109,6 +128,8 @@ int main(void)
     broken = GROUP;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     broken = ENCODING;
+    CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
+    broken = PRODUCTS;
     CHECK(find_level() == PRIVCOMP_LEVEL_PORTABLE);
     CHECK(copy_level_max() == max); /* asked once */
     CHECK(copy_level_set(max) == PRIVCOMP_OK && copy_level_set(max + 1) == PRIVCOMP_E_ARGUMENT);

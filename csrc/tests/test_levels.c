@@ -61,6 +61,7 @@ static void keystreams(int level)
                 const uint64_t offset32 = draw_offset(4), offset64 = draw_offset(8);
                 SAME(level, w32, want32, got32, privcomp_mask_add_u32(out + at, n, seeds, negate, count, cipher, offset32));
                 SAME(level, w64, want64, got64, privcomp_mask_add_u64(out + at, n, seeds, negate, count, cipher, offset64));
+                SAME(level, w64, want64, got64, privcomp_mask_xor_u64(out + at, n, seeds, count, cipher, offset64));
             }
         for (int trial = 0; trial < 24; trial++) {
             const size_t n = test_u64() % (LONG / 8), count = trial < 4 ? SEEDS : 2;

@@ -1,0 +1,38 @@
+/* The kernels of mpc.c: sums of products modulo 2^64, products of shares, and transposition of bits, at each dispatch level. */
+#ifndef PC_MPC_H
+#define PC_MPC_H
+
+#include "core.h"
+
+#define MPC_ROWS 4                  /* rows that a kernel multiplies by one vector */
+#define MPC_PANEL 4                 /* columns of a panel */
+#define MPC_GROUP_WORDS 8           /* words of each plane in a group */
+#define MPC_GROUP (64 * MPC_GROUP_WORDS) /* values in a group; check: 64 */
+
+/* No array overlaps an output. Everything is constant time in all words. */
+struct mpc {
+    /* out[r] += sum over t < n of a[r stride + t] b[t], for r < rows <= MPC_ROWS. */
+    void (*dots)(uint64_t *out, size_t rows, const uint64_t *a, size_t stride, const uint64_t *b, size_t n);
+
+    /* out[r out_stride + c] += sum over t < n of a[r stride + t] panel[4 t + c], for r < rows <= MPC_ROWS and c < MPC_PANEL. */
+    void (*tile)(uint64_t *out, size_t out_stride, size_t rows, const uint64_t *a, size_t stride, const uint64_t *panel, size_t n);
+
+    /* out = or += x1 (y1 + y2) + x2 y1, and a b + c d, word by word; the other two with XOR and AND for + and times. */
+    void (*rep3_product)(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
+    void (*cross_product)(uint64_t *out, const uint64_t *a, const uint64_t *b, const uint64_t *c, const uint64_t *d, size_t n, int accumulate);
+    void (*rep3_and)(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
+    void (*cross_and)(uint64_t *out, const uint64_t *a, const uint64_t *b, const uint64_t *c, const uint64_t *d, size_t n, int accumulate);
+
+    /* For whole groups of values: bit i of planes[b stride + w] = bit b of values[64 w + i], for b < bits <= 64; and back, bits from `bits` on zero. */
+    void (*to_planes)(uint64_t *planes, size_t stride, unsigned bits, const uint64_t *values, size_t groups);
+    void (*from_planes)(uint64_t *values, size_t groups, const uint64_t *planes, size_t stride, unsigned bits);
+};
+
+extern const struct mpc pc_mpc_portable;
+#if PC_X86
+extern const struct mpc pc_mpc_avx2;
+#endif
+
+const struct mpc *pc_mpc_at(int level);
+
+#endif
