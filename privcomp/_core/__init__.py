@@ -72,12 +72,15 @@ from privcomp._core._groups import (
 )
 from privcomp._core._mpc import (
     cross_and,
+    cross_gram,
     cross_product,
     from_planes,
-    mask_xor,
     rep3_and,
     rep3_gram,
     rep3_product,
+    ring128_axpy,
+    ring128_matmul,
+    ring128_mul,
     ring_gram,
     ring_matmul,
     to_planes,
@@ -152,7 +155,7 @@ from privcomp._core._samplers import (
 )
 from privcomp._core._transcript import MerlinState
 from privcomp.errors import BufferTypeError, CodecError, LocalError, ParameterError
-from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array
+from privcomp.typing import BoolArray, Buffer, I64Array, RingArray, U8Array, U64Array
 
 __all__ = [
     "AES128_CTR",
@@ -192,6 +195,9 @@ __all__ = [
     "bernoulli_exp_var",
     "center",
     "clip_l2",
+    "cross_and",
+    "cross_gram",
+    "cross_product",
     "dot_i64",
     "encode_l2_var",
     "eq_dot",
@@ -211,6 +217,7 @@ __all__ = [
     "fraction_mix",
     "fraction_round",
     "fraction_up",
+    "from_planes",
     "group_add",
     "group_axpy_var",
     "group_decode",
@@ -236,13 +243,22 @@ __all__ = [
     "lanes_mask",
     "level",
     "mask_add",
+    "mask_xor",
     "ntt_forward_inplace",
     "ntt_inverse_inplace",
     "pack",
     "product_round",
     "reciprocal_sum",
     "reciprocals",
+    "rep3_and",
+    "rep3_gram",
+    "rep3_product",
+    "ring128_axpy",
+    "ring128_matmul",
+    "ring128_mul",
     "ring_axpy",
+    "ring_gram",
+    "ring_matmul",
     "rlwe_add",
     "rlwe_check",
     "rlwe_decode",
@@ -277,6 +293,7 @@ __all__ = [
     "table_load",
     "table_scale",
     "table_store",
+    "to_planes",
     "unpack",
     "unpack_add",
     "unrotate",
@@ -403,6 +420,28 @@ def mask_add(acc: RingArray, seeds: U8Array, negate: BoolArray, *, offset: int =
     offset = _check_offset(offset, acc.size, acc.itemsize)
     add = lib.privcomp_mask_add_u32 if acc.itemsize == 4 else lib.privcomp_mask_add_u64
     _check(add(pointer(acc, write=True), acc.size, pointer(seeds), pointer(negate), len(seeds), cipher, offset))
+
+
+def mask_xor(acc: U64Array, seeds: U8Array, *, offset: int = 0, cipher: int = AES128_CTR) -> None:
+    """XORs the streams of many seeds into `acc`, in place: the same words that `mask_add` adds to a u64 array.
+
+    Args:
+        acc: u64 (n,), C-contiguous, writable.
+        seeds: u8 (k, SEED_BYTES[cipher]).
+        offset: in elements: the place of acc[0] in the whole vector.
+        cipher: AES128_CTR or CHACHA20.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths, offset or cipher.
+
+    Constant time in acc and the keys.
+    """
+    check_array("acc", acc, ("uint64",), (None,), write=True)
+    check_array("seeds", seeds, ("uint8",), (None, _check_cipher(cipher)))
+    check_disjoint("acc", acc, "seeds", seeds)
+    offset = _check_offset(offset, acc.size, acc.itemsize)
+    _check(lib.privcomp_mask_xor_u64(pointer(acc, write=True), acc.size, pointer(seeds), len(seeds), cipher, offset))
 
 
 # ---- lanes ----

@@ -1,66 +1,323 @@
-"""Kernels of multi-party computation."""
+"""What parties compute on their shares modulo 2^64 and 2^128, with NumPy in and out: products, Gram matrices, planes.
+
+All functions are constant time in every word; shapes are public. Products of shares are local terms: a protocol adds a
+sharing of zero to them before they leave the machine, or they leak. `accumulate` saves the pass that would add it: let
+`out` hold the sharing of zero first.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from privcomp._core._buffers import check_array, check_disjoint, check_int, pointer
+from privcomp._core._privcomp import lib
+from privcomp.errors import ParameterError
 from privcomp.typing import U64Array
 
-
-def ring_matmul(out: U64Array, a: U64Array, b: U64Array, accumulate: bool = False) -> None:
-    if accumulate:
-        out += a @ b
-    else:
-        out[...] = a @ b
+_U64 = ("uint64",)
+_VALUES_MAX = 1 << 48
 
 
-def rep3_gram(out: U64Array, x1: U64Array, x2: U64Array) -> None:
-    s = x1 + x2
-    out[...] = s @ s.T - x2 @ x2.T
+def _check(status: int) -> None:
+    """The binding has checked everything; a refusal by the core all the same is reported, not ignored."""
+    if status != lib.PRIVCOMP_OK:
+        raise ParameterError(f"the core refused the arguments (code {status})")
 
 
-def ring_gram(out: U64Array, x: U64Array) -> None:
-    out[...] = x @ x.T
-
-
-def rep3_product(out, x1, x2, y1, y2):
-    out[...] = x1 * (y1 + y2) + x2 * y1
-
-
-def rep3_and(out, x1, x2, y1, y2):
-    out[...] = (x1 & (y1 ^ y2)) ^ (x2 & y1)
-
-
-def cross_product(out, xi, yi, xj, yj):
-    out[...] = xi * yj + xj * yi
-
-
-def cross_and(out, xi, yi, xj, yj):
-    out[...] = (xi & yj) ^ (xj & yi)
-
-
-def mask_xor(acc, seeds, *, offset=0, cipher=0):
-    from privcomp import _core
-
-    for seed in seeds:
-        acc ^= np.frombuffer(_core.keystream(seed.tobytes(), acc.size * 8, offset=8 * offset, cipher=cipher), np.uint64)
-
-
-def to_planes(values, bits):
-    n = values.size
-    w = -(-n // 64)
-    v = np.zeros(64 * w, np.uint64)
-    v[:n] = values
-    out = np.empty((bits, w), np.uint64)
-    for b in range(bits):
-        plane = ((v >> np.uint64(b)) & np.uint64(1)).astype(np.uint8)
-        out[b] = np.packbits(plane, bitorder="little").view(np.uint64)
+def _output(out: U64Array | None, shape: tuple[int, ...], accumulate: bool, **inputs: U64Array) -> U64Array:
+    if out is None:
+        if accumulate:
+            raise ParameterError("accumulate adds to what out holds, but there is no out; pass one")
+        return np.empty(shape, np.uint64)
+    check_array("out", out, _U64, shape, write=True)
+    for name, array in inputs.items():
+        check_disjoint("out", out, name, array)
     return out
 
 
-def from_planes(planes, n):
-    out = np.zeros(n, np.uint64)
-    for b in range(planes.shape[0]):
-        bits = np.unpackbits(planes[b].view(np.uint8), bitorder="little")[:n].astype(np.uint64)
-        out |= bits << np.uint64(b)
+# ---- matrices ----
+
+
+def ring_matmul(a: U64Array, b: U64Array, *, out: U64Array | None = None, accumulate: bool = False) -> U64Array:
+    """The matrix product a b modulo 2^64.
+
+    Args:
+        a: u64 (n, k).
+        b: u64 (k, m).
+        out: u64 (n, m) to write to, no part of a or b; None allocates.
+        accumulate: add to `out` instead of overwriting it.
+
+    Returns:
+        u64 (n, m); `out` where it was given.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths, or accumulate without out.
+
+    >>> ring_matmul(np.array([[1, 2]], np.uint64), np.array([[3], [2**64 - 1]], np.uint64))
+    array([[1]], dtype=uint64)
+    """
+    check_array("a", a, _U64, (None, None))
+    check_array("b", b, _U64, (a.shape[1], None))
+    (n, k), m = a.shape, b.shape[1]
+    out = _output(out, (n, m), accumulate, a=a, b=b)
+    _check(lib.privcomp_ring_matmul_u64(pointer(out, write=True), pointer(a), pointer(b), n, k, m, accumulate))
+    return out
+
+
+def _gram(run: Any, out: U64Array | None, **inputs: U64Array) -> U64Array:
+    shape: tuple[int | None, ...] = (None, None)
+    for name, array in inputs.items():
+        check_array(name, array, _U64, shape)
+        shape = array.shape
+    n, d = next(iter(inputs.values())).shape
+    out = _output(out, (n, n), False, **inputs)
+    scratch: U64Array = np.empty(lib.privcomp_gram_scratch(n), np.uint64)
+    pointers = [pointer(array) for array in inputs.values()]
+    _check(run(pointer(out, write=True), *pointers, n, d, pointer(scratch, write=True), scratch.size))
+    return out
+
+
+def ring_gram(x: U64Array, *, out: U64Array | None = None) -> U64Array:
+    """x x^T modulo 2^64: the dot products of all pairs of rows. It is symmetric; half of it is computed.
+
+    Args:
+        x: u64 (n, d).
+        out: u64 (n, n) to write to; None allocates.
+
+    Returns:
+        u64 (n, n); `out` where it was given.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths.
+
+    >>> ring_gram(np.array([[1, 2], [3, 4]], np.uint64))
+    array([[ 5, 11],
+           [11, 25]], dtype=uint64)
+    """
+    return _gram(lib.privcomp_ring_gram_u64, out, x=x)
+
+
+def rep3_gram(x1: U64Array, x2: U64Array, *, out: U64Array | None = None) -> U64Array:
+    """x1 x1^T + x1 x2^T + x2 x1^T modulo 2^64: one party's term of the Gram matrix of a replicated X.
+
+    X is the sum of three components and the party holds two of them, x1 and the next one, x2. The terms of the three
+    parties add up to X X^T. The term equals (x1 + x2)(x1 + x2)^T - x2 x2^T.
+
+    Args:
+        x1: u64 (n, d).
+        x2: u64 (n, d).
+        out: u64 (n, n) to write to; None allocates.
+
+    Returns:
+        u64 (n, n), symmetric; `out` where it was given.
+
+    Raises:
+        BufferTypeError, ParameterError: as `ring_gram`.
+
+    Source: Araki et al., CCS 2016, section 2.
+    """
+    return _gram(lib.privcomp_rep3_gram_u64, out, x1=x1, x2=x2)
+
+
+def cross_gram(xi: U64Array, xj: U64Array, *, out: U64Array | None = None) -> U64Array:
+    """xi xj^T + xj xi^T modulo 2^64: what components i and j add to a Gram matrix; otherwise as `rep3_gram`.
+
+    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3.
+    """
+    return _gram(lib.privcomp_cross_gram_u64, out, xi=xi, xj=xj)
+
+
+# ---- word by word ----
+
+
+def _words(run: Any, out: U64Array | None, accumulate: bool, **inputs: U64Array) -> U64Array:
+    shape: tuple[int, ...] | None = None
+    for name, array in inputs.items():
+        check_array(name, array, _U64, shape if shape is not None else (None,) * np.ndim(array))
+        shape = array.shape
+    first = next(iter(inputs.values()))
+    out = _output(out, first.shape, accumulate, **inputs)
+    run(pointer(out, write=True), *[pointer(array) for array in inputs.values()], first.size, accumulate)
+    return out
+
+
+def rep3_product(
+    x1: U64Array, x2: U64Array, y1: U64Array, y2: U64Array, *, out: U64Array | None = None, accumulate: bool = False
+) -> U64Array:
+    """x1 (y1 + y2) + x2 y1 modulo 2^64, word by word: one party's term of the product of two replicated numbers.
+
+    Each number is the sum of three components and the party holds two of them, the first and the next one. The terms of
+    the three parties add up to the product.
+
+    Args:
+        x1, x2, y1, y2: u64, all of one shape; they may be the same array.
+        out: of that shape, to write to, no part of the others; None allocates.
+        accumulate: add to `out` instead of overwriting it.
+
+    Returns:
+        u64 of that shape; `out` where it was given.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths, or accumulate without out.
+
+    Source: Araki et al., CCS 2016, section 2.
+
+    >>> one, two, three = (np.array([k], np.uint64) for k in (1, 2, 3))
+    >>> rep3_product(one, two, three, one)  # 1 * (3 + 1) + 2 * 3
+    array([10], dtype=uint64)
+    """
+    return _words(lib.privcomp_rep3_product_u64, out, accumulate, x1=x1, x2=x2, y1=y1, y2=y2)
+
+
+def rep3_and(
+    x1: U64Array, x2: U64Array, y1: U64Array, y2: U64Array, *, out: U64Array | None = None, accumulate: bool = False
+) -> U64Array:
+    """(x1 & (y1 ^ y2)) ^ (x2 & y1): `rep3_product` with XOR and AND of bits for + and times; accumulates with XOR."""
+    return _words(lib.privcomp_rep3_and_u64, out, accumulate, x1=x1, x2=x2, y1=y1, y2=y2)
+
+
+def cross_product(
+    xi: U64Array, yi: U64Array, xj: U64Array, yj: U64Array, *, out: U64Array | None = None, accumulate: bool = False
+) -> U64Array:
+    """xi yj + xj yi modulo 2^64, word by word: what components i and j add to a product; otherwise as `rep3_product`.
+
+    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3.
+    """
+    return _words(lib.privcomp_cross_product_u64, out, accumulate, xi=xi, yi=yi, xj=xj, yj=yj)
+
+
+def cross_and(
+    xi: U64Array, yi: U64Array, xj: U64Array, yj: U64Array, *, out: U64Array | None = None, accumulate: bool = False
+) -> U64Array:
+    """(xi & yj) ^ (xj & yi): `cross_product` with XOR and AND of bits for + and times; accumulates with XOR."""
+    return _words(lib.privcomp_cross_and_u64, out, accumulate, xi=xi, yi=yi, xj=xj, yj=yj)
+
+
+# ---- bit planes ----
+
+
+def to_planes(values: U64Array, bits: int = 64, *, out: U64Array | None = None) -> U64Array:
+    """The low bits of many words, one plane for each bit: 64 bits of a plane are one word, for logic on all at once.
+
+    Args:
+        values: u64 (n,).
+        bits: 1 .. 64: planes; higher bits are dropped.
+        out: u64 (bits, ceil(n / 64)) to write to; None allocates.
+
+    Returns:
+        u64 (bits, ceil(n / 64)): bit i of word w of plane b is bit b of values[64 w + i]; zero from n on.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: bits, or lengths.
+
+    >>> to_planes(np.array([1, 2, 3], np.uint64), 2)
+    array([[5],
+           [6]], dtype=uint64)
+    """
+    check_array("values", values, _U64, (None,))
+    bits = check_int("bits", bits, 1, 64)
+    n = check_int("the number of values", values.size, 0, _VALUES_MAX)
+    out = _output(out, (bits, -(-n // 64)), False, values=values)
+    _check(lib.privcomp_planes_split(pointer(out, write=True), bits, pointer(values), n))
+    return out
+
+
+def from_planes(planes: U64Array, n: int, *, out: U64Array | None = None) -> U64Array:
+    """The inverse of `to_planes`: bits that have no plane are zero.
+
+    Args:
+        planes: u64 (bits, ceil(n / 64)), 1 <= bits <= 64; what lies beyond n is not looked at.
+        n: values.
+        out: u64 (n,) to write to; None allocates.
+
+    Returns:
+        u64 (n,).
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: n, or the shape of planes.
+    """
+    n = check_int("n", n, 0, _VALUES_MAX)
+    check_array("planes", planes, _U64, (None, -(-n // 64)))
+    bits = check_int("the number of planes", planes.shape[0], 1, 64)
+    out = _output(out, (n,), False, planes=planes)
+    _check(lib.privcomp_planes_join(pointer(out, write=True), n, pointer(planes), bits))
+    return out
+
+
+# ---- modulo 2^128 ----
+
+
+def ring128_mul(a: U64Array, b: U64Array, *, out: U64Array | None = None) -> U64Array:
+    """a b modulo 2^128, number by number.
+
+    Args:
+        a: u64 (n, 2): each number is its low word and its high word.
+        b: as a.
+        out: as a, to write to, no part of a or b; None allocates.
+
+    Returns:
+        u64 (n, 2); `out` where it was given.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths.
+
+    >>> ring128_mul(np.array([[2**63, 1]], np.uint64), np.array([[2, 3]], np.uint64))
+    array([[                  0, 9223372036854775811]], dtype=uint64)
+    """
+    check_array("a", a, _U64, (None, 2))
+    check_array("b", b, _U64, (len(a), 2))
+    out = _output(out, (len(a), 2), False, a=a, b=b)
+    lib.privcomp_ring_mul_u128(pointer(out, write=True), pointer(a), pointer(b), len(a))
+    return out
+
+
+def ring128_axpy(acc: U64Array, x: U64Array, scale: int = 1) -> None:
+    """acc += scale * x modulo 2^128, in place.
+
+    Args:
+        acc: u64 (n, 2), writable: each number is its low word and its high word.
+        x: u64 (n, 2); may be acc itself, but not a shifted view of it.
+        scale: |scale| <= 2^128; reduced modulo 2^128.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only, or partly overlapping arrays.
+        ParameterError: lengths, or scale.
+    """
+    check_array("acc", acc, _U64, (None, 2), write=True)
+    check_array("x", x, _U64, (len(acc), 2))
+    if x.size and x.__array_interface__["data"][0] != acc.__array_interface__["data"][0]:
+        check_disjoint("acc", acc, "x", x)
+    high, low = divmod(check_int("scale", scale, -(1 << 128), 1 << 128) % (1 << 128), 1 << 64)
+    words = np.array([low, high], np.uint64)
+    lib.privcomp_ring_axpy_u128(pointer(acc, write=True), pointer(x), len(acc), pointer(words))
+
+
+def ring128_matmul(a: U64Array, b: U64Array, *, out: U64Array | None = None, accumulate: bool = False) -> U64Array:
+    """The matrix product a b modulo 2^128.
+
+    Args:
+        a: u64 (n, k, 2): each number is its low word and its high word.
+        b: u64 (k, m, 2).
+        out: u64 (n, m, 2) to write to, no part of a or b; None allocates.
+        accumulate: add to `out` instead of overwriting it.
+
+    Returns:
+        u64 (n, m, 2); `out` where it was given.
+
+    Raises:
+        BufferTypeError, ParameterError: as `ring_matmul`.
+    """
+    check_array("a", a, _U64, (None, None, 2))
+    check_array("b", b, _U64, (a.shape[1], None, 2))
+    n, k, m = a.shape[0], a.shape[1], b.shape[1]
+    out = _output(out, (n, m, 2), accumulate, a=a, b=b)
+    _check(lib.privcomp_ring_matmul_u128(pointer(out, write=True), pointer(a), pointer(b), n, k, m, accumulate))
     return out
