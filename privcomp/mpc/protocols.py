@@ -10,12 +10,13 @@ from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Backend
 from privcomp.mpc.engine import Party, Scheduler, Session
 from privcomp.mpc.rep3 import Rep3
+from privcomp.mpc.rep4 import Rep4
 
 __all__ = ["PROTOCOLS", "start"]
 
 T = TypeVar("T")
 
-PROTOCOLS: Final[dict[str, Callable[[Scheduler, Session, int], Backend]]] = {"rep3": Rep3}
+PROTOCOLS: Final[dict[str, Callable[[Scheduler, Session, int], Backend]]] = {"rep3": Rep3, "rep4": Rep4}
 
 
 def start(

@@ -30,6 +30,7 @@ from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
 from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
+from privcomp.mpc.packing import narrow, narrow_bytes, widen
 from privcomp.mpc.security import Adversary, Guarantee, Security
 from privcomp.mpc.streams import KEY_BYTES, Stream, add_streams, xor_streams
 from privcomp.typing import U64Array
@@ -43,34 +44,6 @@ _OFFSET: Final = np.uint64(1 << 62)
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
     return np.frombuffer(section, np.uint64).reshape(shape)
-
-
-def _narrow(values: U64Array, width: int) -> Section:
-    """What has to travel of numbers modulo 2^width."""
-    flat = np.ascontiguousarray(values).reshape(-1)
-    if width == 64:
-        return flat
-    if width <= 32:
-        return _core.pack(flat.astype(np.uint32), width)
-    whole = 8 * -(-width // 8) // 8
-    return np.ascontiguousarray(flat.view(np.uint8).reshape(-1, 8)[:, :whole])
-
-
-def _narrow_bytes(n: int, width: int) -> int:
-    if width == 64:
-        return 8 * n
-    return (n * width + 7) // 8 if width <= 32 else n * -(-width // 8)
-
-
-def _widen(section: memoryview, n: int, width: int) -> U64Array:
-    if width == 64:
-        return np.frombuffer(section, np.uint64)
-    if width <= 32:
-        return _core.unpack(section, n, width).astype(np.uint64)
-    out = np.zeros((n, 8), np.uint8)
-    whole = -(-width // 8)
-    out[:, :whole] = np.frombuffer(section, np.uint8).reshape(n, whole)
-    return out.view(np.uint64).reshape(n)
 
 
 class Rep3(ReplicatedBackend):
@@ -301,19 +274,19 @@ class Rep3(ReplicatedBackend):
         Both as sharings of Z_{2^width} in 64-bit words; [u] has no component 2.
         """
         n = known.size
-        size = _narrow_bytes(n, width)
+        size = narrow_bytes(n, width)
         name = f"{label} {width} ({n},)"
         zero = np.zeros(n, np.uint64)
         if self.me == 0:
             first = self._mine.words((n,))
             second = known - first
-            await Exchange(name, {1: _narrow(second, width)}, {})
+            await Exchange(name, {1: narrow(second, width)}, {})
             product = Value((self._mine.words((n,)), self._second.words((n,))))
             await Exchange(name, {}, {})
             return Value((first, second)), product
         if self.me == 1:
             got = await Exchange(name, {}, {0: size})
-            part = _widen(got[0], n, width)
+            part = widen(got[0], n, width)
             mask = self._mine.words((n,))
             share = Value((part, zero))
         else:
@@ -323,8 +296,8 @@ class Rep3(ReplicatedBackend):
             share = Value((zero, part))
         message = part * known - mask
         peer = 3 - self.me
-        got = await Exchange(name, {peer: _narrow(message, width)}, {peer: size})
-        total = message + _widen(got[peer], n, width)
+        got = await Exchange(name, {peer: narrow(message, width)}, {peer: size})
+        total = message + widen(got[peer], n, width)
         return share, Value((mask, total) if self.me == 1 else (total, mask))
 
     def _component_2(self, values: U64Array) -> Value:

@@ -11,7 +11,7 @@ from privcomp.errors import StateError
 from privcomp.keys import hkdf
 from privcomp.typing import U8Array, U64Array
 
-__all__ = ["KEY_BYTES", "Stream", "add_streams", "xor_streams"]
+__all__ = ["KEY_BYTES", "Stream", "add_at", "add_streams", "xor_at", "xor_streams"]
 
 KEY_BYTES: Final = 32
 _CIPHER: Final = _core.AES128_CTR
@@ -76,3 +76,13 @@ def xor_streams(acc: U64Array, first: Stream, second: Stream | None = None) -> N
     _core.mask_xor(flat, first.seed[None], offset=first.take(flat.size), cipher=_CIPHER)
     if second is not None:
         _core.mask_xor(flat, second.seed[None], offset=second.take(flat.size), cipher=_CIPHER)
+
+
+def add_at(acc: U64Array, stream: Stream, at: int, *, negate: bool = False) -> None:
+    """acc +- the words of a stream from a place that `take` gave, in place; acc is one-dimensional."""
+    _core.mask_add(acc, stream.seed[None], np.full(1, negate), offset=at, cipher=_CIPHER)
+
+
+def xor_at(acc: U64Array, stream: Stream, at: int) -> None:
+    """acc ^ the words of a stream from a place that `take` gave, in place; acc is one-dimensional."""
+    _core.mask_xor(acc, stream.seed[None], offset=at, cipher=_CIPHER)
