@@ -252,7 +252,8 @@ def _parts(sections: Sequence[Section]) -> tuple[list[memoryview], int]:
     parts: list[memoryview] = []
     total = 0
     for section in sections:
-        view = memoryview(section if isinstance(section, bytes) else np.ascontiguousarray(section)).cast("B")
+        flat = section if isinstance(section, bytes) else np.ascontiguousarray(section).reshape(-1).view(np.uint8)
+        view = memoryview(flat)
         parts.append(view)
         if gap := _padded(len(view)) - len(view):
             parts.append(memoryview(bytes(gap)))

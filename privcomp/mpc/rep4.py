@@ -96,7 +96,7 @@ class _Log:
         self.steps: list[tuple[int, bytes]] = []
 
     def add(self, step: int, message: Section | memoryview) -> None:
-        item = hashlib.sha256(memoryview(message).cast("B")).digest()
+        item = hashlib.sha256(memoryview(message)).digest()
         self.prefix = hashlib.sha256(self.prefix + item).digest()
         self.steps.append((step, self.prefix))
 
@@ -425,7 +425,11 @@ class Rep4(ReplicatedBackend):
 
         def said(component: int, data: Section | memoryview) -> bytes:
             return digest(
-                _OPEN, self.session.digest, label.encode(), bytes([component]), bytes(hashlib.sha256(data).digest())
+                _OPEN,
+                self.session.digest,
+                label.encode(),
+                bytes([component]),
+                hashlib.sha256(memoryview(data)).digest(),
             )
 
         sends: dict[int, Section] = {
