@@ -1,0 +1,146 @@
+"""Krum and multi-Krum: the updates that have the closest neighbours.
+
+The score of client i is the sum of its n - f - 2 smallest squared distances to other clients; Krum opens the update
+with the smallest score, multi-Krum the mean of the m with the smallest scores (ties go to the lower id). All
+distances come from one Gram matrix, |x_i - x_j|^2 = G_ii + G_jj - 2 G_ij: a dot product of any length is one word on
+the wire.
+
+Scores and the choice stay shared; the sum of the chosen updates is a product of the shared choice with the updates.
+
+**Bounds.** |x_i - x_j| < 2^b per entry, so a distance is below d 2^(2b), and a score, a sum of n - f - 2 of them,
+must stay below 2^63: (n - f - 2) d 2^(2b) < 2^63. Beyond that a score wraps, and a far update would look near.
+
+Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+Descent", NeurIPS 2017, sections 4 and 5 (n >= 2f + 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from privcomp.errors import ParameterError
+from privcomp.mpc.backend import ReplicatedBackend, Value
+from privcomp.mpc.robust.ranks import smallest, smallest_sums
+from privcomp.mpc.robust.release import Outcome, Release
+from privcomp.mpc.robust.rule import Rule, below, in_range
+from privcomp.mpc.robust.updates import Updates, open_blocks
+from privcomp.typing import U64Array
+
+__all__ = ["Krum", "MultiKrum", "distances", "krum_scores"]
+
+
+def distance_bound(entries: int, width: int) -> int:
+    """No squared distance of two updates is larger: d (2^b - 1)^2."""
+    return entries * ((1 << width) - 1) ** 2
+
+
+async def distances(backend: ReplicatedBackend, updates: Updates) -> Value:
+    """All squared distances, (n, n)."""
+    gram = await updates.gram(backend)
+
+    def combine(part: U64Array) -> U64Array:
+        norms = np.diagonal(part)
+        total: U64Array = norms[:, None] + norms[None, :] - (part << np.uint64(1))
+        return total
+
+    return gram.map(combine)
+
+
+async def krum_scores(backend: ReplicatedBackend, updates: Updates, poisoners: int) -> Value:
+    """The sum of each client's n - f - 2 smallest squared distances to others, (n,)."""
+    n = updates.clients
+    every = await distances(backend, updates)
+    # Row i without column i.
+    others = np.array([[j for j in range(n) if j != i] for i in range(n)])
+    rows = every.map(lambda p: p[np.arange(n)[:, None], others])
+    return await smallest_sums(backend, rows, n - poisoners - 2, distance_bound(updates.entries, updates.width))
+
+
+def _check(poisoners: int, clients: int, entries: int, width: int) -> None:
+    if clients < 2 * poisoners + 3:
+        raise ParameterError(
+            f"{clients} clients with f = {poisoners} poisoners; Krum needs n >= 2f + 3 = {2 * poisoners + 3}"
+        )
+    below(
+        f"the score of {clients - poisoners - 2} distances over {entries} entries of {width} bits",
+        (clients - poisoners - 2) * entries * (1 << 2 * width),
+        63,
+        "encode into fewer bits, or take fewer entries",
+    )
+
+
+async def _open_mean(
+    backend: ReplicatedBackend, updates: Updates, poisoners: int, count: int, opened: tuple[str, ...]
+) -> Outcome:
+    scores = await krum_scores(backend, updates, poisoners)
+    bound = (updates.clients - poisoners - 2) * distance_bound(updates.entries, updates.width)
+    chosen = await smallest(backend, scores.map(lambda p: p[None]), count, bound)
+    sums = await updates.weighted_sums(backend, chosen.map(lambda p: p[0]))
+    return Outcome(await open_blocks(backend, sums), count, opened)
+
+
+@dataclass(frozen=True)
+class Krum(Rule):
+    """Opens one client's update: the one with the smallest score. Needs `Release(leaks="one update")`.
+
+    Args:
+        poisoners: f >= 0, how many clients may send anything.
+    """
+
+    name: ClassVar[str] = "krum"
+    poisoners: int
+
+    def __post_init__(self) -> None:
+        in_range("poisoners", self.poisoners, 0, 1 << 15)
+
+    def check(self, clients: int, entries: int, width: int) -> None:
+        _check(self.poisoners, clients, entries, width)
+
+    def accepted(self, clients: int) -> int:
+        return 1
+
+    def opens(self, clients: int) -> tuple[str, ...]:
+        return ("the update of one client",)
+
+    async def run(self, backend: ReplicatedBackend, updates: Updates, release: Release) -> Outcome:
+        return await _open_mean(backend, updates, self.poisoners, 1, self.opens(updates.clients))
+
+
+@dataclass(frozen=True)
+class MultiKrum(Rule):
+    """Opens the sum of the m updates with the smallest scores.
+
+    Args:
+        poisoners: f >= 0, how many clients may send anything.
+        select: m, how many are averaged, 1 <= m <= n - f; None: n - f.
+    """
+
+    name: ClassVar[str] = "multi_krum"
+    poisoners: int
+    select: int | None = None
+
+    def __post_init__(self) -> None:
+        in_range("poisoners", self.poisoners, 0, 1 << 15)
+        if self.select is not None:
+            in_range("select", self.select, 1, 1 << 16)
+
+    def check(self, clients: int, entries: int, width: int) -> None:
+        _check(self.poisoners, clients, entries, width)
+        if self.accepted(clients) > clients - self.poisoners:
+            raise ParameterError(
+                f"{self.select} updates of {clients} clients, {self.poisoners} of them poisoners, are averaged; at "
+                f"most n - f = {clients - self.poisoners} are honest for sure"
+            )
+
+    def accepted(self, clients: int) -> int:
+        return clients - self.poisoners if self.select is None else self.select
+
+    def opens(self, clients: int) -> tuple[str, ...]:
+        return (f"the sum of the updates of {self.accepted(clients)} clients; not whose",)
+
+    async def run(self, backend: ReplicatedBackend, updates: Updates, release: Release) -> Outcome:
+        n = updates.clients
+        return await _open_mean(backend, updates, self.poisoners, self.accepted(n), self.opens(n))
