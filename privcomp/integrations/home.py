@@ -1,7 +1,8 @@
-"""The folder of a node, and that of a server: keys, limits and memory, made together and kept together.
+"""The folder of a node, of a server and of a party: keys, limits and memory, made together and kept together.
 
     node:    identity  id  NAME.pem  policy.toml  journal/  tls.key  tls.pem      later: roster  server.pem
     server:  identity  session  server.pem  ledger  tls.key  tls.pem              later: roster  clients.pem
+    party:   identity  id  NAME.pem  tls.key  tls.pem       (of a computation on shares: it has no memory to keep)
 
 A folder is built beside its place and renamed into it, so that it is there as a whole or not at all. Secrets have mode
 0600, and a folder whose secrets others can read is not opened.
@@ -41,7 +42,7 @@ from privcomp.oneshot import ONESHOT, Committee
 from privcomp.policy import Policy
 from privcomp.rounds import RoundClient
 
-__all__ = ["SIMULATED", "NodeHome", "ServerHome", "make_roster", "make_simulation"]
+__all__ = ["SIMULATED", "NodeHome", "PartyHome", "ServerHome", "make_roster", "make_simulation"]
 
 #: Ids of simulated nodes begin so: a ledger that names them is one of a simulation, whatever it is shown as.
 SIMULATED: Final = b"simulation-"
@@ -351,6 +352,74 @@ class ServerHome(_Home):
         self.ledger.close()
 
 
+class PartyHome:
+    """The folder of one party of computations on shares: who it is, and what it shows its peers.
+
+    Attributes:
+        folder: where it lies.
+        id: the party's id, 1..64 bytes.
+    """
+
+    def __init__(self, folder: Path, id: bytes) -> None:
+        self.folder = folder
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"PartyHome({str(self.folder)!r}, id={self.id!r})"
+
+    @classmethod
+    def create(cls, folder: _Path, id: bytes) -> None:
+        """Make the folder of a new party.
+
+        Args:
+            folder: must not exist, or be empty.
+            id: 1..64 bytes.
+
+        Raises:
+            LocalError: something is there already, or it cannot be written.
+            ParameterError: not an id.
+        """
+        check_id(id)
+        identity = Identity.generate()
+
+        def fill(new: Path) -> None:
+            _write_identity(new, identity, id, (), both=True)
+            _write(new / "id", id, 0o644)
+            _write(new / certificate_name(id), tls.identity_certificate(identity, id), 0o644)
+
+        _build(Path(folder), fill)
+
+    @classmethod
+    def open(cls, folder: _Path) -> Self:
+        """Load a party's folder.
+
+        Raises:
+            LocalError: not a party's folder, or secrets that other users can read.
+        """
+        path = Path(folder)
+        if (path / "policy.toml").exists():
+            raise LocalError(f"{path} is the folder of a node; make one of a party with `privcomp keys party`")
+        _read_identity(path, "party")
+        party = _read(path / "id")
+        check_id(party)
+        return cls(path, party)
+
+    @property
+    def certificate(self) -> Path:
+        """The identity's certificate: what the other parties need."""
+        return self.folder / certificate_name(self.id)
+
+    @property
+    def tls_key(self) -> Path:
+        """Private key that TLS runs with."""
+        return self.folder / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """The transport certificate, followed by the identity's."""
+        return self.folder / "tls.pem"
+
+
 def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
     """A roster from what nodes handed over.
 
@@ -480,16 +549,20 @@ def _build(folder: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(new)
 
 
-def _write_identity(folder: Path, identity: Identity, party: bytes | None, hosts: Iterable[str]) -> None:
+def _write_identity(
+    folder: Path, identity: Identity, party: bytes | None, hosts: Iterable[str], *, both: bool = False
+) -> None:
     _write(folder / "identity", _pem(Ed25519PrivateKey.from_private_bytes(identity.seed_bytes())), 0o600)
-    key, certificate = _transport(identity, party, hosts)
+    key, certificate = _transport(identity, party, hosts, both=both)
     _write(folder / "tls.key", key, 0o600)
     _write(folder / "tls.pem", certificate, 0o644)
 
 
-def _transport(identity: Identity, party: bytes | None, hosts: Iterable[str]) -> tuple[bytes, bytes]:
+def _transport(
+    identity: Identity, party: bytes | None, hosts: Iterable[str], *, both: bool = False
+) -> tuple[bytes, bytes]:
     key = Ed25519PrivateKey.generate()
-    return _pem(key), tls.transport_certificate(identity, party, key.public_key(), hosts)
+    return _pem(key), tls.transport_certificate(identity, party, key.public_key(), hosts, both=both)
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:

@@ -34,6 +34,7 @@ __all__ = [
     "check_server",
     "client_context",
     "identity_certificate",
+    "party_contexts",
     "peer_id",
     "read_identity",
     "server_context",
@@ -70,7 +71,7 @@ def identity_certificate(identity: Identity, party: bytes | None) -> bytes:
 
 
 def transport_certificate(
-    identity: Identity, party: bytes | None, public: Ed25519PublicKey, hosts: Iterable[str] = ()
+    identity: Identity, party: bytes | None, public: Ed25519PublicKey, hosts: Iterable[str] = (), *, both: bool = False
 ) -> bytes:
     """A certificate for the key that TLS runs with, issued by an identity.
 
@@ -79,6 +80,7 @@ def transport_certificate(
         party: the node's id; None for the server.
         public: the transport key.
         hosts: DNS names and IP addresses under which the server is reached; none for a node.
+        both: for a party that connects to some of its peers and is connected to by others.
 
     Returns:
         PEM of the certificate, followed by the issuer's.
@@ -88,14 +90,15 @@ def transport_certificate(
     """
     key = Ed25519PrivateKey.from_private_bytes(identity.seed_bytes())
     issuer = Ed25519PublicKey.from_public_bytes(identity.public)
-    usage = ExtendedKeyUsageOID.SERVER_AUTH if party is None else ExtendedKeyUsageOID.CLIENT_AUTH
+    server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    usage = [server, client] if both else [server if party is None else client]
     names = [x509.UniformResourceIdentifier(_uri(party)), *map(_host, hosts)]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{_label(party)[:55]} (TLS)")])
     builder = (
         _builder(subject, _name(party), public, issuer)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
     )
     return builder.sign(key, None).public_bytes(Encoding.PEM) + identity_certificate(identity, party)
@@ -186,13 +189,43 @@ def client_context(certificate: Path, key: Path, server: Path) -> ssl.SSLContext
     return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, server)
 
 
-def _context(protocol: ssl._SSLMethod, certificate: Path, key: Path, trusted: Path) -> ssl.SSLContext:
+def party_contexts(certificate: Path, key: Path, peers: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Both sides of a party among equals: TLS 1.3 only, and only with the identities of its peers.
+
+    Which of them is at the other end says `peer_id`, not the host's name: an address proves nothing here.
+
+    Args:
+        certificate, key: transport certificate (`both`) with its issuer, and its private key.
+        peers: their identity certificates, PEM.
+
+    Returns:
+        (for those that connect to this party, for those that it connects to).
+    """
+    sides = []
+    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+        context = _bare(protocol)
+        context.check_hostname = False
+        try:
+            context.load_cert_chain(certificate, key)
+            context.load_verify_locations(cadata=peers)
+        except OSError as error:
+            raise LocalError(f"TLS cannot be set up from {certificate}, {key} and the peers': {error}") from None
+        sides.append(context)
+    return sides[0], sides[1]
+
+
+def _bare(protocol: ssl._SSLMethod) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0  # no resumption: every connection shows its certificate
+    return context
+
+
+def _context(protocol: ssl._SSLMethod, certificate: Path, key: Path, trusted: Path) -> ssl.SSLContext:
+    context = _bare(protocol)
     try:
         context.load_cert_chain(certificate, key)
         context.load_verify_locations(trusted)

@@ -24,7 +24,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompErro
 from privcomp.keys import check_id
 from privcomp.mpc.messages import FRAME_MAX, REASON_MAX, AbortNotice, RoundHeader
 
-__all__ = ["Cost", "Exchange", "Party", "Round", "Scheduler", "Session", "Task"]
+__all__ = ["Cost", "Exchange", "Party", "Round", "Scheduler", "Session", "Spent", "Task"]
 
 T = TypeVar("T")
 
@@ -140,6 +140,20 @@ class Task(Generic[T]):
         return self.result
 
 
+class Spent(NamedTuple):
+    """What one kind of operation has cost a party.
+
+    Attributes:
+        count: exchanges with its peers.
+        sent: bytes of payload.
+        rounds: in which at least one of them took part. Operations that share a round count it each.
+    """
+
+    count: int = 0
+    sent: int = 0
+    rounds: int = 0
+
+
 @dataclass
 class Cost:
     """What a party has sent so far.
@@ -147,22 +161,27 @@ class Cost:
     Attributes:
         rounds: in which anything was sent or received by anyone.
         sent: bytes, headers and padding included, by peer.
-        operations: by operation (the label's first word): how often, and the bytes of payload that it sent.
+        operations: by operation (the label's first word).
     """
 
     rounds: int = 0
     sent: Counter[int] = field(default_factory=Counter)
-    operations: dict[str, tuple[int, int]] = field(default_factory=dict)
+    operations: dict[str, Spent] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         """All bytes sent."""
         return sum(self.sent.values())
 
-    def _add(self, label: str, size: int) -> None:
-        name = label.split(" ", 1)[0]
-        count, total = self.operations.get(name, (0, 0))
-        self.operations[name] = (count + 1, total + size)
+    def _add(self, sizes: Sequence[tuple[str, int]]) -> None:
+        """One round: label and bytes of payload of every exchange in it."""
+        self.rounds += 1
+        seen = set()
+        for label, size in sizes:
+            name = label.partition(" ")[0]
+            count, total, rounds = self.operations.get(name, Spent())
+            self.operations[name] = Spent(count + 1, total + size, rounds + (name not in seen))
+            seen.add(name)
 
 
 class Scheduler:
@@ -295,6 +314,7 @@ class Party(Generic[T]):
         self._blocked: list[tuple[Task[Any], Exchange]] = []
         self._wants: dict[int, int] = {}
         self._got: dict[int, memoryview] = {}
+        self._announced: dict[int, tuple[bytes, int]] = {}
         self._number = -1
         self._failed = False
 
@@ -312,6 +332,11 @@ class Party(Generic[T]):
         if self._failed or not self._main.done:
             raise StateError("the computation has no result: it has not ended, or it was aborted")
         return self._main.result
+
+    @property
+    def stage(self) -> str:
+        """The round that this party is in, for errors."""
+        return f"round {self._number}" if self._number >= 0 else "before the first round"
 
     @property
     def finished(self) -> bool:
@@ -361,7 +386,7 @@ class Party(Generic[T]):
                 at[peer] = start + _padded(size)
             self._scheduler.resume(task, sections)
         self._blocked = []
-        self._got, self._wants = {}, {}
+        self._got, self._wants, self._announced = {}, {}, {}
 
     def _round(self, blocked: list[tuple[Task[Any], Exchange]]) -> Round:
         self._number += 1
@@ -369,6 +394,7 @@ class Party(Generic[T]):
         schedule.update(lp(self._number.to_bytes(8, "little"), *(exchange.label.encode() for _, exchange in blocked)))
         self._schedule = schedule.digest()
         outgoing: dict[int, list[Section]] = {}
+        sizes = []
         for _, exchange in blocked:
             size = 0
             for peer, section in exchange.sends.items():
@@ -376,14 +402,14 @@ class Party(Generic[T]):
                 size += len(section) if isinstance(section, bytes) else section.nbytes
             for peer, wanted in exchange.wants.items():
                 self._wants[peer] = self._wants.get(peer, 0) + _padded(wanted)
-            self.cost._add(exchange.label, size)
+            sizes.append((exchange.label, size))
         sends = {}
         for peer, sections in outgoing.items():
             parts, length = _parts(sections)
             header = RoundHeader(self._digest, self.me, peer, self._number, self._schedule, length).to_bytes()
             sends[peer] = (header, parts)
             self.cost.sent[peer] += len(header) + length
-        self.cost.rounds += 1
+        self.cost._add(sizes)
         self._blocked = blocked
         return Round(self._number, sends, dict(self._wants))
 
@@ -403,10 +429,12 @@ class Party(Generic[T]):
         """
         self._check_open()
         try:
-            return self._check_header(sender, header)
+            length = self._check_header(sender, header)
         except PrivcompError:
             self.close()
             raise
+        self._announced[sender] = (header, length)
+        return length
 
     def _check_header(self, sender: int, header: bytes) -> int:
         peer, stage = self.name(sender), f"round {self._number}"
@@ -442,13 +470,16 @@ class Party(Generic[T]):
         Raises:
             as `check_header` does; CodecError where the payload is not as long as the header says.
         """
-        length = self.check_header(sender, header)
+        announced, length = self._announced.get(sender, (b"", 0))
+        if announced is not header:  # the same object, which nobody can have changed since it was checked
+            length = self.check_header(sender, header)
         view = memoryview(payload).cast("B")
         if len(view) != length:
             self.close()
             raise CodecError(
                 f"{len(view)} bytes behind a header that says {length}", self.name(sender), f"round {self._number}"
             )
+        self._announced.pop(sender, None)
         self._got[sender] = view.toreadonly()
 
     def notice(self, reason: str) -> bytes:
@@ -463,7 +494,7 @@ class Party(Generic[T]):
             self._failed = True
         self._scheduler.close()
         self._blocked = []
-        self._got, self._wants = {}, {}
+        self._got, self._wants, self._announced = {}, {}, {}
 
     def _check_open(self) -> None:
         if self._failed:

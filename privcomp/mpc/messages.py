@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 from privcomp.codec import U8, U64, Codec, Fixed, Message, Text
 
-__all__ = ["FRAME_MAX", "REASON_MAX", "AbortNotice", "RoundHeader"]
+__all__ = ["FRAME_MAX", "REASON_MAX", "AbortNotice", "Greeting", "RoundHeader"]
 
 REASON_MAX: Final = 200
 
@@ -62,6 +62,31 @@ class AbortNotice(Message):
     session: bytes
     sender: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Greeting(Message):
+    """The first thing that two parties say to each other when they connect.
+
+    Args:
+        agreement: digest of what both have to have in common: protocol, parties, program and its arguments; 32 bytes.
+        sender: index of the party.
+        receiver: index of the party that it is for.
+        nonce: this party's part of the session's nonce, 32 fresh bytes. Whoever tells two peers different ones ends up
+            with peers in different sessions, who refuse each other's frames.
+    """
+
+    TAG: ClassVar[int] = 0x0A10
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
+        ("agreement", Fixed(32)),
+        ("sender", U8),
+        ("receiver", U8),
+        ("nonce", Fixed(32)),
+    )
+    agreement: bytes
+    sender: int
+    receiver: int
+    nonce: bytes
 
 
 FRAME_MAX: Final = 512

@@ -1,0 +1,839 @@
+"""A party of a computation on shares as a process: connections to its peers over mutual TLS 1.3, rounds, deadlines.
+
+    party -> party   GREETING; then per round: length u16, header, payload; ALIVE while it waits; DONE at its end
+
+The parties are equals: each connects to those before it in the list, and is connected to by those behind it. Who is
+at the other end says TLS (`privcomp.integrations.tls`): the transport certificate has to be issued by the identity that
+the configuration names for that party.
+
+`privcomp.mpc.engine` says what a round sends and wants; here it is carried. A round is over when every peer's payload
+is there and the kernel has everything that goes out: nothing piles up here, and what a peer sends ahead of time stays
+in the socket. A header is checked before memory is taken for its payload.
+
+Who does not come, dies, sends garbage or is silent is named, in the error here and in a notice to the others. A party
+that waits gives signs of life, so that it is not taken for the one that is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+import numpy as np
+
+from privcomp.codec import digest, lp
+from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError
+from privcomp.integrations import tls
+from privcomp.integrations.home import PartyHome
+from privcomp.integrations.mpc_link import ALIVE, DONE, Link, prefixed, readable, writable
+from privcomp.integrations.tcp_frames import explained, shown
+from privcomp.keys import Roster, check_id
+from privcomp.mpc.engine import Cost, Party, Session
+from privcomp.mpc.messages import FRAME_MAX, AbortNotice, Greeting
+from privcomp.mpc.protocols import PROTOCOLS, start
+from privcomp.mpc.security import Adversary
+
+__all__ = ["Computation", "Connection", "Outcome", "Seat", "connect", "connect_insecure_tcp", "run_party"]
+
+_log = logging.getLogger("privcomp.mpc")
+
+T = TypeVar("T")
+Program = Callable[[Any], Coroutine[Any, Any, T]]
+
+_AGREEMENT: Final = "privcomp/mpc/agreement/v1"
+_NONCE: Final = "privcomp/mpc/nonce/v1"
+_TICKS: Final = 8  # of the clock, in a deadline
+_SIGNS_MAX: Final = 1 << 12  # signs of life between two frames
+_STRANGERS: Final = 32  # connections at a time that have not shown who they are
+_BATCH: Final = 64  # reads before other connections have their turn
+_NOTICE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a party sits.
+
+    Args:
+        id: 1..64 bytes.
+        host, port: where it is reached by the parties behind it in the list.
+        certificate: its identity certificate, PEM; empty only for `connect_insecure_tcp`.
+    """
+
+    id: bytes
+    host: str
+    port: int
+    certificate: bytes = b""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        if not 0 <= self.port < 1 << 16:
+            raise ParameterError(f"the port of party {shown(self.id)} is {self.port}; 0..65535 are possible")
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What all parties have to agree on, and how long they wait for each other.
+
+    Args:
+        protocol: a name in `privcomp.mpc.protocols.PROTOCOLS`.
+        seats: of all parties, in the order of their indices.
+        program: stands for the program and its public arguments; parties with another one are refused.
+        deadline: seconds. Somebody who sends nothing for half of it while waited for is given up: the longest
+            computation between two messages has to be shorter. A round may take all of it, and `rate` more.
+        wait: seconds until all are connected.
+        rate: bytes per second; a round may take as much longer as its largest payload takes at this rate.
+        adversary, corruptions: what the protocol has to stand against, at least. None: whatever it is made for.
+
+    Raises:
+        ParameterError: an unknown protocol, an id twice, times that are not positive.
+    """
+
+    protocol: str
+    seats: tuple[Seat, ...]
+    program: bytes
+    deadline: float = 60.0
+    wait: float = 60.0
+    rate: int = 1 << 17
+    adversary: Adversary | None = None
+    corruptions: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ParameterError(f"protocol {self.protocol!r} is unknown; there are {sorted(PROTOCOLS)}")
+        for name, value in (("deadline", self.deadline), ("wait", self.wait), ("rate", self.rate)):
+            if not 0 < value < float("inf"):
+                raise ParameterError(f"{name} is {value}; a positive number is needed")
+        self.session(bytes(16))
+
+    def session(self, nonce: bytes) -> Session:
+        """The session of these parties with a nonce."""
+        return Session(self.protocol, tuple(seat.id for seat in self.seats), self.program, nonce)
+
+    def index(self, party: bytes) -> int:
+        """The index of a party.
+
+        Raises:
+            ParameterError: it is none of them.
+        """
+        for index, seat in enumerate(self.seats):
+            if seat.id == party:
+                return index
+        raise ParameterError(f"{shown(party)} is none of the parties {', '.join(shown(s.id) for s in self.seats)}")
+
+    @property
+    def agreement(self) -> bytes:
+        """32 bytes that stand for what has to be the same everywhere."""
+        return digest(_AGREEMENT, self.protocol.encode(), lp(*(seat.id for seat in self.seats)), self.program)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What came of a computation at one party.
+
+    Attributes:
+        result: what the program returned.
+        cost: what this party sent.
+        seconds: from the first round to the result.
+    """
+
+    result: T
+    cost: Cost
+    seconds: float
+
+
+def run_party(
+    computation: Computation,
+    home: PartyHome,
+    program: Program[T],
+    *,
+    rng: Callable[[int], bytes] = os.urandom,
+) -> Outcome[T]:
+    """Connect, run a program, close; in a thread of its own where an event loop runs already, as in a notebook.
+
+    Args:
+        computation: the same at every party.
+        home: this party's folder.
+        program: called with the backend; the same at every party.
+        rng: gives fresh random bytes.
+
+    Raises:
+        as `connect` and `Connection.run`.
+    """
+
+    async def work() -> Outcome[T]:
+        async with connect(computation, home, rng=rng) as connection:
+            return await connection.run(program, rng=rng)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    found: list[Outcome[T] | BaseException] = []
+
+    def apart() -> None:
+        try:
+            found.append(asyncio.run(work()))
+        except BaseException as error:  # noqa: BLE001 (handed over to the caller)
+            found.append(error)
+
+    thread = threading.Thread(target=apart, name="privcomp-mpc", daemon=True)
+    thread.start()
+    thread.join()
+    (outcome,) = found
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+# ---- set-up
+
+
+@asynccontextmanager
+async def connect(
+    computation: Computation,
+    home: PartyHome,
+    session: Session | None = None,
+    *,
+    listener: socket.socket | None = None,
+    rng: Callable[[int], bytes] = os.urandom,
+) -> AsyncIterator[Connection]:
+    """Connections to all peers over mutual TLS, for one run of a program.
+
+    Args:
+        computation: the same at every party.
+        home: this party's folder; its id says which party this is.
+        session: agreed on otherwise; None: all parties contribute to a fresh nonce.
+        listener: a socket that listens already, instead of this party's host and port.
+        rng: gives fresh random bytes.
+
+    Returns:
+        an asynchronous context manager of `Connection`.
+
+    Raises:
+        ParameterError: this party is none of the computation's, or a certificate is not of the party it stands for.
+        LocalError: the address cannot be used.
+        RemoteError: a party did not come, is not who it should be, or runs another program; it is named.
+    """
+    me = computation.index(home.id)
+    publics = {}
+    for seat in computation.seats:
+        party, public = tls.read_identity(seat.certificate, f"the certificate of party {shown(seat.id)}")
+        if party != seat.id:
+            other = "a server" if party is None else f"party {shown(party)}"
+            raise ParameterError(f"the certificate of party {shown(seat.id)} is that of {other}")
+        publics[party] = public
+    own = tls.read_identity(home.certificate.read_bytes())[1]
+    if publics[home.id] != own:
+        raise ParameterError(
+            f"the computation has another key for {shown(home.id)}: it was made for an older folder of this party"
+        )
+    peers = "".join(seat.certificate.decode("ascii") for seat in computation.seats if seat.id != home.id)
+    contexts = tls.party_contexts(home.tls_certificate, home.tls_key, peers)
+    setup = _Setup(computation, me, session, rng, contexts, Roster.of(publics))
+    async with await setup.connect(listener) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def connect_insecure_tcp(
+    computation: Computation,
+    me: int,
+    session: Session | None = None,
+    *,
+    listener: socket.socket | None = None,
+    rng: Callable[[int], bytes] = os.urandom,
+) -> AsyncIterator[Connection]:
+    """`connect` without TLS: everybody on the way reads and writes everything. For measurements on one machine.
+
+    Raises:
+        ParameterError: an address that is not of this machine's loopback.
+    """
+    for seat in computation.seats:
+        if seat.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ParameterError(f"{seat.host} is not loopback; without TLS nothing leaves this machine")
+    setup = _Setup(computation, me, session, rng, None, None)
+    async with await setup.connect(listener) as connection:
+        yield connection
+
+
+class _Setup:
+    """From addresses to connections whose ends are known."""
+
+    def __init__(
+        self,
+        computation: Computation,
+        me: int,
+        session: Session | None,
+        rng: Callable[[int], bytes],
+        contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None,
+        roster: Roster | None,
+    ) -> None:
+        self._computation = computation
+        self._me = me
+        self._session = session
+        self._agreement = computation.agreement
+        if session is not None:
+            self._agreement = digest(_AGREEMENT, self._agreement, session.digest)
+        self._nonces = {me: rng(32)}
+        self._contexts = contexts
+        self._roster = roster
+        self._found: dict[int, socket.socket] = {}
+        self._problems: dict[int, str] = {}
+        self._refused = ""
+
+    async def connect(self, listener: socket.socket | None) -> Connection:
+        seats, me = self._computation.seats, self._me
+        last = me == len(seats) - 1
+        if listener is None and not last:
+            listener = _listening(seats[me])
+        self._changed = asyncio.Event()
+        tasks = [asyncio.create_task(self._dial(peer)) for peer in range(me)]
+        if listener is not None and not last:
+            listener.setblocking(False)
+            tasks.append(asyncio.create_task(self._accept(listener)))
+        try:
+            await self._all(tasks)
+        except BaseException:
+            for connection in self._found.values():
+                connection.close()
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if listener is not None:
+                listener.close()
+        session = self._session
+        if session is None:
+            session = self._computation.session(digest(_NONCE, *(self._nonces[i] for i in range(len(seats)))))
+        links = {peer: Link(connection, peer) for peer, connection in sorted(self._found.items())}
+        return Connection(self._computation, me, session, links)
+
+    async def _all(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        seats, loop = self._computation.seats, asyncio.get_running_loop()
+        until = loop.time() + self._computation.wait
+        complete = asyncio.create_task(self._complete())
+        pending: set[asyncio.Task[None]] = {complete, *tasks}
+        try:
+            while (left := until - loop.time()) > 0:
+                done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()  # raises what went wrong
+                if complete in done:
+                    return
+        finally:
+            complete.cancel()
+        missing = [i for i in range(len(seats)) if i != self._me and i not in self._found]
+        why = self._problems.get(missing[0], self._refused)
+        also = f"; nor did {', '.join(shown(seats[i].id) for i in missing[1:])}" if missing[1:] else ""
+        raise RemoteError(
+            seats[missing[0]].id,
+            "connect",
+            f"it did not come within {self._computation.wait:g} s{also}" + (f" ({why})" if why else ""),
+        )
+
+    async def _complete(self) -> None:
+        while len(self._found) < len(self._computation.seats) - 1:
+            self._changed.clear()
+            await self._changed.wait()
+
+    # ---- to the parties before this one
+
+    async def _dial(self, peer: int) -> None:
+        seat, loop = self._computation.seats[peer], asyncio.get_running_loop()
+        delay = 0.02
+        while True:
+            connection: socket.socket | None = None
+            try:
+                infos = await loop.getaddrinfo(seat.host, seat.port, type=socket.SOCK_STREAM)
+                family, kind, proto, _, address = infos[0]
+                connection = socket.socket(family, kind, proto)
+                connection.setblocking(False)
+                await loop.sock_connect(connection, address)
+                connection = await self._secured(connection, 1)
+                self._check(connection, peer)
+                await self._greet(connection, peer)
+                self._take(connection, peer)
+                return
+            except ssl.SSLCertVerificationError as error:
+                raise RemoteError(
+                    seat.id, "tls", f"who answers at {seat.host}:{seat.port} is not this party: {explained(error)}"
+                ) from None
+            except OSError as error:
+                self._problems[peer] = f"{seat.host}:{seat.port}: {explained(error)}"
+            finally:
+                if connection is not None and self._found.get(peer) is not connection:
+                    connection.close()
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 0.5)
+
+    # ---- from the parties behind this one
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        strangers: dict[asyncio.Task[None], None] = {}
+        accepting = asyncio.create_task(loop.sock_accept(listener))
+        try:
+            while True:
+                done, _ = await asyncio.wait([accepting, *strangers], return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {accepting}:
+                    del strangers[task]  # type: ignore[arg-type]
+                    if not task.cancelled():
+                        task.result()  # a party that is who it says, and does something else
+                if accepting in done:
+                    connection, address = accepting.result()
+                    strangers[asyncio.create_task(self._welcome(connection, address))] = None
+                    if len(strangers) > _STRANGERS:
+                        next(iter(strangers)).cancel()
+                    accepting = asyncio.create_task(loop.sock_accept(listener))
+        finally:
+            for task in (accepting, *strangers):
+                task.cancel()
+            await asyncio.gather(accepting, *strangers, return_exceptions=True)
+
+    async def _welcome(self, connection: socket.socket, address: Any) -> None:
+        """A connection from anybody: errors of strangers are logged, errors of parties are raised."""
+        kept = False
+        try:
+            connection.setblocking(False)
+            connection = await self._secured(connection, 0)
+            peer = self._who(connection)
+            peer = await self._greet(connection, peer)
+            self._take(connection, peer)
+            kept = True
+        except OSError as error:
+            self._refused = f"a connection from {address[0]} was refused: {explained(error)}"
+            _log.warning("%s", self._refused)
+        except _Stranger as error:
+            self._refused = f"a connection from {address[0]} was refused: {error}"
+            _log.warning("%s", self._refused)
+        finally:
+            if not kept:
+                connection.close()
+
+    # ---- both
+
+    async def _secured(self, connection: socket.socket, side: int) -> socket.socket:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._contexts is None:
+            return connection
+        secured = self._contexts[side].wrap_socket(
+            connection, server_side=side == 0, do_handshake_on_connect=False, suppress_ragged_eofs=True
+        )
+        try:
+            await _until(secured, secured.do_handshake)
+        except BaseException:
+            secured.close()
+            raise
+        return secured
+
+    def _check(self, connection: socket.socket, peer: int) -> None:
+        if self._roster is None or not isinstance(connection, ssl.SSLSocket):
+            return
+        expected = self._computation.seats[peer].id
+        try:
+            party = tls.peer_id(connection.getpeercert(binary_form=True), self._roster)
+        except RemoteError as error:
+            raise RemoteError(expected, "tls", f"who answers for this party is not it: {error.message}") from None
+        if party != expected:
+            raise RemoteError(expected, "tls", f"party {shown(party)} answers at its address")
+
+    def _who(self, connection: socket.socket) -> int | None:
+        """The party that has connected, or None without TLS."""
+        if self._roster is None or not isinstance(connection, ssl.SSLSocket):
+            return None
+        try:
+            peer = self._computation.index(tls.peer_id(connection.getpeercert(binary_form=True), self._roster))
+        except RemoteError as error:
+            raise _Stranger(error.message) from None
+        if peer <= self._me:
+            raise _Stranger(f"party {shown(self._computation.seats[peer].id)} is not to connect here")
+        return peer
+
+    async def _greet(self, connection: socket.socket, peer: int | None) -> int:
+        """Exchange greetings; `peer` is None where nothing but the greeting says who it is."""
+        if peer is not None:
+            await self._say(connection, peer)
+        size = int.from_bytes(await _exactly(connection, 2), "little")
+        name = self._computation.seats[peer].id if peer is not None else None
+        try:
+            if size > FRAME_MAX:
+                raise CodecError(f"a greeting of {size} bytes")
+            seen = Greeting.from_bytes(await _exactly(connection, size), max_bytes=FRAME_MAX)
+        except CodecError as error:
+            if name is None:
+                raise _Stranger(error.message) from None
+            raise error.by(name, "greeting") from None
+        if peer is None:
+            if not self._me < seen.sender < len(self._computation.seats):
+                raise _Stranger(f"it says that it is party {seen.sender}")
+            peer = seen.sender
+            name = self._computation.seats[peer].id
+            await self._say(connection, peer)
+        if (seen.sender, seen.receiver) != (peer, self._me) or seen.agreement != self._agreement:
+            raise RemoteError(
+                name,
+                "greeting",
+                "it runs another computation: protocol, parties and their order, program and arguments have to be the "
+                "same at all parties",
+            )
+        self._nonces[peer] = seen.nonce
+        return peer
+
+    async def _say(self, connection: socket.socket, peer: int) -> None:
+        data = prefixed(Greeting(self._agreement, self._me, peer, self._nonces[self._me]).to_bytes())
+        await _until(connection, lambda: connection.send(data))  # fits any socket's buffer
+
+    def _take(self, connection: socket.socket, peer: int) -> None:
+        older = self._found.pop(peer, None)
+        if older is not None:
+            older.close()
+        self._found[peer] = connection
+        self._changed.set()
+
+
+class _Stranger(Exception):
+    """Somebody has connected who is no party that is waited for."""
+
+
+def _listening(seat: Seat) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in seat.host else socket.AF_INET
+        return socket.create_server((seat.host, seat.port), family=family, backlog=64)
+    except OSError as error:
+        raise LocalError(f"cannot listen at {seat.host}:{seat.port}: {error.strerror or error}") from None
+
+
+async def _until(connection: socket.socket, action: Callable[[], T]) -> T:
+    """Try until it neither wants to read nor to write first."""
+    while True:
+        try:
+            return action()
+        except (ssl.SSLWantReadError, BlockingIOError):
+            await readable(connection)
+        except ssl.SSLWantWriteError:
+            await writable(connection)
+
+
+async def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = bytearray(size)
+    left = memoryview(data)
+    while left:
+        count = await _until(connection, partial(connection.recv_into, left))
+        if not count:
+            raise ConnectionResetError("it closed the connection before its greeting")
+        left = left[count:]
+    return bytes(data)
+
+
+# ---- rounds
+
+
+class Connection:
+    """Connections to all peers; what `connect` gives.
+
+    Attributes:
+        session: of the run.
+        me: this party's index.
+    """
+
+    def __init__(self, computation: Computation, me: int, session: Session, links: Mapping[int, Link]) -> None:
+        self.session = session
+        self.me = me
+        self._computation = computation
+        self._links = links
+        self._used = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for link in self._links.values():
+            link.close()
+
+    async def run(self, program: Program[T], *, rng: Callable[[int], bytes] = os.urandom) -> Outcome[T]:
+        """Run a program, once. Returns when the peers' programs have returned, too, or a deadline later.
+
+        Args:
+            program: called with the backend; the same at every party.
+            rng: gives fresh random bytes.
+
+        Raises:
+            RemoteError: a peer broke off, was silent, or sent what it must not; it is named.
+            RoundAborted: a peer gave up; its reason names whom it blames.
+            PrivcompError: whatever the program raises.
+        """
+        if self._used:
+            raise LocalError("a connection runs one program; connect again")
+        self._used = True
+        adversary, corruptions = self._computation.adversary, self._computation.corruptions
+
+        async def checked(backend: Any) -> T:
+            backend.security.require(adversary=adversary, corruptions=corruptions)
+            return await program(backend)
+
+        party = start(self.session, self.me, checked, rng=rng)
+        drive = _Drive(party, self._links, self._computation)
+        seconds = await drive.run()
+        return Outcome(party.result, party.cost, seconds)
+
+
+class _Drive:
+    """Carries the rounds of one party. Everything happens in callbacks of the loop: no task, no future per message."""
+
+    def __init__(self, party: Party[Any], links: Mapping[int, Link], computation: Computation) -> None:
+        self._party = party
+        self._links = links
+        self._deadline = computation.deadline
+        self._rate = computation.rate
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._missing: set[int] = set()
+        self._unsent: set[int] = set()
+        self._headers: dict[int, bytes] = {}
+        self._payloads: dict[int, memoryview] = {}
+        self._since = self._loop.time()
+        self._allowed = self._deadline
+        self._reading: set[int] = set()
+
+    async def run(self) -> float:
+        began = self._loop.time()
+        for link in self._links.values():
+            self._listen(link)
+        timer = self._loop.call_later(self._deadline / _TICKS, self._tick)
+        self._timer = timer
+        try:
+            self._loop.call_soon(self._guarded, self._proceed)
+            try:
+                await self._ended
+            except asyncio.CancelledError:
+                self._tell("it was stopped by its operator")
+                await self._goodbye(_NOTICE_SECONDS)
+                raise
+            except BaseException:
+                await self._goodbye(min(_NOTICE_SECONDS, self._deadline / _TICKS))
+                raise
+            seconds = self._loop.time() - began
+            await self._goodbye(self._deadline)
+            return seconds
+        finally:
+            self._party.close()
+            self._timer.cancel()
+            self._quiet()
+
+    # ---- events
+
+    def _guarded(self, action: Callable[..., None], *arguments: Any) -> None:
+        if self._ended.done():
+            return
+        try:
+            action(*arguments)
+        except Exception as error:  # noqa: BLE001 (handed over to who awaits the run)
+            self._fail(error)
+
+    def _incoming(self, link: Link) -> None:
+        self._guarded(self._receive, link)
+
+    def _outgoing(self, link: Link) -> None:
+        self._guarded(self._send, link)
+
+    def _receive(self, link: Link) -> None:
+        self._take(link)
+        if not self._missing and not self._unsent:
+            self._proceed()
+
+    def _send(self, link: Link) -> None:
+        self._flush(link)
+        if not self._missing and not self._unsent:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Round after round, until something has to be waited for."""
+        while not self._missing and not self._unsent:
+            round_ = self._party.advance()
+            if round_ is None:
+                for link in self._links.values():
+                    link.push(DONE)
+                self._ended.set_result(None)
+                return
+            now = self._loop.time()
+            self._since = now
+            self._missing = set(round_.wants)
+            largest = max(round_.wants.values(), default=0)
+            for peer, (header, parts) in round_.sends.items():
+                link = self._links[peer]
+                link.push(prefixed(header), parts)
+                largest = max(largest, sum(map(len, parts)))
+                self._flush(link)
+            self._allowed = self._deadline + largest / self._rate
+            for peer in round_.wants:
+                # What it sent ahead of time is here; TLS may hold more of it, of which the loop knows nothing.
+                self._listen(self._links[peer])
+                self._take(self._links[peer])
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(self._deadline / _TICKS, self._tick)
+        self._guarded(self._watch)
+
+    # ---- one connection
+
+    def _listen(self, link: Link) -> None:
+        if link.party not in self._reading and not link.over:
+            self._reading.add(link.party)
+            self._loop.add_reader(link.connection, self._incoming, link)
+
+    def _ignore(self, link: Link) -> None:
+        if link.party in self._reading:
+            self._reading.discard(link.party)
+            self._loop.remove_reader(link.connection)
+
+    def _flush(self, link: Link) -> None:
+        try:
+            if link.flush():
+                link.taken = self._loop.time()
+        except OSError as error:
+            # It may have said why before it went.
+            self._take(link)
+            raise self._broken(link, explained(error)) from None
+        if link.flushed:
+            if link.party in self._unsent:
+                self._unsent.discard(link.party)
+                self._loop.remove_writer(link.connection)
+        elif link.party not in self._unsent:
+            self._unsent.add(link.party)
+            self._loop.add_writer(link.connection, self._outgoing, link)
+
+    def _take(self, link: Link) -> None:
+        """Take what has come, as far as it is wanted now."""
+        self._parse(link)
+        for _ in range(_BATCH):
+            if not link.room:
+                self._ignore(link)
+                break
+            try:
+                came = link.fill()
+            except OSError as error:
+                raise self._broken(link, explained(error)) from None
+            if not came:
+                break
+            link.heard = self._loop.time()
+            self._parse(link)
+            if link.drained:
+                break
+        else:
+            self._loop.call_soon(self._incoming, link)
+        if link.over:
+            self._ignore(link)
+            if link.party in self._missing:
+                raise self._broken(link, "it was closed")
+
+    def _parse(self, link: Link) -> None:
+        peer = link.party
+        while True:
+            if peer in self._payloads:
+                if not link.whole:
+                    return
+                self._party.deliver(peer, self._headers.pop(peer), self._payloads.pop(peer))
+                self._missing.discard(peer)
+            try:
+                head = link.head()
+            except ValueError as error:
+                raise CodecError(str(error), self._party.name(peer), self._party.stage) from None
+            if head is None:
+                return
+            if head == ALIVE:
+                link.signs += 1
+                if link.signs > _SIGNS_MAX:
+                    raise RemoteError(self._party.name(peer), self._party.stage, "signs of life, and nothing else")
+            elif head == DONE:
+                link.done = True
+                if peer in self._missing:
+                    raise RemoteError(
+                        self._party.name(peer),
+                        self._party.stage,
+                        "its program has returned while this one waits for it: the programs differ",
+                    )
+            elif peer in self._missing or _is_notice(head):
+                length = self._party.check_header(peer, head)
+                link.skip(head)
+                link.signs = 0
+                payload = memoryview(np.empty(length, np.uint8))
+                link.expect(payload)
+                self._headers[peer], self._payloads[peer] = head, payload
+                continue
+            else:
+                return  # it is ahead
+            link.skip(head)
+
+    # ---- the end
+
+    def _broken(self, link: Link, why: str) -> RemoteError:
+        return RemoteError(self._party.name(link.party), self._party.stage, f"the connection to it broke: {why}")
+
+    def _watch(self) -> None:
+        """Give signs of life, and look for those who give none."""
+        now = self._loop.time()
+        quiet, late = [], []
+        for peer in sorted(self._missing | self._unsent):
+            link = self._links[peer]
+            last = max(self._since, link.heard if peer in self._missing else link.taken)
+            (quiet if now - last > self._deadline / 2 else late).append(peer)
+        waited = now - self._since
+        over = waited > self._allowed - self._deadline / _TICKS
+        if quiet or (late and over):
+            first, *others = quiet or late
+            also = f"; also {', '.join(shown(self._party.name(peer)) for peer in others)}" if others else ""
+            did = "sent nothing" if first in self._missing else "took nothing"
+            what = f"it {did} for {waited:.1f} s" if quiet else f"its frame was not whole after {waited:.1f} s"
+            raise RemoteError(self._party.name(first), self._party.stage, what + also)
+        for link in self._links.values():
+            if link.flushed and not link.over:
+                link.push(ALIVE)
+                self._flush(link)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._ended.done():
+            return
+        # What a peer did, the others may know; of errors of this party's own only the kind.
+        if isinstance(error, RemoteError) and error.party is not None:
+            self._tell(f"{shown(error.party)}: {error.message}")
+        else:
+            self._tell(type(error).__name__)
+        self._ended.set_exception(error)
+
+    def _tell(self, reason: str) -> None:
+        try:
+            notice = prefixed(self._party.notice(reason))
+        except PrivcompError:
+            return
+        for link in self._links.values():
+            link.push(notice)
+
+    def _quiet(self) -> None:
+        for link in self._links.values():
+            self._ignore(link)
+            self._loop.remove_writer(link.connection)
+        self._unsent.clear()
+
+    async def _goodbye(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._quiet()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(link.goodbye() for link in self._links.values()))
+
+
+def _is_notice(head: bytes) -> bool:
+    return head[3:5] == AbortNotice.TAG.to_bytes(2, "little")
