@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from privcomp import __version__
-from privcomp.cli import audit, demo, join, keys, policy, serve, supernode
+from privcomp.cli import audit, demo, join, keys, mpc, policy, serve, supernode
 from privcomp.errors import PrivcompError
 
 __all__ = ["main"]
@@ -45,6 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="privcomp", description="Federated learning in which nobody sees one client's update.")
     parser.add_argument("--version", action="version", version=f"privcomp {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (demo, audit, policy, keys, serve, join, supernode):
+    for group in (demo, audit, policy, keys, serve, join, supernode, mpc):
         group.add_parser(commands)
     return parser

@@ -1,4 +1,4 @@
-"""`privcomp keys`: folders of nodes and servers, the roster, and what one says about itself."""
+"""`privcomp keys`: folders of nodes, servers and parties, the roster, and what one says about itself."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def add_parser(commands: Any) -> None:
     server.add_argument("--renew", action="store_true", help="new hosts for a folder that is there; its keys stay")
     server.set_defaults(run=_server)
 
+    party = parts.add_parser("party", help="for `privcomp mpc`: make the folder of a party (identity, TLS keys)")
+    party.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist, or be empty")
+    party.add_argument("--id", required=True, metavar="NAME", help="the party's name, 1 to 64 bytes")
+    party.set_defaults(run=_party)
+
     roster = parts.add_parser("roster", help="at the operator: make the roster from the nodes' certificates")
     roster.add_argument("certificates", type=Path, nargs="+", metavar="NODE.pem", help="one per node")
     roster.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for roster and clients.pem")
@@ -75,7 +80,7 @@ def add_parser(commands: Any) -> None:
     simulation.set_defaults(run=_simulation)
 
     show = parts.add_parser("show", help="print what is public about a folder")
-    show.add_argument("folder", type=Path, metavar="FOLDER", help="of a node or a server")
+    show.add_argument("folder", type=Path, metavar="FOLDER", help="of a node, a server or a party")
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(run=_show)
 
@@ -87,6 +92,16 @@ def _node(arguments: argparse.Namespace) -> int:
     NodeHome.create(arguments.folder, party)
     print(f"{arguments.folder}: keys, journal and policy.toml of {arguments.id!r}")
     print(f"next: read policy.toml, and give {arguments.folder / certificate_name(party)} to the operator")
+    return 0
+
+
+def _party(arguments: argparse.Namespace) -> int:
+    from privcomp.integrations.home import PartyHome, certificate_name
+
+    party = arguments.id.encode("utf-8", "surrogateescape")
+    PartyHome.create(arguments.folder, party)
+    print(f"{arguments.folder}: keys of party {arguments.id!r}")
+    print(f"next: give {arguments.folder / certificate_name(party)} to the other parties; all name it in their CONFIG")
     return 0
 
 
@@ -186,6 +201,9 @@ def _facts(folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = (
         {"kind": "server"} if party is None else {"kind": "node", "id": party.decode("utf-8", "replace")}
     )
+    if party is not None and not (folder / "policy.toml").exists():
+        identity = {"identity": public.hex(), "certificate_sha256": hashlib.sha256(pem).hexdigest()}
+        return {**facts, "kind": "party", **identity}
     facts["ledger_key" if party is None else "identity"] = public.hex()
     facts["certificate_sha256"] = hashlib.sha256(pem).hexdigest()
     facts["roster_hash"] = facts["roster_size"] = None

@@ -769,7 +769,7 @@ class _Drive:
                 length = self._party.check_header(peer, head)
                 link.skip(head)
                 link.signs = 0
-                payload = memoryview(np.empty(length, np.uint8))
+                payload = np.empty(length, np.uint8).data
                 link.expect(payload)
                 self._headers[peer], self._payloads[peer] = head, payload
                 continue
@@ -785,7 +785,8 @@ class _Drive:
     def _watch(self) -> None:
         """Give signs of life, and look for those who give none."""
         now = self._loop.time()
-        quiet, late = [], []
+        quiet: list[int] = []
+        late: list[int] = []
         for peer in sorted(self._missing | self._unsent):
             link = self._links[peer]
             last = max(self._since, link.heard if peer in self._missing else link.taken)
