@@ -111,7 +111,7 @@ int privcomp_ring_center_u64(int64_t *out, const uint64_t *values, size_t n, uns
 /* out = A B for row-major A (n, k) and B (k, m). requires: A, B and out have at most SIZE_MAX / 16 words. out is none of the others. */
 int privcomp_ring_matmul_u64(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, size_t k, size_t m, int accumulate);
 
-/* Words of scratch for the three functions below. */
+/* Words of scratch for the three functions below, or -1 if there cannot be so many rows: at most about 2^17, but at least 64 n. */
 int64_t privcomp_gram_scratch(size_t n);
 
 /* out (n, n) = X X', of row-major X (n, d); out is symmetric and half of it is computed.

@@ -150,69 +150,73 @@ int privcomp_ring_matmul_u64(uint64_t *out, const uint64_t *a, const uint64_t *b
  *   ring    U = V = X
  *   rep3    U = (X1 | X2), V = (X1 + X2 | X1):  X1 X1' + X1 X2' + X2 X1'
  *   cross   U = (X  | Y),  V = (Y | X):         X Y' + Y X'
- * Pieces of PIECE words of the rows of U are brought together for a panel of rows; then piece by piece of the rows of V, as far as they are
- * not above the panel.
+ * Pieces of the rows of V are brought together. Four pieces of U stay in the first cache while all of V that is not above them goes by, one
+ * vector for four products of vectors: the second or third cache is fast enough for that.
  */
 
-#define PIECE 512      /* words, from both parts */
-#define PANEL_ROWS 64  /* 256 KiB: half of a second cache */
+#define PIECE_MAX 512 /* words, of both parts together */
+#define PIECE_MIN 64
+#define TOGETHER ((size_t)1 << 17) /* words of all pieces of V, as far as PIECE_MIN allows: 1 MiB */
 
 enum form { RING, REP3, CROSS };
 
-/* The piece of a row from column `from` on, `count` columns of each part, of U (left) or V. */
-PC_INLINE void load_piece(uint64_t *restrict piece, enum form form, int left, const uint64_t *x, const uint64_t *y, size_t count)
+/* The piece of a row, `count` columns of each part, of U or V. */
+PC_INLINE void left_piece(uint64_t *restrict piece, const uint64_t *x, const uint64_t *y, size_t count)
 {
-    if (form == RING) {
-        memcpy(piece, x, 8 * count);
-    } else if (left) {
-        memcpy(piece, x, 8 * count);
-        memcpy(piece + count, y, 8 * count);
-    } else if (form == REP3) {
+    memcpy(piece, x, 8 * count);
+    memcpy(piece + count, y, 8 * count);
+}
+PC_INLINE void right_piece(uint64_t *restrict piece, enum form form, const uint64_t *x, const uint64_t *y, size_t count)
+{
+    if (form == REP3)
         for (size_t t = 0; t < count; t++) piece[t] = x[t] + y[t];
-        memcpy(piece + count, x, 8 * count);
-    } else {
+    else if (form == CROSS)
         memcpy(piece, y, 8 * count);
-        memcpy(piece + count, x, 8 * count);
-    }
+    memcpy(form == RING ? piece : piece + count, x, 8 * count);
 }
 
-/* A panel, and one row of V. */
-int64_t privcomp_gram_scratch(size_t n) { return PIECE * ((int64_t)(n < PANEL_ROWS ? n : PANEL_ROWS) + 1); }
+/* A power of two, so that halves of it are whole vectors. */
+static size_t piece_words(size_t n)
+{
+    size_t piece = PIECE_MAX;
+    while (piece > PIECE_MIN && n > TOGETHER / piece) piece /= 2;
+    return piece;
+}
+
+int64_t privcomp_gram_scratch(size_t n)
+{
+    if (n > INT64_MAX / 8 / PIECE_MAX - MPC_ROWS) return -1;
+    return (int64_t)(piece_words(n) * (n + MPC_ROWS));
+}
 
 static int gram(uint64_t *out, enum form form, const uint64_t *x, const uint64_t *y, size_t n, size_t d, uint64_t *scratch, size_t scratch_words)
 {
-    if (!is_size(n, d) || !is_size(n, n)) return PRIVCOMP_E_ARGUMENT;
-    if (scratch_words < (size_t)privcomp_gram_scratch(n)) return PRIVCOMP_E_LENGTH;
+    const int64_t needed = privcomp_gram_scratch(n);
+    if (needed < 0 || !is_size(n, d) || !is_size(n, n)) return PRIVCOMP_E_ARGUMENT;
+    if (scratch_words < (uint64_t)needed) return PRIVCOMP_E_LENGTH;
     const struct mpc *const kernels = pc_mpc_at(privcomp_level_get());
-    const size_t width = form == RING ? PIECE : PIECE / 2;
-    const size_t together = n < PANEL_ROWS ? n : PANEL_ROWS;
-    uint64_t *const right = scratch + PIECE * together;
+    const size_t piece = piece_words(n), width = form == RING ? piece : piece / 2;
+    uint64_t *const v = scratch, *const own = scratch + piece * n;
     if (n > 0) memset(out, 0, 8 * n * n);
 
     for (size_t from = 0; from < d; from += width) {
         const size_t count = d - from < width ? d - from : width, words = form == RING ? count : 2 * count;
-        for (size_t first = 0; first < n; first += together) {
-            const size_t last = n - first < together ? n : first + together;
-            for (size_t i = first; i < last; i++) load_piece(scratch + PIECE * (i - first), form, 1, x + i * d + from, y + i * d + from, count);
-            for (size_t j = first; j < n; j++) {
-                const uint64_t *v = scratch + PIECE * (j - first);
-                if (form != RING || j >= last) {
-                    load_piece(right, form, 0, x + j * d + from, y + j * d + from, count);
-                    v = right;
-                }
-                const size_t end = j < last ? j + 1 : last;
-                for (size_t i = first; i < end; i += MPC_ROWS) {
-                    const size_t rows = end - i < MPC_ROWS ? end - i : MPC_ROWS;
-                    uint64_t sums[MPC_ROWS] = {0};
-                    kernels->dots(sums, rows, scratch + PIECE * (i - first), PIECE, v, words);
-                    for (size_t r = 0; r < rows; r++) out[(i + r) * n + j] += sums[r];
-                }
+        for (size_t j = 0; j < n; j++) right_piece(v + piece * j, form, x + j * d + from, y + j * d + from, count);
+        for (size_t i = 0; i < n; i += MPC_ROWS) {
+            const uint64_t *const u = form == RING ? v + piece * i : own;
+            for (size_t r = 0; form != RING && r < MPC_ROWS && i + r < n; r++)
+                left_piece(own + piece * r, x + (i + r) * d + from, y + (i + r) * d + from, count);
+            for (size_t j = i; j < n; j++) {
+                const size_t rows = j - i < MPC_ROWS ? j - i + 1 : MPC_ROWS;
+                uint64_t sums[MPC_ROWS] = {0};
+                kernels->dots(sums, rows, u, piece, v + piece * j, words);
+                for (size_t r = 0; r < rows; r++) out[(i + r) * n + j] += sums[r];
             }
         }
     }
     for (size_t i = 1; i < n; i++)
         for (size_t j = 0; j < i; j++) out[i * n + j] = out[j * n + i];
-    privcomp_wipe((uint8_t *)scratch, 8 * PIECE * (together + 1));
+    privcomp_wipe((uint8_t *)scratch, 8 * (size_t)needed);
     return PRIVCOMP_OK;
 }
 

@@ -12,7 +12,7 @@ enum { N = 6, K = 300, M = 7, VALUES = 600 };
 
 int main(void)
 {
-    static uint64_t a[N * K], b[K * M], out[N * M], wide[2 * N * M], gram[N * N], scratch[512 * (N + 1)], planes[64 * 10], values[VALUES];
+    static uint64_t a[N * K], b[K * M], out[N * M], wide[2 * N * M], gram[N * N], scratch[512 * (N + 4)], planes[64 * 10], values[VALUES];
     for (int level = 0; level <= privcomp_level_max(); level++) {
         CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
         SECRET(a, sizeof a);

@@ -188,8 +188,9 @@ int main(void)
     CHECK(privcomp_ring_matmul_u64(x, x, x, SIZE_MAX / 2, 3, 1, 0) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_ring_matmul_u64(x, x, x, 1, SIZE_MAX, 0, 0) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_ring_matmul_u128(x, x, x, 1, 1, SIZE_MAX / 8, 0) == PRIVCOMP_E_ARGUMENT);
-    CHECK(privcomp_ring_gram_u64(x, x, SIZE_MAX / 2, 3, x, 4) == PRIVCOMP_E_ARGUMENT);
-    static const size_t rows[][2] = {{0, 5}, {1, 0}, {1, 1}, {2, 3}, {3, 511}, {4, 512}, {5, 513}, {6, 256}, {7, 257}, {20, 300}, {63, 9}, {64, 10}, {65, 11}, {130, 5}, {67, 700}};
+    CHECK(privcomp_ring_gram_u64(x, x, SIZE_MAX / 2, 3, x, 4) == PRIVCOMP_E_ARGUMENT && privcomp_gram_scratch(SIZE_MAX / 2) == -1);
+    CHECK(privcomp_ring_gram_u64(x, x, 1, SIZE_MAX, x, 4) == PRIVCOMP_E_ARGUMENT);
+    static const size_t rows[][2] = {{0, 5}, {1, 0}, {1, 1}, {2, 3}, {3, 511}, {4, 512}, {5, 513}, {6, 256}, {7, 257}, {20, 300}, {63, 9}, {64, 10}, {65, 11}, {130, 5}, {67, 700}, {260, 140}};
     for (size_t s = 0; s < sizeof rows / sizeof *rows; s++) gram(rows[s][0], rows[s][1]);
     word_by_word();
     for (size_t n = 0; n < 1100; n += n < 70 ? 1 : 61) planes(n, (unsigned)(1 + test_u64() % 64));

@@ -25,6 +25,7 @@ C_TYPES = {
 }
 # str(dtype) takes microseconds. A byte-swapped dtype is another key than its native twin.
 _NAMES = {np.dtype(name): name for name in C_TYPES}
+_POINTERS = {np.dtype(name): ffi.typeof(c_type) for name, c_type in C_TYPES.items()}
 
 
 def check_array(
@@ -36,22 +37,25 @@ def check_array(
         BufferTypeError: wrong type, dtype, number of dimensions, layout, or read-only where the core writes.
         ParameterError: wrong length in a dimension that is fixed.
     """
-    allowed = " or ".join(dtypes)
     if not isinstance(array, np.ndarray):
-        raise BufferTypeError(f"{name} is a {type(array).__name__}; pass a numpy array of {allowed}")
+        raise BufferTypeError(f"{name} is a {type(array).__name__}; pass a numpy array of {' or '.join(dtypes)}")
     if _NAMES.get(array.dtype) not in dtypes:
         raise BufferTypeError(
-            f"{name} has dtype {array.dtype}; allowed is {allowed}; convert it explicitly, for example with .astype()"
+            f"{name} has dtype {array.dtype}; allowed is {' or '.join(dtypes)}; convert it explicitly, for example with"
+            " .astype()"
         )
-    if array.ndim != len(shape):
-        raise BufferTypeError(f"{name} has {array.ndim} dimensions, the core takes {len(shape)}; reshape it")
-    if not array.flags.c_contiguous or not array.flags.aligned:
+    lengths = array.shape
+    if len(lengths) != len(shape):
+        raise BufferTypeError(f"{name} has {len(lengths)} dimensions, the core takes {len(shape)}; reshape it")
+    flags = array.flags
+    if not flags.c_contiguous or not flags.aligned:
         raise BufferTypeError(f"{name} is not C-contiguous and aligned; pass np.ascontiguousarray(...) of it")
-    if write and not array.flags.writeable:
+    if write and not flags.writeable:
         raise BufferTypeError(f"{name} is read-only and would be written to; pass a writable array")
-    for axis, want in enumerate(shape):
-        if want is not None and array.shape[axis] != want:
-            raise ParameterError(f"{name} has length {array.shape[axis]} on axis {axis}, but must have {want}")
+    if lengths != shape:
+        for axis, want in enumerate(shape):
+            if want is not None and lengths[axis] != want:
+                raise ParameterError(f"{name} has length {lengths[axis]} on axis {axis}, but must have {want}")
 
 
 def check_disjoint(name: str, output: npt.NDArray[Any], other_name: str, other: npt.NDArray[Any]) -> None:
@@ -90,7 +94,7 @@ def samples(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 def pointer(array: npt.NDArray[Any], *, write: bool = False) -> Any:
     """The array as a C pointer. It keeps the array alive and unresizable as long as it lives itself."""
-    return ffi.from_buffer(C_TYPES[_NAMES[array.dtype]], array, write)
+    return ffi.from_buffer(_POINTERS[array.dtype], array, write)
 
 
 def as_bytes(name: str, data: object) -> npt.NDArray[np.uint8]:
