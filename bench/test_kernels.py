@@ -79,6 +79,53 @@ def test_unpack_add(benchmark: Any, width: int) -> None:
     benchmark(_core.unpack_add, acc, _core.pack(np.arange(10**6, dtype=np.uint32), width), width)
 
 
+def _words(*shape: int) -> Any:
+    return np.random.default_rng(5).integers(0, 1 << 64, shape, dtype=np.uint64)
+
+
+@pytest.mark.benchmark(group="matrix product modulo 2^64, 512 x 512 x 512, by level")
+def test_ring_matmul(benchmark: Any, level: str) -> None:
+    a, b = _words(512, 512), _words(512, 512)
+    benchmark(_core.ring_matmul, a, b, out=np.zeros_like(a))
+
+
+@pytest.mark.benchmark(group="Gram matrix of replicated shares, 20 x 1e5, by level")
+def test_rep3_gram(benchmark: Any, level: str) -> None:
+    x, y = _words(20, 10**5), _words(20, 10**5)
+    benchmark(_core.rep3_gram, x, y)
+
+
+@pytest.mark.benchmark(group="products of replicated shares, 1e5, by level")
+@pytest.mark.parametrize("operation", ["rep3_product", "rep3_and", "cross_product", "cross_and"])
+def test_products(benchmark: Any, level: str, operation: str) -> None:
+    x = [_words(10**5) + np.uint64(i) for i in range(4)]
+    benchmark(getattr(_core, operation), *x, out=np.zeros_like(x[0]))
+
+
+@pytest.mark.benchmark(group="bit planes of 1e5 words, by level")
+@pytest.mark.parametrize("direction", ["to", "from"])
+def test_planes(benchmark: Any, level: str, direction: str) -> None:
+    values = _words(10**5)
+    planes = _core.to_planes(values)
+    if direction == "to":
+        benchmark(_core.to_planes, values, out=planes)
+    else:
+        benchmark(_core.from_planes, planes, len(values), out=values)
+
+
+@pytest.mark.benchmark(group="XOR masks, two seeds, 1e5 u64")
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_mask_xor(benchmark: Any, cipher: str) -> None:
+    acc, seeds = np.zeros(10**5, np.uint64), _seeds(2, CIPHERS[cipher])
+    benchmark.extra_info["bytes"] = 2 * acc.nbytes
+    benchmark(_core.mask_xor, acc, seeds, cipher=CIPHERS[cipher])
+
+
+@pytest.mark.benchmark(group="matrix product modulo 2^128, 128 x 128 x 128")
+def test_ring128_matmul(benchmark: Any) -> None:
+    benchmark(_core.ring128_matmul, _words(128, 128, 2), _words(128, 128, 2))
+
+
 @pytest.mark.benchmark(group="random bytes, 1 MB")
 def test_drbg(benchmark: Any) -> None:
     benchmark(_core.Drbg().random_bytes, 10**6)

@@ -131,7 +131,7 @@ int privcomp_cross_gram_u64(uint64_t *out, const uint64_t *x, const uint64_t *y,
 void privcomp_rep3_product_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
 void privcomp_rep3_and_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
 
-/* out[i] = xi[i] yj[i] + xj[i] yi[i], likewise. Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3. */
+/* out[i] = xi[i] yj[i] + xj[i] yi[i], likewise. Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021 (multiplication). */
 void privcomp_cross_product_u64(uint64_t *out, const uint64_t *xi, const uint64_t *yi, const uint64_t *xj, const uint64_t *yj, size_t n, int accumulate);
 void privcomp_cross_and_u64(uint64_t *out, const uint64_t *xi, const uint64_t *yi, const uint64_t *xj, const uint64_t *yj, size_t n, int accumulate);
 

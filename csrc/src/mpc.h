@@ -7,7 +7,7 @@
 #define MPC_ROWS 4                  /* rows that a kernel multiplies by one vector */
 #define MPC_PANEL 4                 /* columns of a panel */
 #define MPC_GROUP_WORDS 8           /* words of each plane in a group */
-#define MPC_GROUP (64 * MPC_GROUP_WORDS) /* values in a group; check: 64 */
+#define MPC_GROUP (64 * MPC_GROUP_WORDS) /* values in a group */
 
 /* No array overlaps an output. Everything is constant time in all words. */
 struct mpc {

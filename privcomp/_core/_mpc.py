@@ -126,7 +126,7 @@ def rep3_gram(x1: U64Array, x2: U64Array, *, out: U64Array | None = None) -> U64
 def cross_gram(xi: U64Array, xj: U64Array, *, out: U64Array | None = None) -> U64Array:
     """xi xj^T + xj xi^T modulo 2^64: what components i and j add to a Gram matrix; otherwise as `rep3_gram`.
 
-    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3.
+    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021 (multiplication).
     """
     return _gram(lib.privcomp_cross_gram_u64, out, xi=xi, xj=xj)
 
@@ -186,7 +186,7 @@ def cross_product(
 ) -> U64Array:
     """xi yj + xj yi modulo 2^64, word by word: what components i and j add to a product; otherwise as `rep3_product`.
 
-    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021, section 3.
+    Source: Dalskov, Escudero, Keller, "Fantastic Four", USENIX Security 2021 (multiplication).
     """
     return _words(lib.privcomp_cross_product_u64, out, accumulate, xi=xi, yi=yi, xj=xj, yj=yj)
 
