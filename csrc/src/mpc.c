@@ -199,8 +199,12 @@ static int gram(uint64_t *out, enum form form, const uint64_t *x, const uint64_t
     uint64_t *const v = scratch, *const own = scratch + piece * n;
     if (n > 0) memset(out, 0, 8 * n * n);
 
+    const size_t calls = n * (n + MPC_ROWS) / (2 * MPC_ROWS) + 1, lines = n * (width / 8) / calls + 1; /* of each part, to be fetched in a call */
+
     for (size_t from = 0; from < d; from += width) {
         const size_t count = d - from < width ? d - from : width, words = form == RING ? count : 2 * count;
+        const size_t next = from + count, ahead = d - next < width ? d - next : width;
+        size_t row = ahead > 0 ? 0 : n, column = 0;
         for (size_t j = 0; j < n; j++) right_piece(v + piece * j, form, x + j * d + from, y + j * d + from, count);
         for (size_t i = 0; i < n; i += MPC_ROWS) {
             const uint64_t *const u = form == RING ? v + piece * i : own;
@@ -209,6 +213,12 @@ static int gram(uint64_t *out, enum form form, const uint64_t *x, const uint64_t
             for (size_t j = i; j < n; j++) {
                 const size_t rows = j - i < MPC_ROWS ? j - i + 1 : MPC_ROWS;
                 uint64_t sums[MPC_ROWS] = {0};
+                for (size_t q = 0; q < lines && row < n; q++) { /* the next pieces are on their way while these are multiplied */
+                    __builtin_prefetch(x + row * d + next + column, 0, 2);
+                    if (form != RING) __builtin_prefetch(y + row * d + next + column, 0, 2);
+                    column += 8;
+                    if (column >= ahead) column = 0, row++;
+                }
                 kernels->dots(sums, rows, u, piece, v + piece * j, words);
                 for (size_t r = 0; r < rows; r++) out[(i + r) * n + j] += sums[r];
             }
