@@ -253,6 +253,11 @@ int64_t privcomp_shamir_share_scratch(size_t n, size_t threshold, size_t d);
 int privcomp_shamir_share(uint64_t *shares, const uint64_t *secrets, size_t d, const uint64_t *points, size_t n, size_t threshold,
                           const uint8_t *seed, int field, uint64_t *scratch, size_t scratch_words);
 
+/* Columns first .. first + count - 1 of the same shares, in their places; nothing else is written. Parts may be computed at once, by
+ * threads with a scratch each. requires: first + count <= d, else PRIVCOMP_E_ARGUMENT; the rest as above, for all d secrets. */
+int privcomp_shamir_share_part(uint64_t *shares, const uint64_t *secrets, size_t d, size_t first, size_t count, const uint64_t *points,
+                               size_t n, size_t threshold, const uint8_t *seed, int field, uint64_t *scratch, size_t scratch_words);
+
 /* Words of scratch for the function below, or -1 if m, rows or d is out of range. */
 int64_t privcomp_shamir_interpolate_scratch(size_t rows, size_t m, size_t d);
 
@@ -265,6 +270,44 @@ int64_t privcomp_shamir_interpolate_scratch(size_t rows, size_t m, size_t d);
  * constant time in shares; points and at are public. */
 int privcomp_shamir_interpolate(uint64_t *out, const uint64_t *at, size_t rows, const uint64_t *points, size_t m, const uint64_t *shares,
                                 size_t d, int field, uint64_t *scratch, size_t scratch_words);
+
+/* ---- transforms over Goldilocks, and packed sharing ----
+ * p = 2^64 - 2^32 + 1. w_N = g^(2^32 / N), g = 7^(2^32 - 1), is a primitive N-th root of unity for N a power of two; rev reverses log2 N bits.
+ */
+
+#define PRIVCOMP_NTT_LOG_MAX 14
+#define PRIVCOMP_PACKED_SHIFT 7 /* shares lie at 7 w_N^i */
+
+/* Words of scratch for the function below, or -1 if log_n or d is out of range. */
+int64_t privcomp_ntt_goldilocks_scratch(unsigned log_n, size_t d);
+
+/* In place, for d polynomials of degree < N = 2^log_n at once: data[k d + j] is coefficient k of f_j, and becomes
+ * f_j(shift w_N^rev(k)); with inverse != 0 the other way round.
+ * requires: log_n <= PRIVCOMP_NTT_LOG_MAX, d <= 2^40, else PRIVCOMP_E_ARGUMENT; scratch_words at least the above, else PRIVCOMP_E_LENGTH;
+ *           shift is not 0 modulo p, else PRIVCOMP_E_ZERO; shift and data are canonical, else PRIVCOMP_E_CANONICAL.
+ * ensures:  data is canonical. The part of scratch that held it is wiped.
+ * constant time in data; shift and inverse are public. Source: Cooley, Tukey, Math. Comp. 19 (1965); Gentleman, Sande, AFIPS 1966. */
+int privcomp_ntt_goldilocks(uint64_t *data, unsigned log_n, size_t d, uint64_t shift, int inverse, uint64_t *scratch, size_t scratch_words);
+
+/* points[i] = shift w_N^rev(i) for i < n. requires: log_n as above, n <= 2^log_n, else PRIVCOMP_E_ARGUMENT; shift is canonical, else
+ * PRIVCOMP_E_CANONICAL. Variable time: points are public. */
+int privcomp_ntt_goldilocks_points_var(uint64_t *points, size_t n, unsigned log_n, uint64_t shift);
+
+/* Words of scratch for the function below, or -1 if n, privacy, log_packing or d is out of range. */
+int64_t privcomp_packed_share_scratch(size_t n, size_t privacy, unsigned log_packing, size_t d);
+
+/* Packed sharing of l = 2^log_packing secrets per polynomial, d polynomials, among n parties:
+ *   shares[i d + j] = f_j(7 w_N^rev(i)),  N the least power of two >= n,   f_j(w_l^rev(k)) = secrets[k d + j] for k < l,
+ * f_j uniform among such polynomials of degree <= D = privacy + l - 1: f_j = P_j + (x^l - 1) r_j, P_j of degree < l, and coefficient k of r_j
+ * is draw (k, j) of privcomp_shamir_share with N = privacy d. Any `privacy` shares are uniform whatever the secrets are; D + 1 give them.
+ * Written are the columns first .. first + count - 1, and nothing else: parts may be computed at once, by threads with a scratch each.
+ * requires: privacy >= 1, D + 1 <= n <= 2^PRIVCOMP_NTT_LOG_MAX, d <= 2^40, first + count <= d, else PRIVCOMP_E_ARGUMENT; scratch_words at
+ *           least the above, else PRIVCOMP_E_LENGTH; all l d secrets are canonical, else PRIVCOMP_E_CANONICAL; a seed is used once.
+ * ensures:  shares is canonical. The parts of scratch that held secrets are wiped.
+ * constant time in secrets, the key and the shares; which candidates of a draw were rejected is public.
+ * Source: Franklin, Yung, "Communication complexity of secure computation", STOC 1992. */
+int privcomp_packed_share(uint64_t *shares, const uint64_t *secrets, size_t d, size_t first, size_t count, size_t n, size_t privacy,
+                          unsigned log_packing, const uint8_t *seed, uint64_t *scratch, size_t scratch_words);
 
 /* ---- end of word-size fields and Shamir ---- */
 

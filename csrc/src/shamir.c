@@ -211,9 +211,8 @@ static uint64_t *make_plan(const struct field *f, struct plan *plan, const uint6
     return odd + plan->further * m;
 }
 
-/* Draws rows (k, j) for k < t - 1, from <= j < from + width into tile[k * stride]. */
-static void draw(const struct field *f, uint64_t *tile, size_t stride, size_t rows, size_t d, size_t from, size_t width,
-                 const pc_stream *stream, const pc_level *level)
+void pc_field_draw(const struct field *f, uint64_t *tile, size_t stride, size_t rows, size_t d, size_t from, size_t width,
+                   const pc_stream *stream, const pc_level *level)
 {
     const uint64_t total = (uint64_t)rows * d;
     for (size_t k = 0; k < rows; k++) {
@@ -289,8 +288,14 @@ static void share_tile(const struct field *f, const struct plan *plan, uint64_t 
 int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *secrets, size_t d, const uint64_t *points, size_t n,
                     size_t threshold, const uint8_t *seed, uint64_t *scratch, size_t scratch_words)
 {
+    return pc_shamir_share_part(f, shares, secrets, d, 0, d, points, n, threshold, seed, scratch, scratch_words);
+}
+
+int pc_shamir_share_part(const struct field *f, uint64_t *shares, const uint64_t *secrets, size_t d, size_t first, size_t count,
+                         const uint64_t *points, size_t n, size_t threshold, const uint8_t *seed, uint64_t *scratch, size_t scratch_words)
+{
     const int64_t need = privcomp_shamir_share_scratch(n, threshold, d);
-    if (need < 0) return PRIVCOMP_E_ARGUMENT;
+    if (need < 0 || first > d || count > d - first) return PRIVCOMP_E_ARGUMENT;
     if (scratch_words < (uint64_t)need) return PRIVCOMP_E_LENGTH;
     const int status = check_points(f, points, n, 0);
     if (status != PRIVCOMP_OK) return status;
@@ -306,10 +311,10 @@ int pc_shamir_share(const struct field *f, uint64_t *shares, const uint64_t *sec
     const pc_level *const level = pc_level_table();
     pc_stream stream;
     pc_stream_init(&stream, PRIVCOMP_AES128_CTR, seed, level);
-    for (size_t from = 0; from < d; from += TILE) {
-        const size_t width = tile_width(d - from);
+    for (size_t from = first; from < first + count; from += TILE) {
+        const size_t width = tile_width(first + count - from);
         memcpy(tile, secrets + from, 8 * width);
-        draw(f, tile + stride, stride, threshold - 1, d, from, width, &stream, level);
+        pc_field_draw(f, tile + stride, stride, threshold - 1, d, from, width, &stream, level);
         share_tile(f, &plan, shares, d, from, width, tile, stride, result, prepared);
     }
 #if PC_X86
@@ -367,6 +372,13 @@ int privcomp_shamir_share(uint64_t *shares, const uint64_t *secrets, size_t d, c
 {
     SELECT(f, field);
     return pc_shamir_share(&f, shares, secrets, d, points, n, threshold, seed, scratch, scratch_words);
+}
+
+int privcomp_shamir_share_part(uint64_t *shares, const uint64_t *secrets, size_t d, size_t first, size_t count, const uint64_t *points,
+                               size_t n, size_t threshold, const uint8_t *seed, int field, uint64_t *scratch, size_t scratch_words)
+{
+    SELECT(f, field);
+    return pc_shamir_share_part(&f, shares, secrets, d, first, count, points, n, threshold, seed, scratch, scratch_words);
 }
 
 int privcomp_shamir_interpolate(uint64_t *out, const uint64_t *at, size_t rows, const uint64_t *points, size_t m, const uint64_t *shares,

@@ -1,6 +1,7 @@
 /* Constant time: elements, secrets, shares and the sharing key are marked secret; no branch and no address may depend on them.
  *
- * The functions on this list: privcomp_field_add/sub/neg/mul/axpy/inv/dot, privcomp_shamir_share, privcomp_shamir_interpolate.
+ * The functions on this list: privcomp_field_add/sub/neg/mul/axpy/inv/dot, privcomp_shamir_share, privcomp_shamir_interpolate,
+ * privcomp_ntt_goldilocks, privcomp_packed_share.
  * What the contract calls public is unmarked: points, the first counter, whether a check failed, which candidates were rejected.
  */
 #include "check.h"
@@ -51,6 +52,19 @@ static void sharing(int field, size_t n, size_t t, int level)
     CHECK(memcmp(back, secrets, sizeof secrets) == 0);
 }
 
+static void packed(int level)
+{
+    enum { POINTS = 20, PRIVACY = 5, LOG_PACKING = 2, COLUMNS = 83, ROWS = 16 };
+    uint8_t seed[32];
+    fill(secrets, COLUMNS << LOG_PACKING);
+    test_fill(seed, sizeof seed);
+    if (!EXPANDS_OPAQUELY || level == PRIVCOMP_LEVEL_PORTABLE) SECRET(seed, 16);
+    CHECK(privcomp_packed_share(shares, secrets, COLUMNS, 0, COLUMNS, POINTS, PRIVACY, LOG_PACKING, seed, scratch, sizeof scratch / 8) == PRIVCOMP_OK);
+    fill(shares, ROWS * COLUMNS);
+    CHECK(privcomp_ntt_goldilocks(shares, 4, COLUMNS, 7, 0, scratch, sizeof scratch / 8) == PRIVCOMP_OK);
+    CHECK(privcomp_ntt_goldilocks(shares, 4, COLUMNS, 7, 1, scratch, sizeof scratch / 8) == PRIVCOMP_OK);
+}
+
 int main(void)
 {
     for (int level = 0; level <= privcomp_level_max(); level++) {
@@ -60,6 +74,7 @@ int main(void)
             sharing(field, 20, 7, level);
             sharing(field, 9, 8, level);
         }
+        packed(level);
     }
     printf("constant time, fields: ok, levels 0..%d\n", privcomp_level_max());
     return 0;

@@ -44,7 +44,7 @@ static uint64_t ref_draw(uint64_t e, uint64_t total, const uint8_t *seed, const 
 }
 
 /* The shares of secret j. x, y: threshold words of scratch. */
-static void ref_share(uint64_t *shares, const uint64_t *secrets, size_t j, size_t d, const uint64_t *points, size_t n, size_t t,
+static __attribute__((unused)) void ref_share(uint64_t *shares, const uint64_t *secrets, size_t j, size_t d, const uint64_t *points, size_t n, size_t t,
                       const uint8_t *seed, const struct field *f, uint64_t *x, uint64_t *y)
 {
     x[0] = 0, y[0] = secrets[j];

@@ -126,6 +126,15 @@ static void share_case(const struct field *f, size_t n, size_t t, size_t d, int 
     pc_shamir_no_shortcut = 0;
     CHECK(memcmp(shares, again, 8 * n * d) == 0);
 
+    /* In three parts, the first one last; a part touches nothing else. */
+    const size_t cuts[] = {0, d / 3, d - d / 4, d};
+    memset(again, 0xff, 8 * n * d);
+    for (int part = 2; part >= 0; part--) {
+        CHECK(pc_shamir_share_part(f, again, secrets, d, cuts[part], cuts[part + 1] - cuts[part], points, n, t, seed, scratch, words) == PRIVCOMP_OK);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < d; j++) CHECK(again[i * d + j] == (j < cuts[part] ? UINT64_MAX : shares[i * d + j]));
+    }
+
     /* From the last t shares: the secrets, and every share. */
     const uint64_t zero = 0;
     const size_t from = n - t;
@@ -170,6 +179,8 @@ static void refusals(void)
 #define BACK(m, words) privcomp_shamir_interpolate(back, &at, 1, points, m, shares, D, field, scratch, words)
         CHECK(SHARE(N, 2, WORDS) == PRIVCOMP_OK && BACK(2, WORDS) == PRIVCOMP_OK && memcmp(back, secrets, sizeof back) == 0);
         memset(shares, 0, sizeof shares);
+        CHECK(privcomp_shamir_share_part(shares, secrets, D, 1, D, points, N, 2, seed, field, scratch, WORDS) == PRIVCOMP_E_ARGUMENT);
+        CHECK(privcomp_shamir_share_part(shares, secrets, D, D + 1, 0, points, N, 2, seed, field, scratch, WORDS) == PRIVCOMP_E_ARGUMENT);
         CHECK(SHARE(N, 0, WORDS) == PRIVCOMP_E_ARGUMENT && SHARE(N, N + 1, WORDS) == PRIVCOMP_E_ARGUMENT);
         CHECK(SHARE(0, 0, WORDS) == PRIVCOMP_E_ARGUMENT && BACK(0, WORDS) == PRIVCOMP_E_ARGUMENT);
         CHECK(SHARE(N, 2, (size_t)privcomp_shamir_share_scratch(N, 2, D) - 1) == PRIVCOMP_E_LENGTH);

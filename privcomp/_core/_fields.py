@@ -16,6 +16,8 @@ GOLDILOCKS: int = lib.PRIVCOMP_FIELD_GOLDILOCKS
 M61_P: int = lib.privcomp_field_modulus(M61)
 GOLDILOCKS_P: int = lib.privcomp_field_modulus(GOLDILOCKS)
 SHAMIR_MAX_POINTS: int = lib.PRIVCOMP_SHAMIR_MAX_POINTS
+NTT_LOG_MAX: int = lib.PRIVCOMP_NTT_LOG_MAX
+PACKED_SHIFT: int = lib.PRIVCOMP_PACKED_SHIFT
 
 _MODULI = {M61: M61_P, GOLDILOCKS: GOLDILOCKS_P}
 _U64 = ("uint64",)
@@ -119,8 +121,25 @@ def _scratch(words: int) -> U64Array:
     return np.empty(words, np.uint64)
 
 
+def _part(part: tuple[int, int] | None, d: int, out: U64Array | None) -> tuple[int, int]:
+    """First column and number of columns."""
+    if part is None:
+        return 0, d
+    if out is None:
+        raise ParameterError("a part of the columns was asked for without an array to write them into; pass out")
+    first = check_int("the first column", part[0], 0, d)
+    return first, check_int("the number of columns", part[1], 0, d - first)
+
+
 def shamir_share(
-    field: int, secrets: U64Array, points: U64Array, threshold: int, seed: Buffer, *, out: U64Array | None = None
+    field: int,
+    secrets: U64Array,
+    points: U64Array,
+    threshold: int,
+    seed: Buffer,
+    *,
+    out: U64Array | None = None,
+    part: tuple[int, int] | None = None,
 ) -> U64Array:
     """Shamir's sharing of d secrets among n points: any `threshold` shares give a secret, fewer say nothing about it.
 
@@ -137,6 +156,8 @@ def shamir_share(
         seed: 32 bytes, for this call only: secrets shared twice under one seed are not hidden.
         out: u64 (n, d) to write into, for callers that share block after block (fresh memory costs more than the
             arithmetic for large d); None allocates.
+        part: (first column, columns) to write, of the same shares; nothing else of `out`, which has to be given, is
+            touched. Parts of one sharing, which have the same seed, may be computed at once by several threads.
 
     Returns:
         u64 (n, d): row i is the share of points[i]; `out` where it was given.
@@ -164,10 +185,11 @@ def shamir_share(
         check_array("out", out, _U64, (n, d), write=True)
         for name, other in (("secrets", secrets), ("points", points), ("seed", seed_array)):
             check_disjoint("out", out, name, other)
+    first, count = _part(part, d, out)
     scratch = _scratch(lib.privcomp_shamir_share_scratch(n, threshold, d))
-    status = lib.privcomp_shamir_share(
-        pointer(shares, write=True), pointer(secrets), d, pointer(points), n, threshold, pointer(seed_array), field,
-        pointer(scratch, write=True), scratch.size,
+    status = lib.privcomp_shamir_share_part(
+        pointer(shares, write=True), pointer(secrets), d, first, count, pointer(points), n, threshold,
+        pointer(seed_array), field, pointer(scratch, write=True), scratch.size,
     )  # fmt: skip
     _check(status, "points" if status != lib.PRIVCOMP_E_CANONICAL else "points or secrets", p)
     return shares
@@ -246,3 +268,122 @@ def lagrange_weights(field: int, points: U64Array, at: U64Array) -> U64Array:
     )
     _check(status, "points or at", p)
     return weights
+
+
+def _log_size(rows: int) -> int:
+    """log2 of a number of rows.
+
+    Raises:
+        ParameterError: no power of two, or too large.
+    """
+    log_n = rows.bit_length() - 1
+    if rows < 1 or rows != 1 << log_n or log_n > NTT_LOG_MAX:
+        raise ParameterError(f"{rows} rows; a transform takes a power of two up to 2^{NTT_LOG_MAX}")
+    return log_n
+
+
+def ntt_goldilocks_inplace(data: U64Array, *, shift: int = 1, inverse: bool = False) -> None:
+    """Values of many polynomials over Goldilocks at N points, or back to their coefficients, in place.
+
+    Args:
+        data: u64 (N, d), canonical, writable, N a power of two up to 2^14: column j holds the coefficients of f_j from
+            degree 0 up, and then f_j(x_i) in row i, x_i the points of `ntt_goldilocks_points`.
+        shift: non-zero, canonical: what the N-th roots of unity are multiplied by.
+        inverse: from values to coefficients.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only.
+        ParameterError: N, shift, or an element that is not canonical (then nothing is written).
+
+    Constant time in data. Source: Cooley, Tukey, Math. Comp. 19 (1965).
+    """
+    check_array("data", data, _U64, (None, None), write=True)
+    rows, d = data.shape
+    log_n = _log_size(rows)
+    shift = check_int("shift", shift, 1, GOLDILOCKS_P - 1)
+    check_int("the number of polynomials", d, 0, _MAX_D)
+    scratch = _scratch(lib.privcomp_ntt_goldilocks_scratch(log_n, d))
+    status = lib.privcomp_ntt_goldilocks(
+        pointer(data, write=True), log_n, d, shift, int(inverse), pointer(scratch, write=True), scratch.size
+    )
+    _check(status, "data", GOLDILOCKS_P)
+
+
+def ntt_goldilocks_points(n: int, size: int, *, shift: int = 1) -> U64Array:
+    """The first n points of the transform with `size` rows: shift w^rev(i), w = 7^((p - 1) / size), rev the reversal of
+    log2(size) bits.
+
+    Args:
+        n: 0 .. size.
+        size: a power of two up to 2^14.
+        shift: canonical.
+
+    Raises:
+        ParameterError: a number out of its range.
+
+    >>> ntt_goldilocks_points(4, 4).tolist() == [1, GOLDILOCKS_P - 1, 1 << 48, GOLDILOCKS_P - (1 << 48)]
+    True
+    """
+    log_n = _log_size(size)
+    points = np.empty(check_int("n", n, 0, size), np.uint64)
+    shift = check_int("shift", shift, 0, GOLDILOCKS_P - 1)
+    _check(lib.privcomp_ntt_goldilocks_points_var(pointer(points, write=True), n, log_n, shift), "shift", GOLDILOCKS_P)
+    return points
+
+
+def packed_share(
+    secrets: U64Array,
+    n: int,
+    privacy: int,
+    seed: Buffer,
+    *,
+    out: U64Array | None = None,
+    part: tuple[int, int] | None = None,
+) -> U64Array:
+    """Packed sharing over Goldilocks of l secrets per polynomial, d polynomials, among n parties.
+
+    Polynomial j has degree <= privacy + l - 1, the values secrets[:, j] at `ntt_goldilocks_points(l, l)`, and is
+    uniform among all such ones; shares are its values at `ntt_goldilocks_points(n, N, shift=PACKED_SHIFT)`, N the least
+    power of two >= n. Any `privacy` shares say nothing, privacy + l give the secrets.
+
+    Args:
+        secrets: u64 (l, d), canonical, l a power of two.
+        n: parties, privacy + l .. 2^14.
+        privacy: at least 1.
+        seed: 32 bytes, for this call only.
+        out, part: as `shamir_share`.
+
+    Returns:
+        u64 (n, d): row i is the share of party i.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout.
+        ParameterError: a number out of its range, or a secret that is not canonical.
+
+    Source: Franklin, Yung, "Communication complexity of secure computation", STOC 1992.
+    """
+    check_array("secrets", secrets, _U64, (None, None))
+    packing, d = secrets.shape
+    log_packing = _log_size(packing)
+    n = check_int("the number of parties", n, 1, 1 << NTT_LOG_MAX)
+    privacy = check_int("privacy", privacy, 1, n)
+    if privacy + packing > n:
+        raise ParameterError(
+            f"{privacy} + {packing} shares would be needed of {n}; lower privacy or the number of packed secrets"
+        )
+    check_int("the number of polynomials", d, 0, _MAX_D)
+    seed_array = as_bytes("seed", seed)
+    check_array("seed", seed_array, ("uint8",), (lib.PRIVCOMP_AES128_SEED_BYTES,))
+    shares = np.empty((n, d), np.uint64) if out is None else out
+    if out is not None:
+        check_array("out", out, _U64, (n, d), write=True)
+        for name, other in (("secrets", secrets), ("seed", seed_array)):
+            check_disjoint("out", out, name, other)
+    first, count = _part(part, d, out)
+    scratch = _scratch(lib.privcomp_packed_share_scratch(n, privacy, log_packing, d))
+    status = lib.privcomp_packed_share(
+        pointer(shares, write=True), pointer(secrets), d, first, count, n, privacy, log_packing, pointer(seed_array),
+        pointer(scratch, write=True), scratch.size,
+    )  # fmt: skip
+    _check(status, "secrets", GOLDILOCKS_P)
+    return shares
