@@ -21,6 +21,7 @@ import numpy as np
 from privcomp import _core
 from privcomp.algebra.fields import M61, PrimeField
 from privcomp.errors import BufferTypeError, CodecError, ParameterError, RemoteError
+from privcomp.sharing._parts import check_belonging, check_ring, draw_seed, in_parts
 from privcomp.typing import U64Array
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "share",
     "share_bytes",
     "share_many",
+    "share_rows",
 ]
 
 Points = Sequence[int] | U64Array
@@ -43,7 +45,7 @@ SECRET_BYTES = 32
 SHARE_BYTES = 40
 
 _STAGE = "combine"
-_SEED_BYTES = _core.SEED_BYTES[_core.AES128_CTR]
+_PART = 1 << 12  # columns that pay for a thread
 _LIMBS = 5
 _LIMB_BITS = 52
 _LIMB_MASK = np.uint64((1 << _LIMB_BITS) - 1)
@@ -100,13 +102,6 @@ def _points(points: Points, p: int) -> U64Array:
     return np.array(numbers, np.uint64)
 
 
-def _seed(rng: Callable[[int], bytes]) -> bytes:
-    seed = rng(_SEED_BYTES)
-    if len(seed) != _SEED_BYTES:
-        raise ParameterError(f"rng gave {len(seed)} bytes where {_SEED_BYTES} were asked for")
-    return seed
-
-
 def _threshold(threshold: int, available: int, what: str) -> None:
     if not 1 <= threshold <= available:
         raise ParameterError(f"threshold is {threshold} with {available} {what}; allowed is [1, {available}]")
@@ -121,6 +116,7 @@ def share(
     context: bytes,
     field: PrimeField = M61,
     rng: Callable[[int], bytes] = os.urandom,
+    threads: int = 1,
 ) -> list[Share]:
     """Shares a vector of field elements.
 
@@ -132,6 +128,7 @@ def share(
         context: digest of the session.
         field: M61 or GOLDILOCKS.
         rng: gives fresh random bytes.
+        threads: that may work on it; the shares do not depend on their number.
 
     Returns:
         one share per point, in their order.
@@ -145,10 +142,47 @@ def share(
     array([7, 8], dtype=uint64)
     """
     xs = _points(points, field.modulus)
-    _threshold(threshold, xs.size, "points")
-    rows = _core.shamir_share(field.core_id, secrets, xs, threshold, _seed(rng))
+    rows = share_rows(secrets, threshold, xs, field=field, rng=rng, threads=threads)
     # Copies: a party that keeps its share does not keep everybody's.
     return [Share(owner, context, field, threshold, int(x), row.copy()) for x, row in zip(xs, rows, strict=True)]
+
+
+def share_rows(
+    secrets: U64Array,
+    threshold: int,
+    points: Points,
+    *,
+    field: PrimeField = M61,
+    rng: Callable[[int], bytes] = os.urandom,
+    out: U64Array | None = None,
+    threads: int = 1,
+) -> U64Array:
+    """`share` as one matrix, for callers that send block after block: whose rows these are, the caller binds itself.
+
+    Args:
+        secrets, threshold, points, field, rng, threads: as `share`.
+        out: u64 (n, d) to write into: memory that is used again costs less than fresh memory; None allocates.
+
+    Returns:
+        u64 (n, d): row i is the share of points[i]; `out` where it was given. Secret.
+
+    Raises:
+        BufferTypeError, ParameterError: as `share`.
+    """
+    xs = _points(points, field.modulus)
+    _threshold(threshold, xs.size, "points")
+    seed = draw_seed(rng)
+    if threads == 1:
+        return _core.shamir_share(field.core_id, secrets, xs, threshold, seed, out=out)
+    check_ring("secrets", secrets, ("uint64",))
+    rows = np.empty((xs.size, secrets.size), np.uint64) if out is None else out
+
+    def work(first: int, last: int) -> None:
+        part = (first, last - first)
+        _core.shamir_share(field.core_id, secrets, xs, threshold, seed, out=rows, part=part)
+
+    in_parts(work, secrets.size, threads, _PART)
+    return rows
 
 
 def combine(shares: Sequence[Share], *, owner: bytes, context: bytes) -> U64Array:
@@ -167,19 +201,17 @@ def combine(shares: Sequence[Share], *, owner: bytes, context: bytes) -> U64Arra
             occurs twice.
         RemoteError: more than threshold shares do not lie on one polynomial of degree < threshold.
     """
+    xs, rows = gather(shares, owner, context)
+    return _combine(shares[0].field, xs, rows, shares[0].threshold)
+
+
+def gather(shares: Sequence[Share], owner: bytes, context: bytes) -> tuple[U64Array, U64Array]:
+    """Points (m,) and values (m, d) of shares that belong together; raises ParameterError if they do not."""
     if not shares:
         raise ParameterError("no share was given; combine needs as many as the threshold")
+    check_belonging(shares, owner, context)
     first = shares[0]
     for s in shares:
-        if s.owner != owner:
-            raise ParameterError(
-                f"a share of owner {s.owner!r} among those of {owner!r}; combine the shares of one owner"
-            )
-        if s.context != context:
-            raise ParameterError(
-                f"a share of session {s.context.hex()!r} among those of {context.hex()!r}; "
-                "shares of two sessions do not combine"
-            )
         if s.threshold != first.threshold:
             raise ParameterError(
                 f"shares with thresholds {first.threshold} and {s.threshold}: they come from different sharings"
@@ -189,9 +221,7 @@ def combine(shares: Sequence[Share], *, owner: bytes, context: bytes) -> U64Arra
                 f"shares of {first.values.size} elements of {first.field.name} and of {s.values.size} of "
                 f"{s.field.name}: they come from different sharings"
             )
-    field = first.field
-    xs = _points([s.point for s in shares], field.modulus)
-    return _combine(field, xs, np.stack([s.values for s in shares]), first.threshold)
+    return _points([s.point for s in shares], first.field.modulus), np.stack([s.values for s in shares])
 
 
 def _combine(field: PrimeField, points: U64Array, rows: U64Array, threshold: int) -> U64Array:
@@ -273,7 +303,7 @@ def share_many(
     xs = _points(points, M61.modulus)
     _threshold(threshold, xs.size, "points")
     limbs = _to_limbs(secrets)
-    rows = _core.shamir_share(M61.core_id, limbs.reshape(-1), xs, threshold, _seed(rng))
+    rows = _core.shamir_share(M61.core_id, limbs.reshape(-1), xs, threshold, draw_seed(rng))
     by_secret = rows.reshape(xs.size, len(secrets), _LIMBS).transpose(1, 0, 2).astype(_LITTLE)
     return [_cut(block.tobytes(), SHARE_BYTES) for block in by_secret]
 
