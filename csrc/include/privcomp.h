@@ -76,6 +76,12 @@ int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const u
  * constant time in acc and the keys; the first counters are public. */
 int privcomp_mask_xor_u64(uint64_t *acc, size_t n, const uint8_t *seeds, size_t seed_count, int cipher, uint64_t offset);
 
+/* acc[j] = start[j] + or - the same: masks while it copies, tile by tile. The contract of privcomp_mask_add_u32 and _u64; start has n words. */
+int privcomp_mask_to_u32(uint32_t *acc, const uint32_t *start, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                         int cipher, uint64_t offset);
+int privcomp_mask_to_u64(uint64_t *acc, const uint64_t *start, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                         int cipher, uint64_t offset);
+
 /* ---- lanes: residues modulo one odd number of at most 256 bits, 32 little-endian bytes each ---- */
 
 #define PRIVCOMP_LANE_BYTES 32

@@ -79,9 +79,9 @@ int privcomp_keystream_fill(uint8_t *out, size_t length, const uint8_t *seed, in
     return PRIVCOMP_OK;
 }
 
-/* acc = acc op stream for each seed; `minus` where negate says so, which may be NULL. */
-static int mask(uint8_t *acc, size_t n, unsigned word, enum pc_op plus, enum pc_op minus, const uint8_t *seeds, const uint8_t *negate,
-                size_t seed_count, int cipher, uint64_t offset)
+/* acc = start op stream for each seed, with `minus` for `plus` where negate says so, which may be NULL; start may be NULL: acc itself. */
+static int mask(uint8_t *acc, const uint8_t *start, size_t n, unsigned word, enum pc_op plus, enum pc_op minus, const uint8_t *seeds,
+                const uint8_t *negate, size_t seed_count, int cipher, uint64_t offset)
 {
     const size_t seed_bytes = pc_seed_bytes(cipher);
     if (seed_bytes == 0 || !pc_range_ok(offset, n, word) || seed_count > SIZE_MAX / PRIVCOMP_CHACHA20_SEED_BYTES)
@@ -92,6 +92,7 @@ static int mask(uint8_t *acc, size_t n, unsigned word, enum pc_op plus, enum pc_
     pc_stream s[PC_SEED_GROUP];
     size_t used = 0;
 
+    if (seed_count == 0 && start != NULL && bytes > 0) memcpy(acc, start, bytes);
     for (size_t first = 0; first < seed_count; first += PC_SEED_GROUP) {
         const size_t group = seed_count - first < PC_SEED_GROUP ? seed_count - first : PC_SEED_GROUP;
         if (group > used) used = group;
@@ -101,6 +102,7 @@ static int mask(uint8_t *acc, size_t n, unsigned word, enum pc_op plus, enum pc_
             /* The first tile is shorter, so that the later ones begin at a whole chunk of the stream. */
             size_t tile = PC_TILE_BYTES - (size_t)((begin + at) % PC_TILE_BYTES);
             if (tile > bytes - at) tile = bytes - at;
+            if (first == 0 && start != NULL) memcpy(acc + at, start + at, tile);
             for (size_t i = 0; i < group; i++)
                 pc_stream_apply(negate && negate[first + i] ? minus : plus, acc + at, tile, &s[i], begin + at, cipher, level);
             at += tile;
@@ -113,16 +115,28 @@ static int mask(uint8_t *acc, size_t n, unsigned word, enum pc_op plus, enum pc_
 int privcomp_mask_add_u32(uint32_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
                           uint64_t offset)
 {
-    return mask((uint8_t *)acc, n, 4, PC_ADD32, PC_SUB32, seeds, negate, seed_count, cipher, offset);
+    return mask((uint8_t *)acc, NULL, n, 4, PC_ADD32, PC_SUB32, seeds, negate, seed_count, cipher, offset);
 }
 
 int privcomp_mask_add_u64(uint64_t *acc, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count, int cipher,
                           uint64_t offset)
 {
-    return mask((uint8_t *)acc, n, 8, PC_ADD64, PC_SUB64, seeds, negate, seed_count, cipher, offset);
+    return mask((uint8_t *)acc, NULL, n, 8, PC_ADD64, PC_SUB64, seeds, negate, seed_count, cipher, offset);
 }
 
 int privcomp_mask_xor_u64(uint64_t *acc, size_t n, const uint8_t *seeds, size_t seed_count, int cipher, uint64_t offset)
 {
-    return mask((uint8_t *)acc, n, 8, PC_XOR64, PC_XOR64, seeds, NULL, seed_count, cipher, offset);
+    return mask((uint8_t *)acc, NULL, n, 8, PC_XOR64, PC_XOR64, seeds, NULL, seed_count, cipher, offset);
+}
+
+int privcomp_mask_to_u32(uint32_t *acc, const uint32_t *start, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                         int cipher, uint64_t offset)
+{
+    return mask((uint8_t *)acc, (const uint8_t *)start, n, 4, PC_ADD32, PC_SUB32, seeds, negate, seed_count, cipher, offset);
+}
+
+int privcomp_mask_to_u64(uint64_t *acc, const uint64_t *start, size_t n, const uint8_t *seeds, const uint8_t *negate, size_t seed_count,
+                         int cipher, uint64_t offset)
+{
+    return mask((uint8_t *)acc, (const uint8_t *)start, n, 8, PC_ADD64, PC_SUB64, seeds, negate, seed_count, cipher, offset);
 }

@@ -405,7 +405,15 @@ def keystream(seed: bytes, length: int, *, offset: int = 0, cipher: int = AES128
     return out.tobytes()
 
 
-def mask_add(acc: RingArray, seeds: U8Array, negate: BoolArray, *, offset: int = 0, cipher: int = AES128_CTR) -> None:
+def mask_add(
+    acc: RingArray,
+    seeds: U8Array,
+    negate: BoolArray,
+    *,
+    start: RingArray | None = None,
+    offset: int = 0,
+    cipher: int = AES128_CTR,
+) -> None:
     """Adds the streams of many seeds to `acc` (or subtracts them), in place, modulo 2^32 or 2^64.
 
     Element j of a seed's stream is the little-endian word at byte (offset + j) * itemsize of its keystream.
@@ -414,6 +422,7 @@ def mask_add(acc: RingArray, seeds: U8Array, negate: BoolArray, *, offset: int =
         acc: u32 or u64 (n,), C-contiguous, writable.
         seeds: u8 (k, SEED_BYTES[cipher]).
         negate: bool (k,): subtract this seed's stream.
+        start: like acc: what the streams are added to, instead of what `acc` holds.
         offset: in elements: the place of acc[0] in the whole vector.
         cipher: AES128_CTR or CHACHA20.
 
@@ -428,8 +437,15 @@ def mask_add(acc: RingArray, seeds: U8Array, negate: BoolArray, *, offset: int =
     check_disjoint("acc", acc, "seeds", seeds)
     check_disjoint("acc", acc, "negate", negate)
     offset = _check_offset(offset, acc.size, acc.itemsize)
-    add = lib.privcomp_mask_add_u32 if acc.itemsize == 4 else lib.privcomp_mask_add_u64
-    _check(add(pointer(acc, write=True), acc.size, pointer(seeds), pointer(negate), len(seeds), cipher, offset))
+    streams = (pointer(seeds), pointer(negate), len(seeds), cipher, offset)
+    if start is None:
+        add = lib.privcomp_mask_add_u32 if acc.itemsize == 4 else lib.privcomp_mask_add_u64
+        _check(add(pointer(acc, write=True), acc.size, *streams))
+    else:
+        check_array("start", start, (str(acc.dtype),), (acc.size,))
+        check_disjoint("acc", acc, "start", start)
+        to = lib.privcomp_mask_to_u32 if acc.itemsize == 4 else lib.privcomp_mask_to_u64
+        _check(to(pointer(acc, write=True), pointer(start), acc.size, *streams))
 
 
 def mask_xor(acc: U64Array, seeds: U8Array, *, offset: int = 0, cipher: int = AES128_CTR) -> None:

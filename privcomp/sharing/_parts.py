@@ -16,8 +16,8 @@ from privcomp.typing import RingArray, U8Array
 SEED_BYTES: Final = _core.SEED_BYTES[_core.AES128_CTR]
 #: Threads that a call may use.
 MAX_THREADS: Final = 256
-#: Numbers that are copied and masked at a time: they stay in a cache in between.
-_BLOCK: Final = 1 << 16
+#: Numbers whose masks pay for a thread.
+_LEAST: Final = 1 << 16
 
 
 class Belonging(Protocol):
@@ -76,16 +76,13 @@ def add_streams(
     signs = np.full(len(seeds), negate, np.bool_)
 
     def work(first: int, last: int) -> None:
-        for at in range(first, last, _BLOCK):
-            block = out[at : min(at + _BLOCK, last)]
-            if start is not None:
-                block[:] = start[at : at + block.size]
-            _core.mask_add(block, keys, signs, offset=at)
+        before = None if start is None else start[first:last]
+        _core.mask_add(out[first:last], keys, signs, start=before, offset=first)
 
     in_parts(work, out.size, threads)
 
 
-def in_parts(work: Callable[[int, int], None], size: int, threads: int, least: int = _BLOCK) -> None:
+def in_parts(work: Callable[[int, int], None], size: int, threads: int, least: int = _LEAST) -> None:
     """work(first, last) for parts that cover range(size), by this thread and threads - 1 further ones.
 
     Args:

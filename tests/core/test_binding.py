@@ -133,6 +133,12 @@ def test_overlaps():
         _core.mask_add(acc, memory[992 : 992 + 96].reshape(3, 32), NEGATE)
     with pytest.raises(BufferTypeError, match="acc and negate overlap"):
         _core.mask_add(acc, SEEDS, memory[5:8].view(bool))
+    with pytest.raises(BufferTypeError, match="acc and start overlap"):
+        _core.mask_add(acc, SEEDS, NEGATE, start=memory[4:1028].view(np.uint32))
+    with pytest.raises(BufferTypeError, match="start has dtype"):
+        _core.mask_add(acc, SEEDS, NEGATE, start=np.zeros(acc.size, np.uint64))
+    with pytest.raises(ParameterError, match="start has length"):
+        _core.mask_add(acc, SEEDS, NEGATE, start=np.zeros(acc.size - 1, np.uint32))
     with pytest.raises(BufferTypeError, match="acc and data overlap"):
         _core.unpack_add(acc, memory[:128], 4)
     with pytest.raises(BufferTypeError, match="acc and x overlap"):

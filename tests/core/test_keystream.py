@@ -81,8 +81,11 @@ def test_mask_add_adds_words_of_the_stream(at_level, cipher, dtype, n, count, of
     for seed, sign in zip(seeds, negate, strict=True):
         stream = np.frombuffer(reference_stream(seed.tobytes(), (offset + n) * word, cipher), f"<u{word}")[offset:]
         want = want - stream if sign else want + stream
+    start, to = acc.copy(), np.full_like(acc, 5)
+    _core.mask_add(to, seeds, negate, start=start, offset=offset, cipher=cipher)
     _core.mask_add(acc, seeds, negate, offset=offset, cipher=cipher)
     np.testing.assert_array_equal(acc, want)
+    np.testing.assert_array_equal(to, want)
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
@@ -97,7 +100,9 @@ def test_levels_agree_on_many_seeds_and_tiles(cipher, dtype):
             _core.force_level(name)
             acc = np.zeros(13_001, dtype)
             _core.mask_add(acc, seeds, negate, offset=4093, cipher=cipher)
-            results.append(acc)
+            to = np.full(13_001, 7, dtype)
+            _core.mask_add(to, seeds, negate, start=np.zeros_like(acc), offset=4093, cipher=cipher)
+            results += [acc, to]
     finally:
         _core.force_level(before)
     for other in results[1:]:
