@@ -200,6 +200,7 @@ pc_sampler_fn pc_sample_exp_avx2, pc_sample_table_avx2;
 /* Seeds whose round keys are kept on the stack at once (12 KiB), and the piece of accumulator that stays in L1 meanwhile. */
 #define PC_SEED_GROUP 64
 #define PC_TILE_BYTES 16384
+#define PC_COPY_TILE_BYTES 4096 /* where it is copied first: short, so that the copy of one tile overlaps with the masks of the last one */
 
 /* Whether [0, n) words of `word` bytes from word `offset` on end at most at stream byte 2^62. */
 PC_INLINE int pc_range_ok(uint64_t offset, uint64_t n, unsigned word)

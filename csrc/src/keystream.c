@@ -90,6 +90,7 @@ static int mask(uint8_t *acc, const uint8_t *start, size_t n, unsigned word, enu
     const size_t bytes = n * word;
     const uint64_t begin = offset * word;
     pc_stream s[PC_SEED_GROUP];
+    const size_t most = start != NULL ? PC_COPY_TILE_BYTES : PC_TILE_BYTES;
     size_t used = 0;
 
     if (seed_count == 0 && start != NULL && bytes > 0) memcpy(acc, start, bytes);
@@ -100,7 +101,7 @@ static int mask(uint8_t *acc, const uint8_t *start, size_t n, unsigned word, enu
         size_t at = 0;
         while (at < bytes) {
             /* The first tile is shorter, so that the later ones begin at a whole chunk of the stream. */
-            size_t tile = PC_TILE_BYTES - (size_t)((begin + at) % PC_TILE_BYTES);
+            size_t tile = most - (size_t)((begin + at) % most);
             if (tile > bytes - at) tile = bytes - at;
             if (first == 0 && start != NULL) memcpy(acc + at, start + at, tile);
             for (size_t i = 0; i < group; i++)
