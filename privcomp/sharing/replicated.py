@@ -179,7 +179,7 @@ def share_replicated(
         threads: that may work on it.
 
     Returns:
-        the shares of parties 0 .. parties - 1.
+        the shares of parties 0 .. parties - 1; the vector among their components is the same array, and read-only.
 
     Raises:
         BufferTypeError: secrets have a wrong dtype or layout.
@@ -204,6 +204,7 @@ def share_replicated(
         add_streams(last, seeds, negate=True, start=secrets, threads=threads)
         if bits < 8 * last.itemsize:
             last &= ring.dtype.type(ring.modulus - 1)
+    last.flags.writeable = False  # several shares hold it
     components: list[bytes | RingArray] = [*seeds, last]
     return [
         ReplicatedShare(owner, context, parties, i, bits, boolean, secrets.size, tuple(components[k] for k in numbers))

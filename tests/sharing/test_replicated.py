@@ -183,6 +183,13 @@ def test_all_but_one_component_are_seeds(parties: int) -> None:
     assert [s.components[0] for s in again[: parties - 2]] == [s.components[0] for s in shares[: parties - 2]]
 
 
+@both
+def test_nobody_writes_to_a_component_of_others(parties: int) -> None:
+    for share in make(parties):
+        for component in share.components:
+            assert isinstance(component, bytes) or not component.flags.writeable
+
+
 def test_threads_change_nothing() -> None:
     secrets = np.arange(2**17, dtype=np.uint64)
     one, two = (
