@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from privcomp.errors import ParameterError
 from privcomp.mpc.engine import Scheduler, Session
 from privcomp.mpc.security import Security
-from privcomp.typing import U64Array
+from privcomp.typing import I64Array, U64Array
 
 __all__ = ["Backend", "Bits", "ReplicatedBackend", "Value", "words"]
 
@@ -106,9 +106,11 @@ class Backend(ABC):
 
     Attributes:
         security: what holds, and against whom.
+        largest: the largest absolute value that a shared number can have and be opened with its sign.
     """
 
     security: Security
+    largest: int = (1 << 63) - 1
 
     def __init__(self, scheduler: Scheduler, session: Session, me: int) -> None:
         self.scheduler = scheduler
@@ -117,6 +119,18 @@ class Backend(ABC):
         self.n = len(session.parties)
 
     # ---- local ----
+
+    def encode(self, values: I64Array) -> U64Array:
+        """Signed integers, at most `largest` in absolute value, as elements; two's complement unless a backend says else."""
+        return values.view(np.uint64)
+
+    def decode(self, elements: U64Array) -> I64Array:
+        """What `open` gave, as signed integers."""
+        return np.ascontiguousarray(elements).view(np.int64)
+
+    def sum(self, a: Value, axis: int | tuple[int, ...]) -> Value:
+        """The sum over some axes; modulo 2^64 unless a backend says else."""
+        return a.map(lambda part: np.asarray(part.sum(axis=axis, dtype=np.uint64)))
 
     @abstractmethod
     def public(self, values: U64Array) -> Value:

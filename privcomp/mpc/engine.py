@@ -187,9 +187,14 @@ class Cost:
 
 
 class Scheduler:
-    """Runs tasks until all of them wait for messages. The order is the same at every party."""
+    """Runs tasks until all of them wait for messages. The order is the same at every party.
+
+    Attributes:
+        cost: what the party has sent; the party counts it here, where a program sees it.
+    """
 
     def __init__(self) -> None:
+        self.cost = Cost()
         self._ready: deque[tuple[Task[Any], Any]] = deque()
         self._blocked: list[tuple[Task[Any], Exchange]] = []
         self._count = 0
@@ -311,7 +316,6 @@ class Party(Generic[T]):
             raise ParameterError(f"party is {me}; the session has parties 0 .. {len(session.parties) - 1}")
         self.session = session
         self.me = me
-        self.cost = Cost()
         self._digest = session.digest
         self._heads = {
             (sender, receiver): RoundHeader(self._digest, sender, receiver, 0, bytes(32), 0).to_bytes()[: -_TAIL.size]
@@ -319,6 +323,7 @@ class Party(Generic[T]):
             for sender, receiver in ((me, peer), (peer, me))
         }
         self._scheduler = Scheduler()
+        self.cost = self._scheduler.cost
         self._schedule = hashlib.sha256(self._digest).digest()
         self._main = self._scheduler.spawn(program(self._scheduler, session, me, rng))
         self._blocked: list[tuple[Task[Any], Exchange]] = []

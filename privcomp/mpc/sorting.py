@@ -1,0 +1,158 @@
+"""Sorting networks on bit planes: which comparators there are does not depend on what is sorted.
+
+Batcher's odd-even merge sort, cut to n wires: 32, 103, 403, 1,104 comparators for n = 10, 20, 50, 100. The wires above n
+would hold something larger than everything else, so a comparator that touches one never exchanges and is left out. Of
+the rest only those are kept that some wanted output depends on; each stands in the first layer in which both of its
+inputs are there, and all comparators of a layer run side by side: 2 + ceil(log2 w) rounds a layer for w bits.
+
+Source: Batcher, "Sorting Networks and their Applications", AFIPS 1968.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from privcomp.errors import ParameterError
+from privcomp.mpc.backend import Bits, words
+from privcomp.mpc.circuits import compare_exchange, invert
+
+if TYPE_CHECKING:
+    from privcomp.mpc.backend import ReplicatedBackend
+
+__all__ = ["MAX_WIRES", "check_ranks", "comparators", "layers", "order_statistics", "pruned"]
+
+MAX_WIRES: Final = 1 << 10
+
+Comparator = tuple[int, int]
+"""Two wires, the first of which gets the smaller."""
+
+
+def _merge(low: int, count: int, step: int) -> Iterator[Comparator]:
+    """Merge the sorted halves of wires low, low + step, ... below low + count."""
+    if 2 * step < count:
+        yield from _merge(low, count, 2 * step)
+        yield from _merge(low + step, count, 2 * step)
+        yield from ((i, i + step) for i in range(low + step, low + count - step, 2 * step))
+    else:
+        yield low, low + step
+
+
+def _sort(low: int, count: int) -> Iterator[Comparator]:
+    if count > 1:
+        yield from _sort(low, count // 2)
+        yield from _sort(low + count // 2, count // 2)
+        yield from _merge(low, count, 1)
+
+
+def comparators(n: int) -> list[Comparator]:
+    """The network that sorts n wires ascending, 1 <= n <= MAX_WIRES.
+
+    >>> [len(comparators(n)) for n in (2, 10, 20, 50, 100)]
+    [1, 32, 103, 403, 1104]
+    """
+    if not 1 <= n <= MAX_WIRES:
+        raise ParameterError(f"{n} wires; allowed is [1, {MAX_WIRES}]")
+    return [pair for pair in _sort(0, 1 << (n - 1).bit_length()) if pair[1] < n]
+
+
+def pruned(network: Sequence[Comparator], outputs: Sequence[int]) -> list[Comparator]:
+    """What remains of a network if only these wires are looked at afterwards.
+
+    >>> len(pruned(comparators(10), [4, 5])), len(pruned(comparators(10), [0]))
+    (29, 9)
+    """
+    needed, kept = set(outputs), []
+    for low, high in reversed(network):
+        if low in needed or high in needed:
+            kept.append((low, high))
+            needed |= {low, high}
+    return kept[::-1]
+
+
+def layers(network: Sequence[Comparator]) -> list[list[Comparator]]:
+    """Comparators that do not wait for each other, together."""
+    ready: dict[int, int] = {}
+    found: list[list[Comparator]] = []
+    for low, high in network:
+        at = max(ready.get(low, 0), ready.get(high, 0))
+        ready[low] = ready[high] = at + 1
+        if at == len(found):
+            found.append([])
+        found[at].append((low, high))
+    return found
+
+
+def _tournament(n: int) -> Iterator[Comparator]:
+    """What a network for n wires comes to if only the smallest is wanted: n - 1 comparators."""
+    step = 1
+    while step < n:
+        yield from ((i, i + step) for i in range(0, n - step, 2 * step))
+        step *= 2
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(n: int, ranks: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    network = layers(list(_tournament(n)) if ranks == (0,) else pruned(comparators(n), ranks))
+    return tuple((tuple(low for low, _ in layer), tuple(high for _, high in layer)) for layer in network)
+
+
+def check_ranks(count: int, ranks: Sequence[int]) -> None:
+    """Refuse what no network here sorts.
+
+    Raises:
+        ParameterError: a rank that there is not, or too many items. The smallest and the largest have no limit.
+    """
+    if not ranks or not all(0 <= rank < count for rank in ranks):
+        raise ParameterError(f"ranks {list(ranks)} of {count} items; allowed is [0, {count - 1}], at least one")
+    if count > MAX_WIRES and set(ranks) not in ({0}, {count - 1}):
+        raise ParameterError(f"{count} items along the sorted axis; allowed are {MAX_WIRES}")
+
+
+async def order_statistics(
+    backend: ReplicatedBackend, items: Bits, count: int, ranks: Sequence[int], *, signed: bool
+) -> Bits:
+    """Of `count` numbers per lane, those of the given ranks.
+
+    Args:
+        items: planes, lowest first; a plane holds item 0 of all lanes, then item 1, and so on, each padded to whole
+            words: `items.n` = 64 * count * words(lanes).
+        count: of items.
+        ranks: 0 is the smallest; in any order.
+        signed: two's complement.
+
+    Returns:
+        planes of the chosen items in the order of `ranks`, laid out alike.
+    """
+    check_ranks(count, ranks)
+    planes, width = items.planes, words(items.n) // count
+    if items.n != 64 * count * width:
+        raise ParameterError(f"planes of {items.n} bits are not {count} items of whole words")
+    if count > 1 and set(ranks) == {count - 1}:
+        # The network is cut at the top, and finds the smallest with fewer comparators than the largest.
+        flipped = await order_statistics(backend, invert(backend, items), count, [0] * len(ranks), signed=signed)
+        return invert(backend, flipped)
+    if signed:
+        items = _flip_top(backend, items)
+    wires = [part.reshape(planes, count, width).copy() for part in items.parts]
+    for low, high in _plan(count, tuple(sorted(set(ranks)))):
+        n = 64 * len(low) * width
+        left, right = (
+            Bits(tuple(part[:, at, :].reshape(planes, -1) for part in wires), n) for at in (list(low), list(high))
+        )
+        smaller, larger = await compare_exchange(backend, left, right)
+        for part, small, large in zip(wires, smaller.parts, larger.parts, strict=True):
+            part[:, list(low), :] = small.reshape(planes, -1, width)
+            part[:, list(high), :] = large.reshape(planes, -1, width)
+    chosen = Bits(
+        tuple(part[:, list(ranks), :].reshape(planes, -1) for part in wires), 64 * len(ranks) * width
+    )
+    return _flip_top(backend, chosen) if signed else chosen
+
+
+def _flip_top(backend: ReplicatedBackend, a: Bits) -> Bits:
+    """Two's complement <-> numbers in the same order that are never negative."""
+    return Bits.stack([a[:-1], invert(backend, a[-1:])])
