@@ -121,7 +121,7 @@ class Backend(ABC):
     # ---- local ----
 
     def encode(self, values: I64Array) -> U64Array:
-        """Signed integers, at most `largest` in absolute value, as elements; two's complement unless a backend says else."""
+        """Signed integers, at most `largest` in absolute value, as elements: two's complement, unless overridden."""
         return values.view(np.uint64)
 
     def decode(self, elements: U64Array) -> I64Array:

@@ -31,7 +31,7 @@ from privcomp.mpc.backend import Bits, Value, words
 
 if TYPE_CHECKING:
     from privcomp.mpc.backend import ReplicatedBackend
-    from privcomp.typing import U64Array
+    from privcomp.typing import I64Array
 
 __all__ = [
     "add",
@@ -118,11 +118,15 @@ async def is_zero(backend: ReplicatedBackend, a: Value, width: int) -> Bits:
     return await all_of(backend, backend.xor(u, t))
 
 
+def _rows(bits: Bits, chosen: I64Array) -> Bits:
+    return bits.map(lambda part: part[chosen])
+
+
 async def _carries(backend: ReplicatedBackend, g: Bits, p: Bits) -> Bits:
     """The carry out of every plane: Sklansky's tree.
 
-    After the step of size s, (g, p) of plane i spans the planes from the last multiple of 2 s on. Plane i with i & s set
-    takes in the span that ends right below its own. A span that begins at plane 0 needs no p.
+    After the step of size s, (g, p) of plane i spans the planes from the last multiple of 2 s on. Plane i with i & s
+    set takes in the span that ends right below its own. A span that begins at plane 0 needs no p.
     """
     planes, size = g.planes, 1
     grown = [part.copy() for part in g.parts], [part.copy() for part in p.parts]
@@ -132,11 +136,8 @@ async def _carries(backend: ReplicatedBackend, g: Bits, p: Bits) -> Bits:
         inner = takes >= 2 * size
         now_g, now_p = (Bits(tuple(parts), g.n) for parts in grown)
 
-        def rows(bits: Bits, chosen: U64Array) -> Bits:
-            return bits.map(lambda part: part[chosen])
-
-        left = Bits.stack([rows(now_p, takes), rows(now_p, takes[inner])])
-        right = Bits.stack([rows(now_g, below), rows(now_p, below[inner])])
+        left = Bits.stack([_rows(now_p, takes), _rows(now_p, takes[inner])])
+        right = Bits.stack([_rows(now_g, below), _rows(now_p, below[inner])])
         both = await backend.bit_and(left, right)
         for part, new in zip(grown[0], both.parts, strict=True):
             part[takes] ^= new[: takes.size]
@@ -210,7 +211,7 @@ async def prefix_or(backend: ReplicatedBackend, a: Bits) -> Bits:
         takes = np.array([i for i in range(a.planes) if i & size])
         below = takes // size * size - 1
         now = Bits(tuple(kept), a.n)
-        both = await backend.bit_and(now.map(lambda part, at=takes: part[at]), now.map(lambda part, at=below: part[at]))
+        both = await backend.bit_and(_rows(now, takes), _rows(now, below))
         for part, new in zip(kept, both.parts, strict=True):
             part[takes] = new
         size *= 2

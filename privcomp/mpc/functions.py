@@ -3,8 +3,8 @@
 Each function is planned from public bounds first (`plan`, which refuses what it cannot do) and run then. An integer X
 stands for x = X / 2^f; "unit" is 2^-f of the result.
 
-**Normalisation.** The bits of X give its highest set bit, as a one-hot vector h of shared numbers: prefix OR from the top,
-then y_i ^ y_{i+1}. Any function of the position i alone is a linear map of h with public coefficients; X times
+**Normalisation.** The bits of X give its highest set bit, as a one-hot vector h of shared numbers: prefix OR from the
+top, then y_i ^ y_{i+1}. Any function of the position i alone is a linear map of h with public coefficients; X times
 sum h_i 2^(K - 1 - i) is D 2^K with D in [1/2, 1), exactly. K = 30, so that a product of two such numbers (below 2 each)
 stays below 2^62, where it can be truncated.
 
@@ -16,6 +16,7 @@ Fixed-Point Numbers", Financial Cryptography 2010 (normalisation). The constants
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -77,12 +78,16 @@ async def _product(backend: ReplicatedBackend, a: Value, b: Value, shift: int) -
     return raw if shift == 0 else backend.scale(raw, _constant(1 << -shift))
 
 
+def _slice(value: Value, start: int, stop: int) -> Value:
+    return value.map(lambda part: part[start:stop])
+
+
 async def _products(backend: ReplicatedBackend, a: list[Value], b: Value, shift: int) -> list[Value]:
     """Several a times the same b, flat, in one product."""
     size = b.shape[0]
     left = Value(tuple(np.concatenate(parts) for parts in zip(*(value.parts for value in a), strict=True)))
     both = await _product(backend, left, b.map(lambda part: np.tile(part, len(a))), shift)
-    return [both.map(lambda part, i=i: part[i * size : (i + 1) * size]) for i in range(len(a))]
+    return [_slice(both, i * size, (i + 1) * size) for i in range(len(a))]
 
 
 def _weighted(backend: ReplicatedBackend, rows: Value, weights: list[int]) -> Value:
@@ -109,8 +114,8 @@ def _width(bound: int, what: str) -> int:
     """Bits of X, and whether there is room for them."""
     if bound >= 1 << _K:
         raise ParameterError(
-            f"{what} takes |X| < 2^{_K}, bits of fraction included; this tensor's bound is 2^{math.log2(bound):.1f}: declare a "
-            "tighter bound, or drop bits of fraction with x.fixed(...)"
+            f"{what} takes |X| < 2^{_K}, bits of fraction included; this tensor's bound is 2^{math.log2(bound):.1f}: "
+            "declare a tighter bound, or drop bits of fraction with x.fixed(...)"
         )
     return max(1, bound.bit_length())
 
@@ -119,7 +124,8 @@ def _least(least: float, fraction: int) -> int:
     """The smallest |X| that is promised."""
     if not 0 <= least < math.inf:
         raise ParameterError(f"least is {least}; it is a promise on |x|, finite and not negative")
-    return max(1, math.floor(least * 2**fraction))
+    promised: int = max(1, math.floor(least * 2**fraction))
+    return promised
 
 
 async def _inverse(backend: ReplicatedBackend, x: Value, width: int) -> tuple[Value, Value]:
@@ -127,12 +133,13 @@ async def _inverse(backend: ReplicatedBackend, x: Value, width: int) -> tuple[Va
 
     Both are 0 for X = 0. Y is right up to a relative error of 2^-27.
 
-    Signs: from two's complement b and the sign s, the bits of 2 |X| - s are b ^ s, with s below. Its highest bit j, counted
-    so, gives D = |X| / 2^j in (1/2, 1] (1 for -2^j), and X 2^(K - j) = sD 2^K needs no absolute value: sY is found from it.
+    Signs: from two's complement b and the sign s, the bits of 2 |X| - s are b ^ s, with s below. Its highest bit j,
+    counted so, gives D = |X| / 2^j in (1/2, 1] (1 for -2^j), and X 2^(K - j) = sD 2^K needs no absolute value: sY is
+    found from it.
 
     First guess y = c - 2 D with c = sqrt(48) - 4: |1 - D y| <= 0.072, reached at D = c/4 and D = 1. With e = 1 - D y,
-    1/D = y (1 + e)(1 + e^2)(1 + e^4) / (1 - e^8), and e^8 < 2^-30. Every product rounds by less than 2^-30; the seven of
-    them add less than 7 * 2^-30.
+    1/D = y (1 + e)(1 + e^2)(1 + e^4) / (1 - e^8), and e^8 < 2^-30. Every product rounds by less than 2^-30; the seven
+    of them add less than 7 * 2^-30.
     """
     n = x.shape[0]
     planes = await circuits.bits_of(backend, x, width + 1)
@@ -159,7 +166,6 @@ async def _inverse(backend: ReplicatedBackend, x: Value, width: int) -> tuple[Va
             e = square
         y = backend.add(y, change)
     return y, g
-
 
 
 def _flat(value: Value) -> Value:
@@ -245,7 +251,8 @@ class Division(Plan):
 
 def _half_power(doubled: int) -> int:
     """round(2^(doubled / 2)), exactly."""
-    return (math.isqrt(1 << (doubled + 2)) + 1) >> 1
+    half: int = (math.isqrt(1 << (doubled + 2)) + 1) >> 1
+    return half
 
 
 @dataclass(frozen=True)
@@ -272,8 +279,8 @@ class Root(Plan):
     async def run(self, backend: ReplicatedBackend, *operands: Value) -> Value:
         """x = D 2^(i + 1 - f) with D in [1/2, 1), i the highest set bit.
 
-        With y = 1.951 - D, |1 - y sqrt(D)| < 0.05. From g = D y and y: r = (1 - g y) / 2, g += g r, y += y r brings g to
-        sqrt(D) and y to 1 / sqrt(D); an error of d becomes 1.5 d^2, and the third is below 2^-30.
+        With y = 1.951 - D, |1 - y sqrt(D)| < 0.05. From g = D y and y: r = (1 - g y) / 2, g += g r, y += y r brings g
+        to sqrt(D) and y to 1 / sqrt(D); an error of d becomes 1.5 d^2, and the third is below 2^-30.
         """
         (shaped,) = operands
         x, f, width = _flat(shaped), self.fraction, self.width
@@ -287,9 +294,7 @@ class Root(Plan):
         g = await _product(backend, d, y, _K)
         half = np.full(n, np.uint64(1 << (_K - 1)), np.uint64)
         for last in (False, False, True):
-            r = backend.add_public(
-                backend.scale(await _product(backend, g, y, _K + 1), _constant(-1)), half
-            )
+            r = backend.add_public(backend.scale(await _product(backend, g, y, _K + 1), _constant(-1)), half)
             if last:
                 wanted = y if self.inverse else g
                 root = backend.add(wanted, await _product(backend, wanted, r, _K))
@@ -353,7 +358,7 @@ class Sigmoid(Plan):
             lambda part: part.reshape(len(edges), n)
         )
         pieces = [(0, 0, 0, 0), *_mirrored(), *_PIECES, (1 << _SCALE, 0, 0, 0)]
-        steps = [[high - low for low, high in zip(*pair, strict=True)] for pair in zip(pieces, pieces[1:], strict=False)]
+        steps = [[high - low for low, high in zip(*pair, strict=True)] for pair in itertools.pairwise(pieces)]
         c = [_weighted(backend, passed, [step[i] for step in steps]) for i in range(4)]
         total = c[3]
         for coefficient in (c[2], c[1]):

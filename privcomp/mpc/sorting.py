@@ -1,7 +1,7 @@
 """Sorting networks on bit planes: which comparators there are does not depend on what is sorted.
 
-Batcher's odd-even merge sort, cut to n wires: 32, 103, 403, 1,104 comparators for n = 10, 20, 50, 100. The wires above n
-would hold something larger than everything else, so a comparator that touches one never exchanges and is left out. Of
+Batcher's odd-even merge sort, cut to n wires: 32, 103, 403, 1,104 comparators for n = 10, 20, 50, 100. The wires above
+n would hold something larger than everything else, so a comparator that touches one never exchanges and is left out. Of
 the rest only those are kept that some wanted output depends on; each stands in the first layer in which both of its
 inputs are there, and all comparators of a layer run side by side: 2 + ceil(log2 w) rounds a layer for w bits.
 
@@ -13,8 +13,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
-
-import numpy as np
 
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, words
@@ -147,9 +145,7 @@ async def order_statistics(
         for part, small, large in zip(wires, smaller.parts, larger.parts, strict=True):
             part[:, list(low), :] = small.reshape(planes, -1, width)
             part[:, list(high), :] = large.reshape(planes, -1, width)
-    chosen = Bits(
-        tuple(part[:, list(ranks), :].reshape(planes, -1) for part in wires), 64 * len(ranks) * width
-    )
+    chosen = Bits(tuple(part[:, list(ranks), :].reshape(planes, -1) for part in wires), 64 * len(ranks) * width)
     return _flip_top(backend, chosen) if signed else chosen
 
 

@@ -8,18 +8,20 @@
 Operators return at once: a task of the party's scheduler does the work, and what does not depend on each other shares
 rounds. Opening gives a value; nothing else does.
 
-**Numbers.** A tensor holds integers X modulo 2^64 (or what the backend computes with) that stand for X / 2^fraction. Its
-`bound` is public: |X| <= bound. Every operator derives the bound of its result from those of its operands and refuses,
-before anything is sent, what could leave (-2^63, 2^63), so that nothing ever wraps. An owner cannot input more than it
-declared; that it did not lie about its own numbers is what a protocol against malicious parties does not check either.
+**Numbers.** A tensor holds integers X modulo 2^64 (or what the backend computes with) that stand for X / 2^fraction.
+Its `bound` is public: |X| <= bound. Every operator derives the bound of its result from those of its operands and
+refuses, before anything is sent, what could leave (-2^63, 2^63), so that nothing ever wraps. An owner cannot input
+more than it declared; that it did not lie about its own numbers is what a protocol against malicious parties does not
+check either.
 
-**Fixed point.** Addition raises the smaller fraction to the larger one, which is exact. A product of X / 2^a and Y / 2^b is
-X Y / 2^(a + b), from which min(a, b) bits are truncated: the error is below one unit in the last place, and |X Y| has to
-stay below 2^62. A matrix product adds up first and truncates once. A public real factor c becomes round(c 2^k) with the
-largest k for which bounds permit, and costs one truncation of k bits; where c is an integer over a small power of two,
-only as many bits as it needs. Backends without truncation keep all a + b bits of fraction instead.
+**Fixed point.** Addition raises the smaller fraction to the larger one, which is exact. A product of X / 2^a and Y /
+2^b is X Y / 2^(a + b), from which min(a, b) bits are truncated: the error is below one unit in the last place, and |X
+Y| has to stay below 2^62. A matrix product adds up first and truncates once. A public real factor c becomes round(c
+2^k) with the largest k for which bounds permit, and costs one truncation of k bits; where c is an integer over a small
+power of two, only as many bits as it needs. Backends without truncation keep all a + b bits of fraction instead.
 
-**Width.** Comparisons look at as many bits as the bounds leave open: bounds that are too wide cost time, not correctness.
+**Width.** Comparisons look at as many bits as the bounds leave open: bounds that are too wide cost time, not
+correctness.
 """
 
 from __future__ import annotations
@@ -91,8 +93,8 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _held(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How a tensor's `Value` is shaped: a tensor without axes is held with one, for NumPy turns arrays without axes into
-    scalars, which warn where arrays wrap."""
+    """How a tensor's `Value` is shaped: a tensor without axes is held with one, for NumPy turns arrays without axes
+    into scalars, which warn where arrays wrap."""
     return shape or (1,)
 
 
@@ -227,8 +229,8 @@ class Mpc:
     def _replicated(self, what: str) -> ReplicatedBackend:
         if not isinstance(self.backend, ReplicatedBackend):
             raise ParameterError(
-                f"{self.backend.session.protocol} has no {what}: it offers input, linear operations, products and opening; "
-                "take rep3 or rep4"
+                f"{self.backend.session.protocol} has no {what}: it offers input, linear operations, products and "
+                "opening; take rep3 or rep4"
             )
         return self.backend
 
@@ -243,8 +245,8 @@ class Mpc:
     def _fit_truncation(self, bound: int, what: str) -> int:
         if bound > _TRUNCATABLE:
             raise ParameterError(
-                f"{what} could reach {bound:.4g} before its truncation, where less than 2^62 is allowed; declare tighter "
-                "bounds or fewer bits of fraction"
+                f"{what} could reach {bound:.4g} before its truncation, where less than 2^62 is allowed; declare "
+                "tighter bounds or fewer bits of fraction"
             )
         return bound
 
@@ -274,8 +276,8 @@ class Mpc:
             owner: its index.
             shape: of the tensor, without empty axes; the same at every party.
             bound: on |value|, in the units of the values; the same at every party.
-            fraction: bits of fixed point, 0 .. 61. Floats are rounded to the nearest multiple of 2^-fraction; with 0 only
-                integers are taken.
+            fraction: bits of fixed point, 0 .. 61. Floats are rounded to the nearest multiple of 2^-fraction; with 0
+                only integers are taken.
 
         Raises:
             ParameterError: shape, bound or fraction out of range, values at a party that does not own them, or none at
@@ -324,7 +326,9 @@ class Mpc:
         """A tensor out of what the backend computed; the caller vouches for |X| <= bound."""
         self._check()
         shape = value.shape
-        return Shared(self, value.map(lambda part: part.reshape(_held(shape))), shape, self._fit(bound, "the tensor"), fraction)
+        return Shared(
+            self, value.map(lambda part: part.reshape(_held(shape))), shape, self._fit(bound, "the tensor"), fraction
+        )
 
     def wrap_bits(self, bits: Bits, shape: tuple[int, ...]) -> SharedBits:
         """The same for one plane of bits, in C order."""
@@ -337,12 +341,12 @@ class Mpc:
         """Reveal to all, or to one party.
 
         Returns:
-            a task; awaiting it gives int64 (fraction 0), float64 (else; exact up to 2^53 units) or bool (of bits), of the
-            tensor's shape, and None at parties that it was not opened to.
+            a task; awaiting it gives int64 (fraction 0), float64 (else; exact up to 2^53 units) or bool (of bits), of
+            the tensor's shape, and None at parties that it was not opened to.
 
         Raises:
-            RemoteError: on awaiting: an opened number is beyond its bound, so some party broke the protocol or its word.
-            StateError: the tensor is of another computation.
+            RemoteError: on awaiting: an opened number is beyond its bound, so some party broke the protocol or its
+            word. StateError: the tensor is of another computation.
         """
         self._own(x)
         if to is not None and not 0 <= to < self.n:
@@ -364,7 +368,8 @@ class Mpc:
         opened = await self._replicated("bits").open_bits(bits, to)
         if opened is None:
             return None
-        return _core.from_planes(np.ascontiguousarray(opened), bits.n).astype(np.bool_).reshape(shape)
+        found: BoolArray = _core.from_planes(np.ascontiguousarray(opened), bits.n).astype(np.bool_).reshape(shape)
+        return found
 
     async def gather(self, *several: Awaitable[Any]) -> tuple[Any, ...]:
         """Await several at once; they share rounds anyway."""
@@ -386,7 +391,7 @@ class Mpc:
         """Along an axis that there is."""
         sources, bound, fraction = self._same(several)
         at = _axis(axis, several[0].shape)
-        rests = {x.shape[:at] + (-1,) + x.shape[at + 1 :] for x in several}
+        rests = {(*x.shape[:at], -1, *x.shape[at + 1 :]) for x in several}
         if len(rests) != 1:
             raise ParameterError(f"shapes {[x.shape for x in several]} differ outside of axis {at}")
         shape = (*several[0].shape[:at], sum(x.shape[at] for x in several), *several[0].shape[at + 1 :])
@@ -404,7 +409,8 @@ class Mpc:
         return Shared(self, self._local(_joined(np.stack, at), *sources), shape, bound, fraction)
 
     def where(self, condition: SharedBits, a: Shared | Public, b: Shared | Public) -> Shared:
-        """a where the bit is set, else b: b + condition (a - b). Costs a product, and 3 rounds to make a number of the bit."""
+        """a where the bit is set, else b: b + condition (a - b). Costs a product, and 3 rounds to make a number of
+        the bit."""
         self._own(condition)
         fraction = max([x.fraction for x in (a, b) if isinstance(x, Shared)], default=0)
         yes, no = (x if isinstance(x, Shared) else self.public(x, fraction=fraction) for x in (a, b))
@@ -555,9 +561,17 @@ class Shared:
             return self
         if by > 0:
             bound = mpc._fit(self.bound << by, "a tensor with more bits of fraction")
-            factor = mpc.backend.encode(np.int64(1 << by).reshape(()))
-            return Shared(mpc, mpc._local(lambda value: mpc.backend.scale(value, factor), self._source), self.shape, bound, fraction)
-        return mpc._truncated(self._source, self.shape, self.bound, -by, fraction, "a tensor with fewer bits of fraction")
+            factor = mpc.backend.encode(np.array([1 << by]))
+            return Shared(
+                mpc,
+                mpc._local(lambda value: mpc.backend.scale(value, factor), self._source),
+                self.shape,
+                bound,
+                fraction,
+            )
+        return mpc._truncated(
+            self._source, self.shape, self.bound, -by, fraction, "a tensor with fewer bits of fraction"
+        )
 
     def _aligned(self, other: Shared) -> tuple[Shared, Shared]:
         fraction = max(self.fraction, other.fraction)
@@ -587,7 +601,7 @@ class Shared:
 
     def __neg__(self) -> Shared:
         backend = self._mpc.backend
-        minus = backend.encode(np.int64(-1).reshape(()))
+        minus = backend.encode(np.array([-1]))
         return self._like(self._mpc._local(lambda value: backend.scale(value, minus), self._source))
 
     def __pos__(self) -> Shared:
@@ -673,8 +687,8 @@ class Shared:
         exact = k >= 0 and bool((np.ldexp(found.astype(np.float64), -k) == array).all()) and most > 0
         if k < 0 or (k < self.fraction and not exact):
             raise ParameterError(
-                f"a factor of {most:.4g} leaves fewer bits than the tensor's {self.fraction} for its own fraction; declare "
-                "tighter bounds or fewer bits of fraction"
+                f"a factor of {most:.4g} leaves fewer bits than the tensor's {self.fraction} for its own fraction; "
+                "declare tighter bounds or fewer bits of fraction"
             )
         if most == 0:
             return found, 0
@@ -777,7 +791,7 @@ class Shared:
 
     def dot(self, other: Shared) -> Shared:
         """The sum of all products of entries, for one word."""
-        if not isinstance(other, Shared) or other.shape != self.shape:
+        if other.shape != self.shape:
             raise ParameterError(f"a dot product is of two shared tensors of one shape; this one has {self.shape}")
         return self.ravel() @ other.ravel()
 
@@ -844,9 +858,7 @@ class Shared:
         mpc = self._mpc
         backend = mpc._replicated("comparison")
         width = max(1, difference.bound.bit_length())
-        return SharedBits(
-            mpc, mpc._begin(circuits.is_zero, backend, difference._source, width), difference.shape
-        )
+        return SharedBits(mpc, mpc._begin(circuits.is_zero, backend, difference._source, width), difference.shape)
 
     def __ne__(self, other: object) -> SharedBits:  # type: ignore[override]
         return ~(self == other)
@@ -903,7 +915,8 @@ class Shared:
         return self._one(axis, lambda _: 0)
 
     def median(self, axis: int = 0) -> Shared:
-        """The middle along one axis; of an even number the mean of the two middles, exact, with one more bit of fraction."""
+        """The middle along one axis; of an even number the mean of the two middles, exact, with one more bit of
+        fraction."""
         at = _axis(axis, self.shape)
         count = self.shape[at]
         if count % 2:
@@ -961,9 +974,7 @@ class Shared:
         return self._function(functions.Sigmoid.plan(self.bound, self.fraction))
 
 
-def _matmul_shapes(
-    a: tuple[int, ...], b: tuple[int, ...]
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, ...]]:
+def _matmul_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, ...]]:
     """Both as matrices, and the shape of the result."""
     if not 1 <= len(a) <= 2 or not 1 <= len(b) <= 2 or a[-1] != b[0]:
         raise ParameterError(f"shapes {a} and {b} cannot be multiplied; pass (n, k) or (k,), and (k, m) or (k,)")
@@ -1047,7 +1058,8 @@ class SharedBits:
         if array.dtype.kind != "b" or _broadcast(array.shape, self.shape) != self.shape:
             raise ParameterError(f"bits of shape {self.shape} go with bits or booleans of that shape")
         flat = np.broadcast_to(array, self.shape).reshape(-1).astype(np.uint64)
-        return _core.to_planes(flat, 1)
+        plane: U64Array = _core.to_planes(flat, 1)
+        return plane
 
     def __xor__(self, other: object) -> SharedBits:
         backend, right = self._backend(), self._other(other)
