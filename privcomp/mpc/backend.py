@@ -76,7 +76,8 @@ class Bits:
     @property
     def planes(self) -> int:
         """How many planes."""
-        return self.parts[0].shape[0]
+        count: int = self.parts[0].shape[0]
+        return count
 
     def map(self, change: Callable[[U64Array], U64Array]) -> Bits:
         """Another choice or order of planes; `change` acts on the first axis alone."""

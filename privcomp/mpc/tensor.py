@@ -929,7 +929,7 @@ class Shared:
     def __truediv__(self, other: object) -> Shared:
         right = self._operand(other)
         if isinstance(right, Shared):
-            return self._divided(right)
+            return self.divide(right)
         if not np.all(right != 0):
             raise ParameterError("division by a public zero")
         return self * (1.0 / right)
@@ -938,11 +938,17 @@ class Shared:
         left = self._operand(other)
         if isinstance(left, Shared):
             raise ParameterError("both sides are shared")
-        return self._mpc.public(left, fraction=self.fraction)._divided(self)
+        return self._mpc.public(left, fraction=self.fraction).divide(self)
 
-    def _divided(self, divisor: Shared) -> Shared:
+    def divide(self, divisor: Shared, *, least: float = 0.0) -> Shared:
+        """x / y, and 0 where y = 0; see `functions.Division` for the domain and the error.
+
+        `least` is a promise that |y| >= least or y = 0; it makes the bound of the result tighter.
+        """
         mpc = self._mpc
-        plan = functions.Division.plan(self.bound, self.fraction, divisor.bound, divisor.fraction)
+        mpc._own(self)
+        mpc._own(divisor)
+        plan = functions.Division.plan(self.bound, self.fraction, divisor.bound, divisor.fraction, least)
         shape = _broadcast(self.shape, divisor.shape)
         backend = mpc._replicated("division")
         source = mpc._begin(plan.run, backend, self._source, divisor._source)
@@ -953,10 +959,10 @@ class Shared:
         source = self._mpc._begin(plan.run, backend, self._source)
         return Shared(self._mpc, source, self.shape, plan.bound, plan.fraction)
 
-    def reciprocal(self) -> Shared:
-        """1 / x; see `functions.Reciprocal` for the domain and the error."""
+    def reciprocal(self, *, least: float = 0.0) -> Shared:
+        """1 / x, and 0 for x = 0; see `functions.Reciprocal`. `least` is a promise as for `divide`."""
         self._mpc._own(self)
-        return self._function(functions.Reciprocal.plan(self.bound, self.fraction))
+        return self._function(functions.Reciprocal.plan(self.bound, self.fraction, least))
 
     def sqrt(self) -> Shared:
         """The square root; see `functions.Root`."""

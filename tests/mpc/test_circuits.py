@@ -1,0 +1,232 @@
+"""Circuits on planes: every pair of addends of small widths, edges of wide ones, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from privcomp.errors import ParameterError
+from privcomp.mpc import circuits
+from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
+from tests.mpc.parties import REPLICATED, U64, chosen, held, opened, planes_of, run, shared_bits
+
+pytestmark = pytest.mark.parametrize("protocol", REPLICATED)
+
+EDGES = [0, 1, 2, 3, 2**31 - 1, 2**31, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]
+
+
+def pairs(width: int) -> tuple[Any, Any]:
+    every = np.arange(1 << width, dtype=U64)
+    return np.repeat(every, 1 << width), np.tile(every, 1 << width)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
+def test_every_pair_of_addends(protocol: str, width: int) -> None:
+    """Sign, zero and bits of u + t for all u, t below 2^width, with junk above the width."""
+    u, t = pairs(width)
+    junk = U64((0x5DEECE66D << 20) % (1 << 64) >> width << width)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        a = chosen(backend, u + junk, t)
+        return (
+            await opened(backend, await circuits.sign(backend, a, width)),
+            await opened(backend, await circuits.is_zero(backend, a, width)),
+            await opened(backend, await circuits.bits_of(backend, a, width)),
+        )
+
+    total = (u + t) % U64(1 << width)
+    for sign, zero, bits in run(protocol, program).results:
+        assert (sign == total >> U64(width - 1)).all()
+        assert (zero == (total == 0)).all()
+        assert (bits == total).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
+def test_every_pair_on_planes(protocol: str, width: int) -> None:
+    """Sum, order, choice, exchange and prefix OR of all pairs of numbers of that width."""
+    x, y = pairs(width)
+
+    async def program(backend: ReplicatedBackend) -> list[Any]:
+        a, b = shared_bits(backend, x, width), shared_bits(backend, y, width)
+        less = await circuits.less(backend, a, b)
+        small, large = await circuits.compare_exchange(backend, a, b)
+        several = [
+            await circuits.add(backend, a, b),
+            less,
+            await circuits.choose(backend, less, a, b),
+            small,
+            large,
+            await circuits.prefix_or(backend, a),
+            await circuits.all_of(backend, a),
+            circuits.invert(backend, a),
+        ]
+        numbers = [await circuits.to_numbers(backend, a, signed=signed) for signed in (False, True)]
+        return [await opened(backend, bits) for bits in several] + [await backend.open(value) for value in numbers]
+
+    mask = U64((1 << width) - 1)
+    filled = np.array([(1 << int(v).bit_length()) - 1 for v in x], U64)
+    signed = x.astype(np.int64) - ((x >> U64(width - 1)) << U64(width)).astype(np.int64)
+    expected = [
+        (x + y) & mask,
+        x < y,
+        np.minimum(x, y),
+        np.minimum(x, y),
+        np.maximum(x, y),
+        filled,
+        x == mask,
+        x ^ mask,
+        x,
+        signed.view(U64),
+    ]
+    for result in run(protocol, program).results:
+        for found, wanted in zip(result, expected, strict=True):
+            assert (found == wanted).all()
+
+
+def test_edges_of_wide_numbers(protocol: str) -> None:
+    u, t = (np.array(side, U64) for side in zip(*[(u, t) for u in EDGES for t in EDGES], strict=True))
+    total = u + t
+
+    async def program(backend: ReplicatedBackend) -> list[Any]:
+        a = chosen(backend, u, t)
+        found = []
+        for width in (31, 32, 33, 63, 64):
+            for circuit in (circuits.sign, circuits.is_zero, circuits.bits_of):
+                found.append(await opened(backend, await circuit(backend, a, width)))
+        return found
+
+    for result in run(protocol, program).results:
+        for i, width in enumerate((31, 32, 33, 63, 64)):
+            wanted = total if width == 64 else total & U64((1 << width) - 1)
+            sign, zero, bits = result[3 * i : 3 * i + 3]
+            assert (sign == wanted >> U64(width - 1)).all()
+            assert (zero == (wanted == 0)).all()
+            assert (bits == wanted).all()
+
+
+@pytest.mark.parametrize("shift", [1, 2, 15, 16, 31, 32, 33, 61, 62])
+def test_truncation_at_every_boundary_of_the_addends(protocol: str, shift: int) -> None:
+    """Values at the ends of the range and around multiples of 2^shift; addends around their wraps and multiples."""
+    step = 1 << shift
+    values = [v + d for v in (-(2**62), -step, 0, step, 2**62 - 1) for d in (-2, -1, 0, 1, 2)]
+    values = sorted({v for v in values if -(2**62) <= v < 2**62})
+    addends = [v + d for v in (0, step, 2**62, 2**63, 2**63 + step, 2**64 - step) for d in (-2, -1, 0, 1, 2)]
+    cases = [(v, u % 2**64) for v in values for u in addends]
+    u = np.array([u for _, u in cases], U64)
+    t = np.array([(v - u) % 2**64 for v, u in cases], U64)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        return await backend.open(await backend.truncate(chosen(backend, u, t), shift))
+
+    for result in run(protocol, program).results:
+        for (value, _), found in zip(cases, result.view(np.int64).tolist(), strict=True):
+            assert value >> shift <= found <= -(-value >> shift)
+
+
+def test_a_multiplexed_bit_is_a_number_at_every_width(protocol: str) -> None:
+    """All ways of sharing a bit among the components."""
+    ways = np.arange(8 if protocol == "rep3" else 16, dtype=U64)
+    parity = np.array([int(way).bit_count() % 2 for way in ways], U64)
+
+    async def program(backend: ReplicatedBackend) -> list[Any]:
+        planes = [planes_of((ways >> U64(j)) & U64(1), 1) for j in range(backend.n)]
+        bits = Bits(held(backend, planes), ways.size)
+        return [await backend.open(await backend.to_number(bits, width)) for width in range(1, 65)]
+
+    for result in run(protocol, program).results:
+        for width, found in enumerate(result, 1):
+            assert (found & U64((1 << width) - 1) == parity).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5])
+def test_extension_of_all_shares(protocol: str, width: int) -> None:
+    """Every combination of components of Z_{2^width} (four parties: width <= 3, for their number)."""
+    components = 3 if protocol == "rep3" else 4
+    if components == 4 and width > 3:
+        pytest.skip("2^20 combinations say nothing that 2^12 do not")
+    grids = np.meshgrid(*[np.arange(1 << width, dtype=U64)] * components, indexing="ij")
+    parts = [grid.reshape(-1) for grid in grids]
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        return await backend.open(await backend.extend(Value(held(backend, parts)), width))
+
+    total = sum(part.astype(np.int64) for part in parts) % (1 << width)
+    signed = total - (total >> (width - 1) << width)
+    for result in run(protocol, program).results:
+        assert (result.view(np.int64) == signed).all()
+
+
+def test_products_of_all_small_shares(protocol: str) -> None:
+    """Components out of {0, 1, 2^63, -1}, all combinations of both factors: z has no wrong cross term."""
+    if protocol != "rep3":
+        pytest.skip("4^8 combinations; rep4 has its own test of every cross term")
+    few = np.array([0, 1, 2**63, 2**64 - 1], U64)
+    grids = [grid.reshape(-1) for grid in np.meshgrid(*[few] * 6, indexing="ij")]
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        x, y = Value(held(backend, grids[:3])), Value(held(backend, grids[3:]))
+        return await backend.open(await backend.mul(x, y))
+
+    wanted = sum(grids[:3]) * sum(grids[3:])
+    for result in run(protocol, program).results:
+        assert (result == wanted).all()
+
+
+def ands_of_a_sign(width: int) -> int:
+    """One AND a plane below the top, then a tree; in every level the lowest pair needs one AND, the others two."""
+    count, ands = width - 1, width - 1
+    while count > 1:
+        ands += 2 * (count // 2) - 1
+        count -= count // 2
+    return ands
+
+
+@pytest.mark.parametrize("width", [2, 8, 16, 18, 32, 48, 64])
+def test_cost_of_a_comparison(protocol: str, width: int) -> None:
+    """ANDs, rounds, and on three parties the bytes per comparison."""
+    n = 1024
+    ands: list[int] = []
+
+    async def program(backend: ReplicatedBackend) -> tuple[int, int]:
+        real_and, real_addends = backend.bit_and, backend.and_addends
+
+        def counted(original: Any) -> Any:
+            async def gate(a: Any, b: Any) -> Any:
+                if backend.me == 0:
+                    ands.append(a.planes)
+                return await original(a, b)
+
+            return gate
+
+        backend.bit_and = counted(real_and)  # type: ignore[method-assign]
+        backend.and_addends = counted(real_addends)  # type: ignore[method-assign]
+        zeros = np.zeros(n, U64)
+        before = backend.scheduler.cost.rounds
+        sent = backend.scheduler.cost.bytes
+        await circuits.sign(backend, chosen(backend, zeros, zeros), width)
+        cost = backend.scheduler.cost
+        return cost.rounds - before, cost.bytes - sent
+
+    costs = run(protocol, program).results
+    assert sum(ands) == ands_of_a_sign(width)
+    assert ands_of_a_sign(64) == 181
+    if protocol == "rep3":
+        for rounds, sent in costs:
+            assert rounds == 2 + math.ceil(math.log2(width - 1))
+            # Headers included: 8 of 100 bytes are less than a byte per comparison here.
+            assert sent / n <= 35
+            assert sent / n >= ands_of_a_sign(width) / 8 / 3
+
+
+def test_widths_out_of_range(protocol: str) -> None:
+    async def program(backend: ReplicatedBackend) -> None:
+        a = chosen(backend, np.zeros(3, U64), np.zeros(3, U64))
+        for width in (0, 65):
+            for circuit in (circuits.sign, circuits.is_zero, circuits.bits_of):
+                with pytest.raises(ParameterError, match="width"):
+                    await circuit(backend, a, width)
+
+    run(protocol, program)
