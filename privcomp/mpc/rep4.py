@@ -96,13 +96,17 @@ class _Log:
         self.steps: list[tuple[int, bytes]] = []
 
     def add(self, step: int, message: Section | memoryview) -> None:
-        item = hashlib.sha256(memoryview(message)).digest()
+        item = hashlib.sha256(_view(message)).digest()
         self.prefix = hashlib.sha256(self.prefix + item).digest()
         self.steps.append((step, self.prefix))
 
 
 Cut = dict[tuple[int, int], tuple[bytes, list[tuple[int, bytes]]]]
 """What a check is about: of every log the hash at its beginning, and the hashes since then with their steps."""
+
+
+def _view(data: Section | memoryview) -> memoryview:
+    return data.data if isinstance(data, np.ndarray) else memoryview(data)
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -158,17 +162,17 @@ class Rep4(ReplicatedBackend):
         got = await Exchange("setup", {first: key, second: key}, {third: KEY_BYTES, second: KEY_BYTES})
         keys = {third: key, second: bytes(got[third]), first: bytes(got[second])}
         # k_{p+2} came from p - 1, to p + 1 as well; k_{p+1} came from p + 2, to p - 1 as well.
-        views = {first: self._view(second, keys[second]), third: self._view(first, keys[first])}
+        views = {first: self._key_view(second, keys[second]), third: self._key_view(first, keys[first])}
         seen = await Exchange("setup-compare", dict(views), {first: _HASH, third: _HASH})
         for partner, dealer in ((first, third), (third, second)):
-            if not hmac.compare_digest(seen[partner], views[partner]):
-                raise self._refuse({partner, dealer}, "setup", "the dealer of a key gave two parties different ones")
+            same = hmac.compare_digest(seen[partner], views[partner])
+            self._require(same, {partner, dealer}, "setup", "the dealer of a key gave two parties different ones")
         for component, secret in keys.items():
             context = (self.session.digest, bytes([component]))
             self._streams[component] = Stream(secret, *context)
             self._tag_keys[component] = bytearray(hkdf(secret, *context, length=_HASH, label=_TAG))
 
-    def _view(self, component: int, key: bytes) -> bytes:
+    def _key_view(self, component: int, key: bytes) -> bytes:
         return digest(_KEY, self.session.digest, bytes([component]), key)
 
     def _wipe(self) -> None:
@@ -187,6 +191,10 @@ class Rep4(ReplicatedBackend):
             return RemoteError(names[0], stage, f"{message}; nothing was opened, begin a new session without it")
         said = " or ".join(repr(name) for name in names) if names else "nobody can be named"
         return RemoteError(None, stage, f"{message}; who lied: {said}; nothing was opened")
+
+    def _require(self, holds: bool, suspects: set[int], stage: str, message: str) -> None:
+        if not holds:
+            raise self._refuse(suspects, stage, message)
 
     # ---- the check ----
 
@@ -227,11 +235,11 @@ class Rep4(ReplicatedBackend):
         values = {self.me: mine}
         for peer in self._peers:
             value, repeated = bytes(got[peer][: len(mine)]), bytes(got[peer][len(mine) :])
-            if commit(peer, value) != commitments[peer]:
-                raise self._refuse({peer}, name, "a commitment opened to something else")
+            same = commit(peer, value) == commitments[peer]
+            self._require(same, {peer}, name, "a commitment opened to something else")
             for party in range(4):
-                if repeated[_HASH * party : _HASH * (party + 1)] != commitments[party]:
-                    raise self._refuse({peer, party}, name, "two parties say different things about a commitment")
+                same = repeated[_HASH * party : _HASH * (party + 1)] == commitments[party]
+                self._require(same, {peer, party}, name, "two parties say different things about a commitment")
             values[peer] = value
         return values
 
@@ -259,8 +267,7 @@ class Rep4(ReplicatedBackend):
         rows = self._tags(steps, cut)
         lists = await self._agree(stage, b"".join(_xor(row) for row in rows))
         for party, said in lists.items():
-            if said[-_HASH:] != sums[party]:
-                raise self._refuse({party}, stage, "its hashes are not those of the check")
+            self._require(said[-_HASH:] == sums[party], {party}, stage, "its last sum of tags is not that of the check")
         bad = next(
             at for at in range(len(steps)) if any(_xor(said[_HASH * at : _HASH * (at + 1)] for said in lists.values()))
         )
@@ -269,8 +276,8 @@ class Rep4(ReplicatedBackend):
         suspects = set(range(4))
         for party, said in tags.items():
             parts = [said[at : at + _HASH] for at in range(0, len(said), _HASH)]
-            if _xor(parts) != lists[party][_HASH * bad : _HASH * (bad + 1)]:
-                raise self._refuse({party}, stage, "its hashes are not those of the check")
+            same = _xor(parts) == lists[party][_HASH * bad : _HASH * (bad + 1)]
+            self._require(same, {party}, stage, "its tags do not add up to the sum that it gave")
             others = [(s, partner) for s in range(4) for partner in range(4) if len({s, partner, party}) == 3]
             for (sender, partner), part in zip(others, parts, strict=True):
                 place = (sender, min(party, partner), max(party, partner))
@@ -429,7 +436,7 @@ class Rep4(ReplicatedBackend):
                 self.session.digest,
                 label.encode(),
                 bytes([component]),
-                hashlib.sha256(memoryview(data)).digest(),
+                hashlib.sha256(_view(data)).digest(),
             )
 
         sends: dict[int, Section] = {
@@ -440,10 +447,10 @@ class Rep4(ReplicatedBackend):
         if not wants:
             return None
         hashes = {peer: bytes(got[peer]) for peer in (first, second)} | {full: said(self.me, got[full])}
-        if len(set(hashes.values())) > 1:
-            # Two of the three are honest and say the same.
-            odd = {peer for peer in hashes if list(hashes.values()).count(hashes[peer]) == 1}
-            raise self._refuse(odd, label, "the three who hold a component do not agree on it")
+        # Two of the three are honest and say the same.
+        said_by = list(hashes.values())
+        odd = {peer for peer in hashes if said_by.count(hashes[peer]) == 1}
+        self._require(not odd, odd, label, "the three who hold a component do not agree on it")
         return got[full]
 
     # ---- local ----
