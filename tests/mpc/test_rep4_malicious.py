@@ -5,6 +5,10 @@ Every check has a mutant: without it, a tampering passes that is caught with it.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
+import operator
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +18,12 @@ import pytest
 
 from privcomp import _core
 from privcomp.errors import RemoteError
-from privcomp.mpc import circuits
+from privcomp.mpc import circuits, rep4
 from privcomp.mpc.backend import Bits, Value
 from privcomp.mpc.rep4 import Link, Rep4
 from privcomp.mpc.streams import Stream
 from privcomp.typing import U64Array
-from tests.mpc.four import IDS, Frames, Outcome, Program, play
+from tests.mpc.four import IDS, Frames, Outcome, Program, Tamper, play
 
 N = 6
 X = np.array([0, 1, 2**63, 2**64 - 1, 12345, 2**62], np.uint64)
@@ -337,3 +341,322 @@ def test_who_opens_something_else_is_named_by_all(corrupt: int) -> None:
     assert len(out.errors.keys() - {corrupt}) == 3
     if corrupt != 1:
         judge(play(recorded(_to_one), corrupt=corrupt, backend=WrongOpening), corrupt, at_most=1)
+
+
+# ---- every check is needed ----
+
+
+def without(*messages: str) -> type[Rep4]:
+    """A party that does not make the checks whose refusals begin like this."""
+
+    class Mutant(Rep4):
+        def _require(self, holds: bool, suspects: set[int], stage: str, message: str) -> None:
+            super()._require(holds or message.startswith(messages), suspects, stage, message)
+
+    return Mutant
+
+
+class NoCheck(Rep4):
+    """Opens without looking."""
+
+    async def _verified(self) -> None:
+        pass
+
+
+class NoInputLog(Rep4):
+    """Does not compare what an owner sent with what the other receiver got."""
+
+    async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
+        kept, self._logs = self._logs, {place: rep4._Log() for place in self._logs}
+        try:
+            return await super()._input(label, owner, values, n, bits)
+        finally:
+            self._logs = kept
+
+
+def flip(at: int, *receivers: int) -> Tamper:
+    """One bit of what the corrupt party sends in a round, to some or to all."""
+
+    def tamper(round_: int, to: int, payload: bytearray, _: Frames) -> None:
+        if round_ == at and payload and (not receivers or to in receivers):
+            payload[3] ^= 0x10
+
+    return tamper
+
+
+def wrong_somewhere(out: Outcome, corrupt: int, right: U64Array) -> bool:
+    """Whether an honest party opened something else and nobody honest minded."""
+    honest = [me for me in range(4) if me != corrupt]
+    return not any(me in out.errors for me in honest) and any(
+        (got != right).any() for me in honest for got in out.opened[me]
+    )
+
+
+# Rounds of _mul: 0 and 1 keys, 2 inputs, 3 products, 4 and 5 check, 6 opening. Party 1 sends to 3 and 2 in round 3.
+
+
+def test_without_the_check_a_wrong_product_is_opened() -> None:
+    judge(play(recorded(_mul), corrupt=1, tamper=flip(3, 3)), 1)
+    loose = play(recorded(_mul), corrupt=1, tamper=flip(3, 3), everywhere=NoCheck, backend=NoCheck)
+    assert any((got != X * Y).any() for me in (0, 2, 3) for got in loose.opened[me])
+
+
+def test_without_the_log_of_inputs_two_parties_take_different_ones() -> None:
+    judge(play(recorded(_input), corrupt=0, tamper=flip(2, 1)), 0)
+    loose = play(recorded(_input), corrupt=0, tamper=flip(2, 1), everywhere=NoInputLog, backend=NoInputLog)
+    assert any((got != X - Y).any() for me in (1, 2, 3) for got in loose.opened[me])
+
+
+def test_without_the_comparison_of_keys_different_ones_are_used() -> None:
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        await mpc.input(0, X if mpc.me == 0 else None, X.shape)
+
+    judge(play(program, corrupt=1, tamper=flip(0, 2)), 1, at_most=2)
+    out = play(program, corrupt=1, tamper=flip(0, 2))
+    assert all(error.stage == "setup" for me, error in out.errors.items() if isinstance(error, RemoteError) and me != 1)
+    mutant = without("the dealer of a key")
+    loose = play(program, corrupt=1, tamper=flip(0, 2), everywhere=mutant, backend=mutant)
+    assert loose.finished == {0, 1, 2, 3}
+    # Parties 2 and 3 now go on with different streams for component 0.
+    assert loose.backends[2]._streams[0].words((4,)).tolist() != loose.backends[3]._streams[0].words((4,)).tolist()
+
+
+def test_without_hashes_at_openings_something_else_is_opened() -> None:
+    judge(play(recorded(_mul), corrupt=1, backend=WrongOpening), 1, at_most=1)
+    mutant = without("the three who hold")
+    assert wrong_somewhere(play(recorded(_mul), corrupt=1, backend=WrongOpening, everywhere=mutant), 1, X * Y)
+
+
+def last_word(corrupt: int) -> Tamper:
+    """Alter a product, then wait for the others' sums in the check, and give the one that makes all of them zero."""
+
+    def tamper(round_: int, to: int, payload: bytearray, frames: Frames) -> None:
+        if round_ == 3 and to == 3:
+            payload[3] ^= 0x10
+        if round_ == 5:
+            mine = np.zeros(32, np.uint8)
+            for other in range(4):
+                if other != corrupt:
+                    mine ^= np.frombuffer(bytes(frames[5, other, corrupt][:32]), np.uint8)
+            payload[:32] = mine.tobytes()
+
+    return tamper
+
+
+class Shameless(Rep4):
+    """Goes on whatever it sees."""
+
+    def _require(self, holds: bool, suspects: set[int], stage: str, message: str) -> None:
+        pass
+
+    async def _trace(self, steps: list[int], cut: rep4.Cut, sums: dict[int, bytes]) -> None:
+        pass
+
+
+def test_without_commitments_who_speaks_last_passes_the_check() -> None:
+    judge(play(recorded(_mul), corrupt=1, tamper=last_word(1), backend=Shameless), 1, at_most=1)
+    mutant = without("a commitment opened")
+    loose = play(recorded(_mul), corrupt=1, tamper=last_word(1), everywhere=mutant, backend=Shameless)
+    assert any((got != X * Y).any() for me in (0, 2, 3) for got in loose.opened[me])
+
+
+class TwoFaced(Rep4):
+    """Gives the sum of its tags to parties 2 and 3, and another one to party 0, with a commitment to match."""
+
+    async def _agree(self, name: str, mine: bytes) -> dict[int, bytes]:
+        if not name.startswith("check"):
+            return await super()._agree(name, mine)
+        lie = bytes(32)
+
+        def sealed(value: bytes) -> bytes:
+            return rep4.digest(rep4._COMMIT, self.session.digest, name.encode(), bytes([self.me]), value)
+
+        to = {peer: lie if peer == 0 else mine for peer in self._peers}
+        got = await rep4.Exchange(
+            f"{name} commit", {peer: sealed(to[peer]) for peer in to}, dict.fromkeys(self._peers, 32)
+        )
+        seen = {peer: bytes(got[peer]) for peer in self._peers}
+        sends = {
+            peer: to[peer] + b"".join(sealed(to[peer]) if p == self.me else seen[p] for p in range(4)) for peer in to
+        }
+        got = await rep4.Exchange(f"{name} open", sends, dict.fromkeys(self._peers, 32 + 128))
+        return {self.me: mine} | {peer: bytes(got[peer][:32]) for peer in self._peers}
+
+
+def test_without_the_echo_honest_parties_blame_each_other() -> None:
+    out = play(recorded(_mul), corrupt=1, backend=TwoFaced)
+    judge(out, 1, at_most=2)
+    assert len(out.errors.keys() - {1}) == 3
+    mutant = without("two parties say")
+    loose = play(recorded(_mul), corrupt=1, backend=TwoFaced, everywhere=mutant)
+    named = [suspects(error) for me, error in loose.errors.items() if me != 1 and isinstance(error, RemoteError)]
+    assert any(IDS[1] not in names for names in named)
+
+
+# ---- who is named ----
+
+
+class LiesInTheCheck(Rep4):
+    """Follows the protocol but for what it says of its tags: at the check, in the list of sums, in the list of tags."""
+
+    where = "check"
+
+    async def _agree(self, name: str, mine: bytes) -> dict[int, bytes]:
+        kind = "tags" if " step " in name else name.split(" ", 1)[0]
+        if kind in self.where.split("+"):
+            mine = mine[:-1] + bytes([mine[-1] ^ 1])
+        return await super()._agree(name, mine)
+
+
+def liar_in(where: str) -> type[Rep4]:
+    return type("Liar", (LiesInTheCheck,), {"where": where})
+
+
+@pytest.mark.parametrize("corrupt", range(4))
+def test_a_false_sum_of_tags_leads_to_who_gave_it(corrupt: int) -> None:
+    # Its list of sums is not that of the check; or it is, and its tags do not add up to it: all three name it.
+    for where in ("check", "check+trace"):
+        out = play(recorded(_mul), corrupt=corrupt, backend=liar_in(where))
+        judge(out, corrupt, at_most=1)
+        assert len(out.errors.keys() - {corrupt}) == 3
+    # Or they do, and one of them is not what its partner has: two say different things of a third.
+    judge(play(recorded(_mul), corrupt=corrupt, backend=liar_in("check+trace+tags")), corrupt)
+
+
+def test_without_a_look_at_the_last_sum_the_trace_finds_nothing() -> None:
+    mutant = without("its last sum")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        play(recorded(_mul), corrupt=2, backend=liar_in("check"), everywhere=mutant)
+
+
+def test_without_adding_tags_up_the_trace_names_nobody_in_particular() -> None:
+    mutant = without("its tags do not")
+    out = play(recorded(_mul), corrupt=2, backend=liar_in("check+trace"), everywhere=mutant)
+    assert all(len(suspects(out.errors[me])) == 3 for me in (0, 1, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("corrupt", range(4))
+def test_a_false_message_names_two_to_those_who_compared_and_three_to_the_other(corrupt: int) -> None:
+    model = play(recorded(_mul))
+    for to in [to for (round_, sender, to), data in model.frames.items() if (round_, sender) == (3, corrupt) and data]:
+        out = play(recorded(_mul), corrupt=corrupt, tamper=flip(3, to))
+        judge(out, corrupt)
+        (link,) = (link for link in rep4._PAIRS if (link.sender, link.receiver) == (corrupt, to))
+        names = {me: suspects(error) for me, error in out.errors.items() if isinstance(error, RemoteError)}
+        assert names[link.receiver] == {IDS[corrupt], IDS[link.witness]}
+        assert names[link.witness] == {IDS[corrupt], IDS[link.receiver]}
+        assert names[link.rest] == {IDS[party] for party in link}
+
+
+def test_false_messages_to_two_name_the_sender_alone_to_who_is_in_both_disputes() -> None:
+    # Party 0 sends to party 2, with witness 1, and to party 3, with witness 2: both disputes have 0 and 2 in common.
+    out = play(recorded(_mul), corrupt=0, tamper=flip(3, 2, 3))
+    judge(out, 0, at_most=2)
+    assert suspects(out.errors[2]) == {IDS[0]}  # type: ignore[arg-type]
+
+
+# ---- what a liar learns ----
+
+
+def counting() -> Any:
+    """The same bytes in every run."""
+    count = 0
+
+    def rng(size: int) -> bytes:
+        nonlocal count
+        count += 1
+        return hashlib.shake_256(count.to_bytes(8, "little")).digest(size)
+
+    return rng
+
+
+class OtherTagKey(Rep4):
+    """The key that party 1 lacks is another one, for tags alone, alike at all who have it."""
+
+    async def setup(self, rng: Any) -> None:
+        await super().setup(rng)
+        if self.me != 1:
+            self._tag_keys[1] = bytearray(b"another key of thirty-two bytes.")
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_sums_of_tags_are_masked_by_the_key_that_a_liar_lacks(lies: bool) -> None:
+    # Party 1 alters a product; its victim's messages then depend on a secret, and so do its tags. The liar knows three
+    # of the keys. Whatever it adds up of the others' sums depends on the fourth, but for all three if it was honest.
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        x, y = await _two(mpc)
+        product = await mpc.mul(x, y)
+        opened.append(await mpc.open(await mpc.mul(product, y)))
+
+    sums = []
+    for backend in (Rep4, OtherTagKey):
+        out = play(program, corrupt=1, tamper=flip(3, 3) if lies else None, everywhere=backend, rng=counting())
+        sums.append([int.from_bytes(out.frames[6, other, 1][:32], "little") for other in (0, 2, 3)])
+    for chosen in itertools.chain.from_iterable(itertools.combinations(range(3), size) for size in (1, 2, 3)):
+        one, other = (functools.reduce(operator.xor, (row[at] for at in chosen)) for row in sums)
+        assert (one == other) == (len(chosen) == 3 and not lies)
+
+
+def test_who_speaks_last_at_an_opening_may_keep_it_from_one_and_nothing_else() -> None:
+    # No fairness: party 1 has its output, parties 2 and 3 have theirs, party 0 has none, and knows who is to blame.
+    model = play(recorded(_mul))
+
+    def withhold(round_: int, to: int, payload: bytearray, frames: Frames) -> None:
+        if round_ == model.rounds - 1 and to == 0:
+            assert (round_, 0, 1) in frames  # it has seen what it needs
+            payload[:] = bytes(len(payload))
+
+    out = play(recorded(_mul), corrupt=1, tamper=withhold)
+    assert out.finished == {1, 2, 3}
+    assert all((out.opened[me][0] == X * Y).all() for me in (1, 2, 3))
+    assert not out.opened[0]
+    assert suspects(out.errors[0]) == {IDS[1]}  # type: ignore[arg-type]
+
+
+def test_who_refuses_has_no_keys_any_more() -> None:
+    out = play(recorded(_mul), corrupt=1, tamper=flip(3, 3))
+    for me in out.errors.keys() - {1}:
+        assert not out.backends[me]._streams
+        assert not out.backends[me]._tag_keys
+
+
+def test_keys_are_zeroed() -> None:
+    kept: list[Any] = []
+
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        kept.extend([*(stream.seed for stream in mpc._streams.values()), *mpc._tag_keys.values()])
+        await _mul(mpc)
+
+    play(program, corrupt=1, tamper=flip(3, 3, 0, 2))
+    honest = [key for at, key in enumerate(kept) if at // 6 != 1]
+    assert len(honest) == 18
+    assert not any(any(bytes(key)) for key in honest)
+
+
+def test_a_check_that_starts_by_itself_stops_a_program_that_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rep4, "_LOG", 4)
+
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        x, y = await _two(mpc)
+        for _ in range(12):
+            x = await mpc.mul(x, y)
+
+    out = play(program, corrupt=1, tamper=flip(3, 3))
+    judge(out, 1)
+    assert not out.finished - {1}
+
+
+def test_a_later_check_waits_for_an_earlier_one() -> None:
+    # The second opening begins while the first one's check runs; it must not find less than the first.
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        x, y = await _two(mpc)
+        product = await mpc.mul(x, y)
+        first = mpc.scheduler.spawn(mpc.open(product))
+        other = await mpc.mul(y, y)
+        second = mpc.scheduler.spawn(mpc.open(other))
+        opened.append(await second)
+        opened.append(await first)
+
+    assert play(program).finished == {0, 1, 2, 3}
+    for at in (3, 4):
+        judge(play(program, corrupt=1, tamper=flip(at, 3, 2)), 1)
