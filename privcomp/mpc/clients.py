@@ -410,12 +410,11 @@ class Collector:
         if tuple(share.component for share in upload.shares) != self._held:
             raise RemoteError(client, "upload", f"other components than {self._held}, which this server holds")
         got = self._received.setdefault(client, _Received())
-        if upload.signed.hashes not in got.lists:
-            if len(got.lists) < 2:
-                got.lists[upload.signed.hashes] = upload.signed
-            if len(got.lists) == 2:
-                got.shares.clear()
-                raise RemoteError(client, "upload", "two different signed lists; this client will be dropped")
+        if len(got.lists) < 2:
+            got.lists.setdefault(upload.signed.hashes, upload.signed)
+        if len(got.lists) == 2:
+            got.shares.clear()
+            raise RemoteError(client, "upload", "two different signed lists; this client will be dropped")
         for share in upload.shares:
             if collection._opens(client, share, upload.signed.hashes):
                 got.shares[share.component] = share
