@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_journalled() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_one_server_holds_is_uniform_and_lacks_one_component(protocol: str) -> None:
-    """chi^2 over the values of each component held, all entries of the update being the same: alpha = 1e-6, 15 degrees."""
+    """chi^2 over the values of each component held; all entries are the same: alpha = 1e-6, 15 degrees."""
     of = world(protocol, 1, 4, 4000)
     x = np.full((1, 4000), 7)
     of.send(of.uploads(x))
@@ -508,7 +508,7 @@ def _junk(data: bytes) -> bytes:
 
 
 def test_a_server_that_claims_a_share_and_cannot_show_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Component 0 is held by servers 0 and 2. Server 2 got a broken one, and server 0 does not give it the right one."""
+    """Component 0 is held by servers 0 and 2. Server 2 got a broken one, and server 0 gives it no right one."""
     of = world("rep3", 3, 8, 5)
     data = of.uploads(matrix(3, 5, 8))
     data[0][2] = _spoil(data[0][2], 0)

@@ -251,7 +251,7 @@ def test_blocks_make_no_difference() -> None:
 
 
 def test_whatever_a_client_shares_is_in_range() -> None:
-    """A share of 2^32 would square to 0 modulo 2^64 and pass every norm; in b bits it is 0, and any bits are in range."""
+    """A share of 2^32 squares to 0 modulo 2^64 and would pass every norm; in b bits it is 0, as all are in range."""
     width = 6
     rng = np.random.default_rng(0)
     x = np.array([[2**32, 2**31, 2**5, -(2**5), 2**5 - 1, 31 + 2**32, -1, 0]])
