@@ -117,7 +117,8 @@ class RunConfig:
         except Exception as error:  # the user's own code
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise LocalError(
-                f"the program failed: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+                f"the program failed: {type(error).__name__}: {error} "
+                f"({Path(where.filename).name}, line {where.lineno})"
             ) from error
 
 

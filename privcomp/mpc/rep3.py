@@ -1,21 +1,21 @@
 """Replicated sharing among three parties, one of whom may look but not lie.
 
-x = x_0 + x_1 + x_2 modulo 2^64 (or XOR, for bits); party i holds x_i and x_{i+1}: two parties know everything, one knows
-nothing. Key k_j goes with component j: parties j and j - 1 know it. Indices count modulo 3.
-Both draw from it in the same order: whatever an operation draws, it draws at the same point of its rounds at every party.
+x = x_0 + x_1 + x_2 modulo 2^64 (or XOR, for bits); party i holds x_i and x_{i+1}: two parties know everything, one
+knows nothing. Key k_j goes with component j: parties j and j - 1 know it, and draw from it in the same order: whatever
+an operation draws, it draws at the same point of its rounds at every party. Indices count modulo 3.
 
-* A product: party i computes z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + F(k_i) - F(k_{i+1}) and sends it to party i - 1.
-  The z_i add up to x y, and the F make each of them uniform on its own. A dot product adds up before it is sent.
-* Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with u_0 = F(k_0),
-  which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has u_1 t, and both pass
-  what they have, masked by a key that the other lacks.
+* A product: party i computes z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + F(k_i) - F(k_{i+1}) and sends it to party
+  i - 1. The z_i add up to x y, and the F make each of them uniform on its own. A dot product adds up before it is sent.
+* Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with
+  u_0 = F(k_0), which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has
+  u_1 t, and both pass what they have, masked by a key that the other lacks.
 
-Security: semi-honest, one of three, with private and authentic channels and AES-128 as a pseudo-random function. A party
-that lies changes results unnoticed.
+Security: semi-honest, one of three, with private and authentic channels and AES-128 as a pseudo-random function. A
+party that lies changes results unnoticed.
 
-Sources: Araki, Furukawa, Lindell, Nof, Ohara, "High-Throughput Semi-Honest Secure Three-Party Computation with an Honest
-Majority", CCS 2016, section 2; Mohassel, Rindal, "ABY3", CCS 2018. Truncation, bits to numbers and extension are derived
-where they stand.
+Sources: Araki, Furukawa, Lindell, Nof, Ohara, "High-Throughput Semi-Honest Secure Three-Party Computation with an
+Honest Majority", CCS 2016, section 2; Mohassel, Rindal, "ABY3", CCS 2018. Truncation, bits to numbers and extension are
+derived where they stand.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Rep3(ReplicatedBackend):
     def matmul_public(self, a: Value, b: U64Array) -> Value:
         def times(part: U64Array) -> U64Array:
             out = np.empty((part.shape[0], b.shape[1]), np.uint64)
-            _core.ring_matmul(out, np.ascontiguousarray(part), np.ascontiguousarray(b))
+            _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b), out=out)
             return out
 
         return a.map(times)
@@ -151,7 +151,7 @@ class Rep3(ReplicatedBackend):
             [np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1) for part in value.parts] for value in (a, b)
         )
         mine = np.empty(x[0].size, np.uint64)
-        _core.rep3_product(mine, *x, *y)
+        _core.rep3_product(*x, *y, out=mine)
         return await self._reshare("mul", mine.reshape(shape))
 
     async def matmul(self, a: Value, b: Value) -> Value:
@@ -160,8 +160,8 @@ class Rep3(ReplicatedBackend):
             raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
         x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
         mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
-        _core.ring_matmul(mine, x[0], y[0] + y[1])
-        _core.ring_matmul(mine, x[1], y[0], accumulate=True)
+        _core.ring_matmul(x[0], y[0] + y[1], out=mine)
+        _core.ring_matmul(x[1], y[0], accumulate=True, out=mine)
         return await self._reshare("matmul", mine)
 
     async def gram(self, a: Value) -> Value:
@@ -169,7 +169,7 @@ class Rep3(ReplicatedBackend):
             raise ParameterError(f"shape is {a.shape}; a Gram matrix is taken of (n, d)")
         x = [np.ascontiguousarray(part) for part in a.parts]
         mine = np.empty((a.shape[0], a.shape[0]), np.uint64)
-        _core.rep3_gram(mine, x[0], x[1])
+        _core.rep3_gram(x[0], x[1], out=mine)
         return await self._reshare("gram", mine)
 
     # ---- bits ----
@@ -210,7 +210,7 @@ class Rep3(ReplicatedBackend):
     async def bit_and(self, a: Bits, b: Bits) -> Bits:
         mine = np.empty(a.parts[0].shape, np.uint64)
         x, y = ([np.ascontiguousarray(part).reshape(-1) for part in bits.parts] for bits in (a, b))
-        _core.rep3_and(mine.reshape(-1), *x, *y)
+        _core.rep3_and(*x, *y, out=mine.reshape(-1))
         xor_streams(mine, self._mine, self._second)
         got = await Exchange(f"and {mine.shape}", {self.previous: mine}, {self.next: mine.nbytes})
         return Bits((mine, _array(got[self.next], mine.shape)), a.n)
@@ -228,7 +228,7 @@ class Rep3(ReplicatedBackend):
     # ---- between numbers and bits: u is party 0's, t is known to parties 1 and 2 ----
 
     def _known(self, a: Value) -> U64Array:
-        """The addend that this party knows, modulo 2^64: component 2 for parties 1 and 2, the sum of 0 and 1 for party 0."""
+        """The addend that this party knows, modulo 2^64: t for parties 1 and 2, u for party 0."""
         if self.me == 0:
             total: U64Array = a.parts[0] + a.parts[1]
             return total
@@ -316,8 +316,8 @@ class Rep3(ReplicatedBackend):
         return self.sub(sum_, product.map(lambda part: part << _ONE))
 
     async def truncate(self, a: Value, shift: int) -> Value:
-        # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w, and as c has no
-        # top bit, w = s or r: both set wraps, none set does not, and one set would leave the top bit if it did not wrap.
+        # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w. c has no top
+        # bit, so that w = s or r: both set wraps, none does not, and one set leaves the top bit unless it wraps.
         # c / 2^shift = floor(u / 2^shift) + ceil(t / 2^shift) - 2^(64-shift) (s + r - s r), up to less than one unit.
         if not 1 <= shift <= 62:
             raise ParameterError(f"shift is {shift}; allowed is [1, 62]")

@@ -478,7 +478,7 @@ class Rep4(ReplicatedBackend):
     def matmul_public(self, a: Value, b: U64Array) -> Value:
         def times(part: U64Array) -> U64Array:
             out = np.empty((part.shape[0], b.shape[1]), np.uint64)
-            _core.ring_matmul(out, np.ascontiguousarray(part), np.ascontiguousarray(b))
+            _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b), out=out)
             return out
 
         return a.map(times)
@@ -511,9 +511,9 @@ class Rep4(ReplicatedBackend):
             here = slice(low, high)
             i, j = link.receiver, link.rest
             if link in _DIAGONAL:
-                _core.cross_product(out, x[i][here], y[i][here], x[j][here], y[j][here])
+                _core.cross_product(x[i][here], y[i][here], x[j][here], y[j][here], out=out)
             else:
-                _core.rep3_product(out, x[i][here], x[j][here], y[i][here], y[j][here])
+                _core.rep3_product(x[i][here], x[j][here], y[i][here], y[j][here], out=out)
 
         (parts,) = await self._joint(f"mul {shape}", _PAIRS, [None] * 6, math.prod(shape), fill=fill)
         return Value(tuple(part.reshape(shape) for part in parts))
@@ -537,7 +537,7 @@ class Rep4(ReplicatedBackend):
         def product(i: int, j: int, minus: bool) -> U64Array:
             out = np.empty(shape, np.uint64)
             left, right = (x[j] - x[i], y[i] - y[j]) if minus else (x[i] + x[j], y[i] + y[j])
-            _core.ring_matmul(out, np.ascontiguousarray(left), np.ascontiguousarray(right))
+            _core.ring_matmul(np.ascontiguousarray(left), np.ascontiguousarray(right), out=out)
             return out.reshape(-1)
 
         return await self._matrix(f"matmul {a.shape[1]}", shape, product)
@@ -550,7 +550,7 @@ class Rep4(ReplicatedBackend):
 
         def product(i: int, j: int, minus: bool) -> U64Array:
             out = np.empty(shape, np.uint64)
-            _core.ring_gram(out, np.ascontiguousarray(x[i] - x[j] if minus else x[i] + x[j]))
+            _core.ring_gram(np.ascontiguousarray(x[i] - x[j] if minus else x[i] + x[j]), out=out)
             return (np.negative(out) if minus else out).reshape(-1)
 
         return await self._matrix(f"gram {a.shape[1]}", shape, product)
@@ -585,9 +585,9 @@ class Rep4(ReplicatedBackend):
                 i, j = min(i, j), max(i, j)
                 np.bitwise_and(x[i][here], y[j][here], out=out)
             elif link in _DIAGONAL:
-                _core.cross_and(out, x[i][here], y[i][here], x[j][here], y[j][here])
+                _core.cross_and(x[i][here], y[i][here], x[j][here], y[j][here], out=out)
             else:
-                _core.rep3_and(out, x[i][here], x[j][here], y[i][here], y[j][here])
+                _core.rep3_and(x[i][here], x[j][here], y[i][here], y[j][here], out=out)
 
         (parts,) = await self._joint(
             f"{label} {shape}", links, [None] * len(links), math.prod(shape), bits=True, fill=fill
