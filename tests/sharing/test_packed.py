@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import chdtri
 
+from privcomp import _core
 from privcomp.algebra import GOLDILOCKS
 from privcomp.errors import BufferTypeError, ParameterError, RemoteError
 from privcomp.sharing import PackedParams, PackedShare, add_packed, combine_packed, multiply_packed, share_packed
@@ -79,6 +81,18 @@ def test_privacy_is_that_of_the_parameters(params: PackedParams) -> None:
     assert params.secret_points.tolist() == reference.root_points(params.packing)
     size = 1 << (params.parties - 1).bit_length()
     assert params.points.tolist() == reference.root_points(size, 7)[: params.parties]
+
+
+def test_coefficients_may_be_zero() -> None:
+    """The random coefficients, got back from all shares, are uniform, zero included: by their low bytes."""
+    count = 1 << 15
+    shares = make(PackedParams(8, 2, 2), np.ones(2 * count, np.uint64), rng=coins(4))
+    data = np.stack([s.values for s in shares])
+    _core.ntt_goldilocks_inplace(data, shift=_core.PACKED_SHIFT, inverse=True)
+    assert not data[4:].any()
+    for coefficient in data[2:4]:  # r, as privacy <= packing
+        cells = np.bincount((coefficient & np.uint64(255)).astype(np.int64), minlength=256)
+        assert ((cells - count / 256) ** 2 / (count / 256)).sum() < chdtri(255, 1e-6)
 
 
 def test_threads_change_nothing() -> None:

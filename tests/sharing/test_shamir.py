@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from privcomp.algebra import GOLDILOCKS, M61
 from privcomp.errors import BufferTypeError, CodecError, ParameterError, RemoteError
-from privcomp.sharing import Share, combine, combine_bytes, combine_many, share, share_bytes, share_many
+from privcomp.sharing import Share, combine, combine_bytes, combine_many, share, share_bytes, share_many, share_rows
 from privcomp.sharing.shamir import SHARE_BYTES
 from tests.reference import shamir as reference
+from tests.sharing.coins import coins
 
 SECRETS = np.array([0, 1, 12345, M61.modulus - 1], np.uint64)
 P = M61.modulus
@@ -131,6 +132,27 @@ class TestVectors:
         assert not np.array_equal(make()[0].values, make()[0].values)
         with pytest.raises(ParameterError, match="rng gave 31 bytes"):
             share_bytes(bytes(32), 2, [1, 2], lambda n: bytes(n - 1))
+
+    @pytest.mark.parametrize("field", [M61, GOLDILOCKS])
+    def test_threads_change_nothing(self, field):
+        secrets = np.arange(3 * 4096 + 77, dtype=np.uint64)
+        one, two = (
+            share(secrets, 3, [1, 2, 3, 9], owner=b"alice", context=b"s1", field=field, rng=coins(1), threads=k)
+            for k in (1, 3)
+        )
+        assert all(np.array_equal(a.values, b.values) for a, b in zip(one, two, strict=True))
+        assert np.array_equal(merge(two[1:]), secrets)
+        out = np.zeros((4, secrets.size), np.uint64)
+        assert share_rows(secrets, 3, [1, 2, 3, 9], field=field, rng=coins(1), out=out, threads=2) is out
+        assert np.array_equal(out, np.stack([s.values for s in one]))
+        secrets[5000] = field.modulus
+        out[:] = 0
+        with pytest.raises(ParameterError, match="not below the modulus"):
+            share_rows(secrets, 3, [1, 2, 3, 9], field=field, out=out, threads=2)
+        assert not out.any()
+        for threads in (0, 257):
+            with pytest.raises(ParameterError, match="threads"):
+                share_rows(secrets, 3, [1, 2, 3, 9], field=field, threads=threads)
 
     def test_points_of_a_wrong_kind(self):
         with pytest.raises(BufferTypeError, match="float64"):
