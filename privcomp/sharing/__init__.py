@@ -1,6 +1,6 @@
 """One secret and its shares: additive, replicated, Shamir's, packed; and opening although some shares are wrong."""
 
-from privcomp.sharing.additive import AdditiveShare, combine_additive, share_additive
+from privcomp.sharing.additive import SEED_BYTES, AdditiveShare, combine_additive, share_additive
 from privcomp.sharing.packed import (
     PackedParams,
     PackedShare,
@@ -23,6 +23,7 @@ from privcomp.sharing.shamir import (
 )
 
 __all__ = [
+    "SEED_BYTES",
     "AdditiveShare",
     "Opened",
     "PackedParams",

@@ -26,7 +26,7 @@ from privcomp.errors import BufferTypeError, ParameterError
 from privcomp.sharing._parts import SEED_BYTES, add_streams, check_belonging, check_ring, draw_seed, expand
 from privcomp.typing import RingArray
 
-__all__ = ["MAX_PARTIES", "AdditiveShare", "combine_additive", "share_additive"]
+__all__ = ["MAX_PARTIES", "SEED_BYTES", "AdditiveShare", "combine_additive", "share_additive"]
 
 MAX_PARTIES: Final = 1 << 14
 _MAX_LENGTH: Final = 1 << 40
