@@ -127,7 +127,30 @@ def test_a_wrong_share_in_combining_names_its_holder(scheme) -> None:
 
 
 @each_scheme
-def test_bad_sets_of_shares(scheme) -> None:
+def test_x_zero(scheme) -> None:
+    """The value at 0 is the secret: no share of that point exists, and none arrives."""
+    _, _, shares = deal(scheme)
+    with pytest.raises(ParameterError, match="the value at 0 is the secret"):
+        replace(shares[0], point=0)
+    data = shares[0].to_bytes()
+    at = len(data) - len(shares[0].values) - 6
+    assert data[at : at + 2] == b"\x01\0"
+    with pytest.raises(CodecError, match="the value at 0 is the secret"):
+        VssShare.from_bytes(data[:at] + b"\0\0" + data[at + 2 :], max_bytes=1 << 16)
+
+
+@each_scheme
+def test_mixed_thresholds(scheme) -> None:
+    """A dealer whose polynomial has another degree than was agreed, in either direction."""
+    for k in (1, 3):
+        _, commitment, shares = deal(scheme, k=k)
+        with pytest.raises(RemoteError, match=f"{k} of 4") as caught:
+            scheme(4, 2).check(commitment, shares[0], **WHERE, point=1)
+        assert caught.value.party == b"dealer"
+
+
+@each_scheme
+def test_duplicate_x_and_too_few(scheme) -> None:
     vss, commitment, shares = deal(scheme)
     with pytest.raises(ParameterError, match="threshold is 2 with 1"):
         vss.combine(commitment, shares[:1], **WHERE)
@@ -204,9 +227,7 @@ def test_encodings_that_are_not_canonical() -> None:
     data = commitment.to_bytes()
     with pytest.raises(CodecError):
         VssCommitment.from_bytes(data[:-32] + b"\xff" * 32, max_bytes=1 << 16)
-    # Point 0, whose value is the secret, and more elements than parties.
-    with pytest.raises(ParameterError, match="the value at 0 is the secret"):
-        replace(shares[0], point=0)
+    # More elements than parties.
     with pytest.raises(ParameterError, match="elements"):
         replace(commitment, parties=1)
     for field, bad in (("scheme", 3), ("group", "P-256"), ("parties", 0), ("elements", b""), ("elements", bytes(33))):
