@@ -579,13 +579,10 @@ class Shared:
 
     def _operand(self, other: object) -> Shared | NDArray[Any]:
         """Whatever stands on the other side of an operator; raises for what cannot."""
-        if isinstance(other, SharedBits):
-            other = other.number()
-        if isinstance(other, Shared):
-            self._mpc._own(self)
-            self._mpc._own(other)
-            return other
         self._mpc._own(self)
+        if isinstance(other, (Shared, SharedBits)):
+            self._mpc._own(other)
+            return other.number() if isinstance(other, SharedBits) else other
         array = _array(cast(Any, other), "the public operand")
         if array.size == 0:
             raise ParameterError("the public operand is empty")
