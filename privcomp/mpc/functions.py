@@ -211,7 +211,7 @@ class Division(Plan):
     """a / b for |B| < 2^30, |A| < 2^30, and 0 for b = 0; with fraction f = max(fa, fb) >= 1.
 
     |q - a/b| <= 2^-27 |a/b| + 2^(guard - 30) 2^-fa / |b| + 1 unit: the middle term is at most what one unit of a makes.
-    guard = max(0, bits of the bound of a + bits of the bound of b - 30).
+    guard <= max(0, bits of the bound of a + bits of the bound of b - 30).
     """
 
     width: int
@@ -259,7 +259,7 @@ def _half_power(doubled: int) -> int:
 class Root(Plan):
     """sqrt(x), or 1 / sqrt(x), for 0 <= X < 2^30; both are 0 for x <= 0.
 
-    |r - sqrt(x)| <= 2^-25 sqrt(x) + 1.01 units for f <= 30; |r - 1/sqrt(x)| <= 2^-25 / sqrt(x) + 1.5 units for f <= 20.
+    |r - sqrt(x)| <= 2^-25 sqrt(x) + 1.3 units for f <= 30; |r - 1/sqrt(x)| <= 2^-25 / sqrt(x) + 1.5 units for f <= 20.
     """
 
     width: int
@@ -322,9 +322,9 @@ _PIECES: Final = (
 
 @dataclass(frozen=True)
 class Sigmoid(Plan):
-    """1 / (1 + exp(-x)), at the tensor's own fraction, 4 <= f <= 24, for any bound below 2^62.
+    """1 / (1 + exp(-x)), at the tensor's own fraction, 4 <= f <= 24, for any bound.
 
-    Error below 2.6e-4 + 2 units, at most 1 unit outside of [0, 1]: three cubics on each side of zero, found by
+    Error below 2.6e-4 + 2 units, so that the result may lie that far outside of [0, 1]: three cubics on each side of zero, found by
     reweighted least squares; 0 and 1 beyond 8.375. The piece is chosen by six comparisons side by side.
     """
 
@@ -336,9 +336,9 @@ class Sigmoid(Plan):
         if not 4 <= fraction <= _SCALE:
             raise ParameterError(f"a sigmoid takes 4 .. {_SCALE} bits of fraction; this tensor has {fraction}")
         reach = bound + (_EDGES[-1] << (fraction - 4))
-        if reach > _TRUNCATABLE:
-            raise ParameterError("a sigmoid takes |X| < 2^61; declare a tighter bound or fewer bits of fraction")
-        return cls("sigmoid", (1 << fraction) + 2, fraction, reach.bit_length() + 1)
+        if reach > _LARGEST:
+            raise ParameterError("a sigmoid takes |x| + 8.375 below 2^63 units; declare a tighter bound")
+        return cls("sigmoid", (1 << fraction) + (1 << fraction >> 11) + 2, fraction, reach.bit_length() + 1)
 
     async def run(self, backend: ReplicatedBackend, *operands: Value) -> Value:
         """c_0 + x (c_1 + x (c_2 + x c_3)) with shared coefficients; those of a step up are added where it is passed.
