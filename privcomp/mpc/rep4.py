@@ -4,8 +4,8 @@ x = x_0 + x_1 + x_2 + x_3 modulo 2^64 (or XOR, for bits); party i holds every co
 Key k_j is known to all but party j; who draws from it draws in the same order.
 
 * A joint input: parties s and w know z, r and q are the others. Component r becomes F(k_r), which s, w, q draw; q's
-  becomes z - F(k_r), which s sends to r. w has the same message, and it and r each take it into a running hash. Who
-  receives lacks the mask, so that every message is uniform to its receiver.
+  becomes z - F(k_r), which s sends to r. w has the same message, and it and r each take it into a running hash, under a
+  key that s lacks. Who receives lacks the mask, so that every message is uniform to its receiver.
 * A product: x y is a sum over the six pairs {i, j} of terms that the other two parties know: x_i y_j + x_j y_i, with
   x_i y_i added to one of them. Six joint inputs, six words among four parties; a dot product adds up before it is sent.
 * An opening: party i receives x_i from one of the three, and hashes of it from the other two.
@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privcomp import _core
 from privcomp.codec import digest, lp
@@ -50,12 +51,14 @@ __all__ = ["Rep4"]
 _ONE: Final = np.uint64(1)
 _OFFSET: Final = np.uint64(1 << 62)
 _HASH: Final = 32
-_BLOCK: Final = 1 << 14  # words: what one joint product touches at a time stays in a core's cache
+_SHORT: Final = 16
+_BLOCK: Final = 1 << 16  # words: what one joint input touches at a time stays in the cache
+_PIECE: Final = 1 << 30  # bytes hashed at a time
 _LOG: Final = 1 << 12  # joint steps after which a check starts even though nothing is opened
 _KEY: Final = "privcomp/mpc/rep4/key/v1"
 _TAG: Final = "privcomp/mpc/rep4/tag/v1"
 _COMMIT: Final = "privcomp/mpc/rep4/commit/v1"
-_OPEN: Final = "privcomp/mpc/rep4/open/v1"
+_HASHER: Final = "privcomp/mpc/rep4/hash/v1"
 
 
 class Link(NamedTuple):
@@ -88,15 +91,18 @@ Fill = Callable[[Link, int, int, U64Array], None]
 class _Log:
     """What two parties hold alike of a third one's messages: a hash over all, after each step at which one came."""
 
-    __slots__ = ("before", "prefix", "steps")
+    __slots__ = ("before", "count", "pair", "prefix", "steps")
 
-    def __init__(self) -> None:
+    def __init__(self, pair: bytes) -> None:
         self.before = bytes(_HASH)
         self.prefix = bytes(_HASH)
+        self.count = 0
+        self.pair = pair
         self.steps: list[tuple[int, bytes]] = []
 
-    def add(self, step: int, message: Section | memoryview) -> None:
-        item = hashlib.sha256(_view(message)).digest()
+    def add(self, step: int, message: Section | memoryview, hasher: AESGCM) -> None:
+        item = _keyed(hasher, self.pair + self.count.to_bytes(8, "little"), message)
+        self.count += 1
         self.prefix = hashlib.sha256(self.prefix + item).digest()
         self.steps.append((step, self.prefix))
 
@@ -105,8 +111,21 @@ Cut = dict[tuple[int, int], tuple[bytes, list[tuple[int, bytes]]]]
 """What a check is about: of every log the hash at its beginning, and the hashes since then with their steps."""
 
 
-def _view(data: Section | memoryview) -> memoryview:
-    return data.data if isinstance(data, np.ndarray) else memoryview(data)
+def _keyed(hasher: AESGCM, nonce: bytes, data: Section | memoryview) -> bytes:
+    """A hash under a key that whoever made `data` lacks: GMAC.
+
+    Other data than `data` have another hash but for 2^-100, whatever was chosen without the key: two strings of at most
+    b blocks agree under at most b + 1 of 2^128 keys, and a piece has at most 2^26 blocks.
+
+    Args:
+        nonce: 12 bytes, once for every key.
+    """
+    view = memoryview(data) if isinstance(data, bytes | memoryview) else data.reshape(-1).view(np.uint8).data
+    tag = hasher.encrypt(nonce, b"", view[:_PIECE])
+    for low in range(_PIECE, len(view), _PIECE):
+        piece = hashlib.sha256(nonce + low.to_bytes(8, "little")).digest()[:12]
+        tag = hashlib.sha256(tag + hasher.encrypt(piece, b"", view[low : low + _PIECE])).digest()
+    return tag
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -147,10 +166,17 @@ class Rep4(ReplicatedBackend):
         self._peers = self.held
         self._streams: dict[int, Stream] = {}
         self._tag_keys: dict[int, bytearray] = {}
+        self._hashers: dict[int, AESGCM] = {}
         # By the party that sends and the one that holds the same messages as this one.
-        self._logs = {(s, partner): _Log() for s in self._peers for partner in self._peers if partner != s}
+        self._logs = {
+            (s, partner): _Log(bytes([0, s, *sorted((me, partner))]))
+            for s in self._peers
+            for partner in self._peers
+            if partner != s
+        }
         self._step = 0
         self._checked = 0
+        self._openings = 0
         self._task: Task[None] | None = None
 
     # ---- keys ----
@@ -171,6 +197,7 @@ class Rep4(ReplicatedBackend):
             context = (self.session.digest, bytes([component]))
             self._streams[component] = Stream(secret, *context)
             self._tag_keys[component] = bytearray(hkdf(secret, *context, length=_HASH, label=_TAG))
+            self._hashers[component] = AESGCM(hkdf(secret, *context, length=16, label=_HASHER))
 
     def _key_view(self, component: int, key: bytes) -> bytes:
         return digest(_KEY, self.session.digest, bytes([component]), key)
@@ -182,15 +209,16 @@ class Rep4(ReplicatedBackend):
             key[:] = bytes(len(key))
         self._streams.clear()
         self._tag_keys.clear()
+        self._hashers.clear()
 
     def _refuse(self, suspects: set[int], stage: str, message: str) -> RemoteError:
         """The error to raise; the keys are gone. Among `suspects` is the party that lied: all that is known of it."""
         self._wipe()
         names = [self.session.parties[party] for party in sorted(suspects - {self.me})]
         if len(names) == 1:
-            return RemoteError(names[0], stage, f"{message}; nothing was opened, begin a new session without it")
+            return RemoteError(names[0], stage, f"{message}; begin a new session without it")
         said = " or ".join(repr(name) for name in names) if names else "nobody can be named"
-        return RemoteError(None, stage, f"{message}; who lied: {said}; nothing was opened")
+        return RemoteError(None, stage, f"{message}; who lied: {said}; the keys are gone, begin a new session")
 
     def _require(self, holds: bool, suspects: set[int], stage: str, message: str) -> None:
         if not holds:
@@ -305,7 +333,7 @@ class Rep4(ReplicatedBackend):
     # ---- joint inputs ----
 
     def _log(self, sender: int, partner: int, message: Section | memoryview) -> None:
-        self._logs[sender, partner].add(self._step, message)
+        self._logs[sender, partner].add(self._step, message, self._hashers[sender])
 
     def _step_ends(self) -> None:
         if self._step - self._checked >= _LOG:
@@ -430,19 +458,17 @@ class Rep4(ReplicatedBackend):
         own = self._by_component(parts)
         full, first, second = ((self.me + step) % 4 for step in (3, 1, 2))
 
+        self._openings += 1
+        count = self._openings.to_bytes(8, "little")
+
         def said(component: int, data: Section | memoryview) -> bytes:
-            return digest(
-                _OPEN,
-                self.session.digest,
-                label.encode(),
-                bytes([component]),
-                hashlib.sha256(_view(data)).digest(),
-            )
+            # Under the key that the sender of the component lacks; the other three have it.
+            return _keyed(self._hashers[(component + 3) % 4], bytes([1, component, 0, 0]) + count, data)
 
         sends: dict[int, Section] = {
             peer: own[peer] if peer == first else said(peer, own[peer]) for peer in self._peers if to in (None, peer)
         }
-        wants = {full: parts[0].nbytes, first: _HASH, second: _HASH} if to in (None, self.me) else {}
+        wants = {full: parts[0].nbytes, first: _SHORT, second: _SHORT} if to in (None, self.me) else {}
         got = await Exchange(label, sends, wants)
         if not wants:
             return None

@@ -17,6 +17,8 @@ KEY_BYTES: Final = 32
 _CIPHER: Final = _core.AES128_CTR
 _LABEL: Final = "privcomp/mpc/stream/v1"
 _LIMIT: Final = 1 << 58
+_PLUS: Final = np.zeros(1, np.bool_)
+_MINUS: Final = np.ones(1, np.bool_)
 
 
 class Stream:
@@ -80,7 +82,7 @@ def xor_streams(acc: U64Array, first: Stream, second: Stream | None = None) -> N
 
 def add_at(acc: U64Array, stream: Stream, at: int, *, negate: bool = False) -> None:
     """acc +- the words of a stream from a place that `take` gave, in place; acc is one-dimensional."""
-    _core.mask_add(acc, stream.seed[None], np.full(1, negate), offset=at, cipher=_CIPHER)
+    _core.mask_add(acc, stream.seed[None], _MINUS if negate else _PLUS, offset=at, cipher=_CIPHER)
 
 
 def xor_at(acc: U64Array, stream: Stream, at: int) -> None:

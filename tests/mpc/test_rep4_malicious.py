@@ -206,7 +206,7 @@ def tamperings(count: int, seed: int) -> None:
 
 
 def test_random_tamperings_are_caught_before_anything_is_opened() -> None:
-    tamperings(400, 1)
+    tamperings(330, 1)
 
 
 @pytest.mark.assurance
@@ -308,7 +308,7 @@ class WrongShares(Rep4):
 @pytest.mark.parametrize(
     "liar",
     [
-        *(type(f"WrongMessages{at}", (WrongMessages,), {"at": at}) for at in (*range(0, 27, 4), 26)),
+        *(type(f"WrongMessages{at}", (WrongMessages,), {"at": at}) for at in (0, 3, 8, 13, 19, 26)),
         *(type(f"WrongRandomness{c}", (WrongRandomness,), {"component": c}) for c in range(4)),
         WrongShares,
     ],
@@ -367,7 +367,7 @@ class NoInputLog(Rep4):
     """Does not compare what an owner sent with what the other receiver got."""
 
     async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
-        kept, self._logs = self._logs, {place: rep4._Log() for place in self._logs}
+        kept, self._logs = self._logs, {place: rep4._Log(bytes(4)) for place in self._logs}
         try:
             return await super()._input(label, owner, values, n, bits)
         finally:
