@@ -408,8 +408,12 @@ def test_without_the_log_of_inputs_two_parties_take_different_ones() -> None:
 
 
 def test_without_the_comparison_of_keys_different_ones_are_used() -> None:
+    drawn: dict[int, list[int]] = {}
+
     async def program(mpc: Rep4, opened: list[Any]) -> None:
         await mpc.input(0, X if mpc.me == 0 else None, X.shape)
+        if mpc.me != 0:
+            drawn[mpc.me] = mpc._streams[0].words((4,)).tolist()
 
     judge(play(program, corrupt=1, tamper=flip(0, 2)), 1, at_most=2)
     out = play(program, corrupt=1, tamper=flip(0, 2))
@@ -418,7 +422,7 @@ def test_without_the_comparison_of_keys_different_ones_are_used() -> None:
     loose = play(program, corrupt=1, tamper=flip(0, 2), everywhere=mutant, backend=mutant)
     assert loose.finished == {0, 1, 2, 3}
     # Parties 2 and 3 now go on with different streams for component 0.
-    assert loose.backends[2]._streams[0].words((4,)).tolist() != loose.backends[3]._streams[0].words((4,)).tolist()
+    assert drawn[2] != drawn[3]
 
 
 def test_without_hashes_at_openings_something_else_is_opened() -> None:
@@ -613,24 +617,40 @@ def test_who_speaks_last_at_an_opening_may_keep_it_from_one_and_nothing_else() -
     assert suspects(out.errors[0]) == {IDS[1]}  # type: ignore[arg-type]
 
 
-def test_who_refuses_has_no_keys_any_more() -> None:
-    out = play(recorded(_mul), corrupt=1, tamper=flip(3, 3))
-    for me in out.errors.keys() - {1}:
-        assert not out.backends[me]._streams
-        assert not out.backends[me]._tag_keys
-
-
-def test_keys_are_zeroed() -> None:
+@pytest.mark.parametrize("tamper", [None, flip(3, 3), flip(6)], ids=["nothing", "product", "opening"])
+def test_keys_are_zeroed_and_gone_when_a_party_has_ended_or_refused(tamper: Tamper | None) -> None:
     kept: list[Any] = []
 
     async def program(mpc: Rep4, opened: list[Any]) -> None:
         kept.extend([*(stream.seed for stream in mpc._streams.values()), *mpc._tag_keys.values()])
+        assert all(any(bytes(key)) for key in kept)
         await _mul(mpc)
 
-    play(program, corrupt=1, tamper=flip(3, 3, 0, 2))
-    honest = [key for at, key in enumerate(kept) if at // 6 != 1]
-    assert len(honest) == 18
-    assert not any(any(bytes(key)) for key in honest)
+    out = play(program, corrupt=1, tamper=tamper)
+    assert len(kept) == 24
+    assert not any(any(bytes(key)) for key in kept)
+    for mpc in out.backends.values():
+        assert not mpc._streams
+        assert not mpc._tag_keys
+        assert not mpc._hashers
+
+
+def test_naming_does_not_go_astray_where_checks_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rep4, "_LOG", 2)
+    rng = random.Random(3)
+    model = play(everything)
+    for _ in range(25):
+        corrupt = rng.randrange(4)
+        places = [
+            (r, to) for (r, sender, to), data in model.frames.items() if sender == corrupt and r < model.rounds - 1
+        ]
+        at = rng.choice(sorted(places))
+
+        def tamper(round_: int, to: int, payload: bytearray, _: Frames, at: tuple[int, int] = at) -> None:
+            if (round_, to) == at:
+                alter(rng, payload, [])
+
+        judge(play(everything, corrupt=corrupt, tamper=tamper), corrupt)
 
 
 def test_a_check_that_starts_by_itself_stops_a_program_that_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
