@@ -69,7 +69,7 @@ MUTANTS = (
         "n_min above the node's own",
         RULES,
         "policy.require(p.survivors_min >= least,",
-        "True, f",
+        "policy.require(True,",
         f"{RULE}::test_rule_n_min_policy_the_server_cannot_lower_it",
     ),
     mutant(
@@ -125,7 +125,7 @@ MUTANTS = (
         "named members",
         RULES,
         "policy.require(bool(own.members) and c.members == own.members,",
-        "True, f",
+        "policy.require(True,",
         f"{RULE}::test_rule_committee_members_of_the_servers_choosing_are_refused",
         f"{RULE}::test_rule_committee_without_a_policy_nobody_holds_keys",
     ),
@@ -142,7 +142,7 @@ MUTANTS = (
         "the draw",
         RULES,
         "policy.require(drawn.members == c.members,",
-        "True, f",
+        "policy.require(True,",
         f"{ROUND}::test_sampled_committees_are_members_of_the_roster_with_one_journal_for_both_roles",
     ),
     mutant(
@@ -150,7 +150,7 @@ MUTANTS = (
         "t_p of the policy",
         RULES,
         "policy.require(c.privacy >= own.privacy_least,",
-        "True, f",
+        "policy.require(True,",
         f"{RULE}::test_rule_t_p_below_the_policy_is_refused",
     ),
     mutant(
