@@ -40,6 +40,7 @@ from privcomp.codec import digest, lp
 from privcomp.errors import (
     CodecError,
     EncodingError,
+    JournalError,
     ParameterError,
     RemoteError,
     RoundAborted,
@@ -60,6 +61,7 @@ from privcomp.mpc.client_messages import (
     UploadedShare,
 )
 from privcomp.mpc.engine import Exchange
+from privcomp.policy import Policy
 from privcomp.typing import I64Array, RingArray, U8Array, U64Array
 
 __all__ = ["ClientShares", "Collection", "Collector", "MpcClient", "agree", "components_of", "parties_of"]
@@ -69,7 +71,8 @@ _SALT_BYTES: Final = 32
 _WIDTH_MAX: Final = 48
 _ENTRIES_MAX: Final = 1 << 30
 _UPLOAD: Final = 0
-_PROTOCOL: Final = "mpc-clients-1"
+_LIST: Final = 1
+_PROTOCOL: Final = "mpc"
 _CONTEXT: Final = "privcomp/mpc/collection/v1"
 _HASH: Final = "privcomp/mpc/share-hash/v1"
 _SIGN_HASHES: Final = "privcomp/mpc/share-hashes/v1"
@@ -130,9 +133,9 @@ class Collection:
         entries: d, 1..2^30.
         terms: what the servers compute and open (`robust.terms`): a client signs that, too.
         session: 32 bytes, fresh for every collection.
+        model_hash: SHA-256 of the model that was trained, 32 bytes: one model is collected on once.
         round: of the training.
-        purpose: for the journal, such as "training".
-        model_hash: SHA-256 of the model that was trained, 32 bytes.
+        purpose: for policy and journal, such as "training".
 
     Raises:
         ParameterError: a value outside of its range, or a wrong number of servers.
@@ -145,9 +148,9 @@ class Collection:
     entries: int
     terms: bytes
     session: bytes
+    model_hash: bytes
     round: int = 0
     purpose: str = "training"
-    model_hash: bytes = bytes(32)
 
     def __post_init__(self) -> None:
         if len(self.servers) != parties_of(self.protocol):
@@ -173,9 +176,9 @@ class Collection:
             self.entries,
             self.terms,
             self.session,
+            self.model_hash,
             self.round,
             self.purpose,
-            self.model_hash,
         )
 
     @property
@@ -251,11 +254,15 @@ def _unpack(data: bytes | memoryview, n: int, width: int) -> U64Array:
 class MpcClient:
     """One client. What it sends is in the journal first; asked again it sends the same bytes.
 
-    Two different uploads in one collection would be two signed lists, for which the servers drop a client.
+    Two different uploads in one collection would be two signed lists, for which the servers drop a client. Two
+    collections on one model would be two aggregates of the same update, whose difference may be another client's: the
+    second one is refused, whichever protocol the first one was, unless `policy.same_model_reentries` grants it.
 
     Args:
         id: as in the roster.
         identity: long-term signing key.
+        policy: this node's limits. `policy.protocols` has to name "rep3" or "rep4", and "rep3" trusts the servers to
+            follow the protocol: `policy.adversary` has to be "semi_honest".
         journal: what this identity has sent; must belong to `identity`.
         rng: gives fresh random bytes.
 
@@ -264,9 +271,16 @@ class MpcClient:
     """
 
     def __init__(
-        self, id: bytes, identity: Identity, journal: Journal, *, rng: Callable[[int], bytes] = os.urandom
+        self,
+        id: bytes,
+        identity: Identity,
+        policy: Policy,
+        journal: Journal,
+        *,
+        rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.id = check_id(id)
+        self.policy = policy
         self._identity = identity
         self._journal = journal
         self._rng = rng
@@ -285,6 +299,8 @@ class MpcClient:
 
         Raises:
             ParameterError: the roster does not have this id and key.
+            PolicyError: this node does not take part in such a collection.
+            JournalError: this node's update of this model was aggregated, or may have been, in another round.
             EncodingError: dtype, shape, or an entry out of range; nothing was sent.
         """
         clients = collection.clients
@@ -293,6 +309,7 @@ class MpcClient:
         with self._journal.locked():
             entry = self._journal.find(collection.digest, _UPLOAD)
             if entry is None:
+                self._allowed(collection)
                 messages = self._share(collection, values)
                 entry = self._journal.append(
                     protocol=_PROTOCOL,
@@ -307,6 +324,37 @@ class MpcClient:
                     secrets=None,
                 )
             return tuple(self._journal.answer(entry))
+
+    def _allowed(self, collection: Collection) -> None:
+        """This node's own policy and journal."""
+        policy, n = self.policy, len(collection.clients)
+        policy.require(collection.protocol in policy.protocols, collection.protocol, f"{policy.protocols}")
+        policy.require(
+            collection.protocol != "rep3" or policy.adversary == "semi_honest",
+            "rep3, whose servers are trusted to follow the protocol",
+            "a malicious adversary: rep4",
+        )
+        policy.require(collection.purpose in policy.purposes, collection.purpose, f"{policy.purposes}")
+        pinned = policy.roster_hash
+        policy.require(pinned in (None, collection.clients.hash), "another roster", "the roster that is pinned")
+        policy.require(
+            policy.clients_min <= n <= policy.clients_max,
+            f"{n} clients",
+            f"{policy.clients_min}..{policy.clients_max}",
+        )
+        policy.require(collection.entries <= policy.entries_max, "a longer vector", f"{policy.entries_max} entries")
+        policy.require(policy.attestation != "required", "updates without proofs", "proven updates")
+        policy.require(policy.privacy != "required", "a rule without noise", "rounds with differential privacy")
+        others = {
+            entry.round_digest
+            for entry in self._journal.of_model(collection.model_hash)
+            if entry.round_digest != collection.digest
+        }
+        if len(others) > policy.reentries(collection.purpose):
+            raise JournalError(
+                f"this client took part in {len(others)} round(s) on this very model: a second aggregate of identical "
+                "updates isolates clients (policy: same_model_reentries)"
+            )
 
     def _share(self, collection: Collection, values: I64Array) -> list[bytes]:
         width, entries = collection.width, collection.entries
@@ -671,27 +719,32 @@ class _Agreement:
         return ClientShares(self.collection, self.collector.me, self.ids, dict(self.dropped), signatures, bodies)
 
 
-async def agree(backend: Backend, collector: Collector, identity: Identity, *, clients_min: int) -> ClientShares:
+async def agree(
+    backend: Backend, collector: Collector, identity: Identity, journal: Journal, *, clients_min: int
+) -> ClientShares:
     """Compare with the other servers what was received; returns this server's shares of the clients that all agree on.
 
-    Every server calls this at the same point of its program. The module says what happens.
+    Every server calls this at the same point of its program. The module says what happens. A server signs one list per
+    collection, for ever: aggregates over two lists would differ by the clients in which the lists differ.
 
     Args:
         backend: of a session among the collection's servers.
         collector: of this server; it takes no uploads from here on.
         identity: this server's signing key.
+        journal: what this server has signed; must belong to `identity`.
         clients_min: fewer clients on the final list end the run.
 
     Raises:
         ParameterError: session, collection, identity do not belong together.
         RemoteError: a server lied, and is named.
         RoundAborted: the servers' lists differ, or have too few clients. Nothing was computed.
+        JournalError: this server signed another list of this collection.
     """
     collection, me = collector.collection, collector.me
     if backend.session.parties != collection.ids or backend.session.protocol != collection.protocol:
         raise ParameterError("the session runs among other servers, or another protocol, than the collection names")
-    if backend.me != me or identity.public != collection.servers[me][1]:
-        raise ParameterError(f"collector, identity and backend are not all those of server {me}")
+    if backend.me != me or not identity.public == journal.identity == collection.servers[me][1]:
+        raise ParameterError(f"collector, identity, journal and backend are not all those of server {me}")
     state = _Agreement(collector, collection.ids)
     own = collector._close()
     peers = [p for p in range(backend.n) if p != me]
@@ -710,6 +763,7 @@ async def agree(backend: Backend, collector: Collector, identity: Identity, *, c
     mine = state.list_digest()
     final = FinalList(me, mine, identity.sign(_SIGN_LIST, collection.digest, mine))
     encoded = final.to_bytes()
+    _remember(journal, collection, encoded, mine)
     lists = await Exchange("clients-final", dict.fromkeys(peers, encoded), dict.fromkeys(peers, len(encoded)))
     signatures: list[bytes] = []
     for p in range(backend.n):
@@ -727,6 +781,31 @@ async def agree(backend: Backend, collector: Collector, identity: Identity, *, c
             None, _STAGE, f"{len(state.ids)} clients are on the final list; the policy asks for {clients_min} or more"
         )
     return state.shares(tuple(signatures))
+
+
+def _remember(journal: Journal, collection: Collection, final: bytes, digested: bytes) -> None:
+    """Into the journal before it is sent; a list that differs from the one that is there is not signed."""
+    with journal.locked():
+        entry = journal.find(collection.digest, _LIST)
+        if entry is None:
+            journal.append(
+                protocol=_PROTOCOL,
+                session=collection.session,
+                round=collection.round,
+                purpose=collection.purpose,
+                model_hash=collection.model_hash,
+                round_digest=collection.digest,
+                stage=_LIST,
+                request=collection.digest,
+                messages=[final],
+                secrets=None,
+                note=digested,
+            )
+        elif entry.note != digested:
+            raise JournalError(
+                "this server signed another list of clients for this collection: aggregates over both would differ by "
+                "the clients in which the lists differ; begin a new collection"
+            )
 
 
 def _final(data: bytes, peer: int, collection: Collection) -> FinalList:

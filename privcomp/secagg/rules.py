@@ -94,8 +94,9 @@ class Rules:
         """
         a = context.announce
         others = [e for e in self._journal.of_model(a.model_hash) if e.round_digest != context.digest]
-        if any(e.protocol != context.params.protocol and e.protocol == "oneshot" for e in others):
-            raise JournalError("this model was used in a one-shot round: it is closed for interactive rounds")
+        for protocol, what in (("oneshot", "used in a one-shot round"), ("mpc", "shared among servers")):
+            if any(e.protocol == protocol for e in others):
+                raise JournalError(f"this model was {what}: it is closed for interactive rounds")
         newest = max((e.round for e in others if e.stage == MASK), default=-1)
         if a.round <= newest:
             raise JournalError(

@@ -17,8 +17,12 @@ from privcomp.mpc.clients import Collection, Collector, MpcClient, components_of
 from privcomp.mpc.engine import Party, Session
 from privcomp.mpc.protocols import start
 from privcomp.mpc.robust import Outcome, Release, Rule, aggregate
+from privcomp.policy import Policy
 
 Ints = NDArray[np.int64]
+
+
+POLICY = Policy(protocols=("rep3", "rep4"), adversary="semi_honest")
 
 
 def seeded(seed: int) -> Callable[[int], bytes]:
@@ -113,6 +117,7 @@ class World:
     collection: Collection
     clients: list[MpcClient]
     identities: list[Identity]
+    journals: list[MemoryJournal]
     collectors: list[Collector]
 
     def uploads(self, x: Ints) -> list[list[bytes]]:
@@ -140,13 +145,15 @@ def world(
         entries,
         terms,
         session,
+        b"m" * 32,
     )
     return World(
         collection,
         [
-            MpcClient(b"client-%02d" % i, identity, MemoryJournal(identity.public), rng=seeded(i))
+            MpcClient(b"client-%02d" % i, identity, POLICY, MemoryJournal(identity.public), rng=seeded(i))
             for i, identity in enumerate(own)
         ],
         servers,
+        [MemoryJournal(identity.public) for identity in servers],
         [Collector(collection, i) for i in range(parties_of(protocol))],
     )

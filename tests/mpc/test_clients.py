@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from privcomp.codec import digest
 from privcomp.errors import (
     EncodingError,
+    JournalError,
     ParameterError,
+    PolicyError,
     PrivcompError,
     RemoteError,
     RoundAborted,
@@ -23,9 +26,14 @@ from privcomp.keys import Identity, Roster
 from privcomp.mpc import clients
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.client_messages import ClientUpload, ForwardedShares, ReceivedReport
-from privcomp.mpc.clients import ClientShares, MpcClient, agree, components_of, parties_of
+from privcomp.mpc.clients import ClientShares, Collector, MpcClient, agree, components_of, parties_of
 from privcomp.mpc.robust import Krum, MultiKrum, Release, TrimmedMean, Updates, aggregate, terms
-from tests.mpc.robust_driver import Ints, World, drive, parties, seeded, world
+from privcomp.policy import Policy
+from privcomp.secagg import Client as SecaggClient
+from privcomp.secagg import Params as SecaggParams
+from privcomp.secagg import Segment
+from privcomp.secagg import Server as SecaggServer
+from tests.mpc.robust_driver import POLICY, Ints, World, drive, parties, seeded, world
 from tests.reference import robust as plain
 
 PROTOCOLS = ("rep3", "rep4")
@@ -42,7 +50,9 @@ def settle(of: World, *, clients_min: int = 1, after: Callable[..., Any] | None 
     """`agree` at every server; results, or errors, by server."""
 
     async def program(mpc: ReplicatedBackend) -> Any:
-        shares = await agree(mpc, of.collectors[mpc.me], of.identities[mpc.me], clients_min=clients_min)
+        shares = await agree(
+            mpc, of.collectors[mpc.me], of.identities[mpc.me], of.journals[mpc.me], clients_min=clients_min
+        )
         return shares if after is None else await after(mpc, shares)
 
     return drive(parties(of.collection.protocol, program, of.collection.ids))
@@ -107,8 +117,73 @@ def test_an_upload_is_sent_again_byte_for_byte_whatever_the_update_is_now() -> N
     of = world("rep3", 3, 8, 4)
     first, again = of.uploads(matrix(3, 4, 8)), of.uploads(np.zeros((3, 4), np.int64))
     assert first == again
-    other = replace(of.collection, session=b"t" * 32)
+    other = replace(of.collection, model_hash=b"n" * 32)
     assert of.clients[0].upload(other, np.zeros(4, np.int64)) != tuple(first[0])
+
+
+def test_one_model_is_collected_on_once() -> None:
+    """Two aggregates of the same updates differ by the clients in which their lists differ."""
+    of = world("rep3", 3, 8, 4)
+    zero = np.zeros(4, np.int64)
+    client = of.clients[0]
+    client.upload(of.collection, zero)
+    for change in ({"session": b"t" * 32}, {"round": 1}, {"terms": b"other"}, {"purpose": "evaluation"}):
+        with pytest.raises(JournalError, match="very model"):
+            client.upload(replace(of.collection, **change), zero)
+    # An entry of any other protocol on this model counts as well.
+    other = of.clients[1]
+    other._journal.append(
+        protocol="bonawitz",
+        session=bytes(32),
+        round=0,
+        purpose="training",
+        model_hash=of.collection.model_hash,
+        round_digest=bytes(32),
+        stage=2,
+        request=bytes(32),
+        messages=[],
+        secrets=None,
+    )
+    with pytest.raises(JournalError, match="very model"):
+        other.upload(of.collection, zero)
+    other.policy = replace(POLICY, same_model_reentries=(("training", 1),))
+    assert other.upload(of.collection, zero)
+
+
+def test_a_model_that_was_shared_among_servers_is_closed_for_interactive_rounds() -> None:
+    model = b"model"
+    of = world("rep3", 3, 8, 4)
+    node, roster = of.clients[0], of.collection.clients
+    params = SecaggParams("bonawitz", "malicious", (Segment.ring(32, 3),), 0, 3)
+    server = SecaggServer(params, session=bytes(32), round=1, purpose="training", model=model, roster=roster)
+    client = SecaggClient(node.id, node._identity, Policy(corrupt=0), node._journal, roster)
+    node.upload(replace(of.collection, model_hash=sha256(model).digest()), np.zeros(4, np.int64))
+    with pytest.raises(JournalError, match="shared among servers"):
+        client.advertise(server.announcement)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocols": ("bonawitz",)},
+        {"adversary": "malicious"},
+        {"purposes": ("statistics",)},
+        {"clients_min": 4},
+        {"entries_max": 3},
+        {"roster_hash": bytes(32)},
+        {"attestation": "required"},
+        {"privacy": "required"},
+    ],
+)
+def test_a_client_keeps_to_its_own_policy(change: dict[str, Any]) -> None:
+    of = world("rep3", 3, 8, 4)
+    client = of.clients[0]
+    client.policy = replace(POLICY, **change)
+    with pytest.raises(PolicyError):
+        client.upload(of.collection, np.zeros(4, np.int64))
+    client.policy = replace(POLICY, adversary="malicious")
+    other = world("rep4", 3, 8, 4)
+    assert client.upload(other.collection, np.zeros(4, np.int64))
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_journalled() -> None:
@@ -126,13 +201,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_journalled() -> None:
         with pytest.raises(EncodingError):
             client.upload(of.collection, values)  # type: ignore[arg-type]
     stranger = Identity.from_seed(bytes(32))
-    posing = MpcClient(b"client-00", stranger, MemoryJournal(stranger.public))
+    posing = MpcClient(b"client-00", stranger, POLICY, MemoryJournal(stranger.public))
     with pytest.raises(ParameterError, match="roster"):
         posing.upload(of.collection, np.zeros(4, np.int64))
     with pytest.raises(ParameterError, match="journal"):
-        MpcClient(b"client-00", Identity.from_seed(bytes(32)), MemoryJournal(bytes(32)))
+        MpcClient(b"client-00", Identity.from_seed(bytes(32)), POLICY, MemoryJournal(bytes(32)))
     identity = Identity.from_seed(bytes([1, 0]) + bytes(30))
-    stuck = MpcClient(b"client-00", identity, MemoryJournal(identity.public), rng=lambda n: bytes(3))
+    stuck = MpcClient(b"client-00", identity, POLICY, MemoryJournal(identity.public), rng=lambda n: bytes(3))
     with pytest.raises(ParameterError, match="rng"):
         stuck.upload(of.collection, np.zeros(4, np.int64))
     assert client.upload(of.collection, np.zeros(4, np.int64))
@@ -141,15 +216,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_journalled() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_what_one_server_holds_is_uniform_and_lacks_one_component(protocol: str) -> None:
     """chi^2 over the values of each component held; all entries are the same: alpha = 1e-6, 15 degrees."""
-    of = world(protocol, 1, 4, 4000)
-    x = np.full((1, 4000), 7)
+    of = world(protocol, 3, 4, 4000)
+    x = np.full((3, 4000), 7)
     of.send(of.uploads(x))
     results = settle(of)
     for server in range(parties_of(protocol)):
         held = components_of(protocol, server)
         assert len(set(held)) == {"rep3": 2, "rep4": 3}[protocol]
         for part in results[server].block(0, 4000).parts:
-            counts = np.bincount(part[0].astype(np.int64), minlength=16)
+            counts = np.bincount(part[2].astype(np.int64), minlength=16)
             assert ((counts - 250) ** 2 / 250).sum() < 57.0
 
 
@@ -177,7 +252,7 @@ def test_collections_that_make_no_sense_are_refused() -> None:
             {"entries": 5},
             {"session": b"t" * 32},
             {"purpose": "p"},
-            {"model_hash": b"m" * 32},
+            {"model_hash": b"n" * 32},
             {"servers": (of.servers[1], of.servers[0], of.servers[2])},
             {"clients": Roster.of({b"x": of.servers[0][1]})},
         )
@@ -203,8 +278,8 @@ def _guess(of: World, upload: ClientUpload, x: Ints, salt: bytes | None) -> bool
 
 
 def test_a_server_cannot_test_a_guess_by_the_hash_of_the_share_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = matrix(1, 6, 8)
-    of = world("rep3", 1, 8, 6)
+    x = matrix(3, 6, 8)
+    of = world("rep3", 3, 8, 6)
     data = of.uploads(x)[0]
     upload = ClientUpload.from_bytes(data[0], max_bytes=10**4)
     other = ClientUpload.from_bytes(data[1], max_bytes=10**4)
@@ -221,7 +296,7 @@ def test_a_server_cannot_test_a_guess_by_the_hash_of_the_share_that_it_lacks(mon
         "_hash",
         lambda self, client, s: digest(clients._HASH, self.digest, client, bytes([s.component]), s.body),
     )
-    bare = world("rep3", 1, 8, 6)
+    bare = world("rep3", 3, 8, 6)
     upload = ClientUpload.from_bytes(bare.uploads(x)[0][0], max_bytes=10**4)
     assert _guess(bare, upload, x[0], None)
     assert not _guess(bare, upload, x[0] ^ 1, None)
@@ -309,8 +384,8 @@ def test_a_client_is_dropped_only_if_no_holder_can_open_a_share(protocol: str) -
 
 def test_a_vector_with_bits_beyond_its_length_is_no_share() -> None:
     """One value has one encoding: bits behind the last entry do not make another share of the same vector."""
-    of = world("rep3", 1, 3, 3)  # 9 bits in 2 bytes
-    data = of.uploads(np.array([[1, 2, 3]]))[0]
+    of = world("rep3", 3, 3, 3)  # 9 bits in 2 bytes
+    data = of.uploads(np.full((3, 3), 3))[0]
     upload = ClientUpload.from_bytes(data[1], max_bytes=10**4)
     vector = upload.shares[1]
     padded = replace(vector, body=vector.body[:1] + bytes([vector.body[1] | 0x80]))
@@ -325,7 +400,7 @@ def test_a_vector_with_bits_beyond_its_length_is_no_share() -> None:
 def _second_upload(of: World, client: int, values: Ints) -> list[bytes]:
     """What a client without a memory signs for the same collection."""
     first = of.clients[client]
-    forgetful = MpcClient(first.id, first._identity, MemoryJournal(first._identity.public), rng=seeded(900))
+    forgetful = MpcClient(first.id, first._identity, POLICY, MemoryJournal(first._identity.public), rng=seeded(900))
     return list(forgetful.upload(of.collection, values))
 
 
@@ -616,6 +691,23 @@ def test_servers_compute_what_the_clients_signed() -> None:
             assert all(isinstance(error, ParameterError) and "signed other terms" in str(error) for error in results)
 
 
+def test_a_server_signs_one_list_per_collection() -> None:
+    """A server that is asked to agree again, after a restart, on fewer clients, does not sign."""
+    x = matrix(4, 5, 8)
+    of = world("rep3", 4, 8, 5)
+    data = of.uploads(x)
+    of.send(data)
+    kept(settle(of))
+    of.collectors = [Collector(of.collection, i) for i in range(3)]
+    of.send(data)
+    assert len(kept(settle(of))) == 4  # the same list: the same signature
+    of.collectors = [Collector(of.collection, i) for i in range(3)]
+    of.send(data[1:])
+    assert all(isinstance(error, JournalError) for error in settle(of))
+    with pytest.raises(StateError):
+        of.collectors[0]._close()
+
+
 def test_agree_is_called_by_the_collections_own_servers() -> None:
     of = world("rep3", 3, 8, 5)
     of.send(of.uploads(matrix(3, 5, 8)))
@@ -624,7 +716,7 @@ def test_agree_is_called_by_the_collections_own_servers() -> None:
     of = world("rep3", 3, 8, 5)
 
     async def program(mpc: ReplicatedBackend) -> Any:
-        return await agree(mpc, of.collectors[mpc.me], of.identities[mpc.me], clients_min=1)
+        return await agree(mpc, of.collectors[mpc.me], of.identities[mpc.me], of.journals[mpc.me], clients_min=1)
 
     others = drive(parties("rep3", program, (b"a", b"b", b"c")))
     assert all(isinstance(error, ParameterError) for error in others)
