@@ -8,6 +8,7 @@ import pytest
 from privcomp.errors import ParameterError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.robust import (
+    COSINE_ERROR,
     RULES,
     FLTrust,
     Krum,
@@ -21,9 +22,11 @@ from privcomp.mpc.robust import (
     TrimmedMean,
     Updates,
     aggregate,
+    contributions,
     terms,
 )
 from privcomp.mpc.robust._roots import FRACTION, inverse, inverse_root
+from privcomp.mpc.robust.contributions import check_contributions
 from privcomp.mpc.robust.ranks import smallest
 from tests.mpc.robust_driver import Ints, deal, drive, parties, run_rule
 from tests.reference import robust as plain
@@ -418,6 +421,64 @@ def test_only_what_is_stated_is_opened(rule: Rule) -> None:
     gated = ["open-bits"] if rule.accepted(9) is None else []
     assert operations == (["open-bits"] if rule.name == "trimmed_mean" else ["open", *gated])
     assert rule.opens(9)
+
+
+# ---- contributions ----
+
+
+@pytest.mark.parametrize(("protocol", "case"), [("rep3", case) for case in CASES] + [("rep4", "poisoned")])
+def test_contribution_bits_equal_the_plain_scores(protocol: str, case: str) -> None:
+    x = updates(case, 7, 20)
+    x[4] = 0
+    cosines, moves = plain.cosines(x), plain.square_moves(x)
+    middle = sorted(cosines)[3]
+    thresholds = [
+        t
+        for t in (-0.5, 0.0, middle + 1e-6, middle - 1e-6)
+        if t < 1 and min(abs(c - t) for c in cosines) >= COSINE_ERROR
+    ]
+    limits = [0.0, 3.5, (sorted(moves)[3] ** 0.5 + 1e-3) / 42]
+    dealt = deal(protocol, x, 64)
+
+    async def program(mpc: ReplicatedBackend) -> object:
+        values = Updates((dealt[mpc.me].block(0, 20),), 7, 20, WIDTH)
+        return [await contributions(mpc, values, cosine=t) for t in thresholds], [
+            await contributions(mpc, values, cosine=0.9, influence=limit) for limit in limits
+        ]
+
+    for agreeing, moderate in drive(parties(protocol, program)):
+        for t, found in zip(thresholds, agreeing, strict=True):
+            assert found.agrees.tolist() == [c >= t for c in cosines]
+            assert found.moderate is None
+        for limit, found in zip(limits, moderate, strict=True):
+            assert found.moderate.tolist() == [m <= (42 * limit) ** 2 for m in moves]
+
+
+def test_contributions_are_refused_beyond_their_bound_or_with_noise() -> None:
+    x = updates("random", 5, 4)
+    dealt = deal("rep3", x, 64)
+    for width, wanted in (
+        (30, {"cosine": 0.5}),
+        (WIDTH, {}),
+        (WIDTH, {"cosine": 1.0}),
+        (WIDTH, {"cosine": float("nan")}),
+        (WIDTH, {"influence": -1.0}),
+        (WIDTH, {"influence": float("inf")}),
+        (WIDTH, {"cosine": 0.5, "noisy": True}),
+    ):
+
+        async def program(mpc: ReplicatedBackend, width: int = width, wanted: dict[str, float] = wanted) -> object:
+            return await contributions(mpc, Updates((dealt[mpc.me].block(0, 4),), 5, 4, width), **wanted)
+
+        ends = parties("rep3", program)
+        assert all(isinstance(error, ParameterError) for error in drive(ends))
+        assert set(ends[0].cost.operations) == {"setup"}
+    # n^2 d 2^(2b) < 2^62
+    check_contributions(4, 3, 28)
+    with pytest.raises(ParameterError):
+        check_contributions(4, 4, 28)
+    with pytest.raises(ParameterError):
+        check_contributions(2, 3, 8)
 
 
 def test_a_rule_runs_on_replicated_sharing_only() -> None:

@@ -72,3 +72,23 @@ def fltrust(x: Ints, reference: Ints) -> NDArray[np.float64]:
     weights = [t * own / math.sqrt(norm) if norm else 0.0 for t, norm in zip(trust, square_norms(x), strict=True)]
     total: NDArray[np.float64] = np.array(weights) @ x.astype(np.float64) / sum(trust)
     return total
+
+
+def cosines(x: Ints) -> list[float]:
+    """Of every update to the sum of all; 0 where one of them is zero."""
+    rows = _big(x)
+    total = [sum(column) for column in zip(*rows, strict=True)]
+    size = math.sqrt(sum(v * v for v in total))
+    dots = [sum(a * s for a, s in zip(row, total, strict=True)) for row in rows]
+    return [
+        dot / (math.sqrt(norm) * size) if norm and size else 0.0
+        for dot, norm in zip(dots, square_norms(x), strict=True)
+    ]
+
+
+def square_moves(x: Ints) -> list[int]:
+    """(n (n - 1))^2 times the squared distance by which the mean moves when a client is left out."""
+    rows = _big(x)
+    n = len(rows)
+    total = [sum(column) for column in zip(*rows, strict=True)]
+    return [sum((n * a - s) ** 2 for a, s in zip(row, total, strict=True)) for row in rows]

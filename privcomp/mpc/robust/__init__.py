@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from privcomp.mpc.robust.contributions import COSINE_ERROR, Contributions, contributions
 from privcomp.mpc.robust.krum import Krum, MultiKrum
 from privcomp.mpc.robust.norms import Mean, NormClip, NormFilter
 from privcomp.mpc.robust.order import Median, TrimmedMean
@@ -11,8 +12,10 @@ from privcomp.mpc.robust.trust import FLTrust
 from privcomp.mpc.robust.updates import ShareSource, Updates
 
 __all__ = [
+    "COSINE_ERROR",
     "ONE_UPDATE",
     "RULES",
+    "Contributions",
     "FLTrust",
     "Krum",
     "Mean",
@@ -27,6 +30,7 @@ __all__ = [
     "TrimmedMean",
     "Updates",
     "aggregate",
+    "contributions",
     "terms",
 ]
 
