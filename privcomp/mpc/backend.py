@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from privcomp.mpc.engine import Scheduler, Session
 from privcomp.mpc.security import Security
 from privcomp.typing import I64Array, U64Array
 
-__all__ = ["Backend", "Bits", "ReplicatedBackend", "Value", "words"]
+__all__ = ["Backend", "Bits", "Elements", "ReplicatedBackend", "Value", "words"]
 
 
 def words(n: int) -> int:
@@ -54,6 +54,34 @@ class Value:
 
     def __repr__(self) -> str:
         return f"Value(shape={self.shape}, parts=<{len(self.parts)} hidden>)"
+
+
+_SEALED: Final = np.dtype([("element", np.uint64)])
+
+
+class Elements(Value):
+    """Numbers that are not words modulo 2^64: elements of a field, or parts of longer words.
+
+    NumPy may move them about (reshape, index, transpose, concatenate) and not compute on them: it would do so modulo
+    2^64, which is a wrong result here.
+    """
+
+    def map(self, change: Callable[[U64Array], NDArray[Any]]) -> Value:
+        """The same rearrangement of every part.
+
+        Raises:
+            ParameterError: `change` computes.
+        """
+        try:
+            changed = [np.asarray(change(part.view(_SEALED))) for part in self.parts]
+        except TypeError as error:
+            raise ParameterError(
+                f"these shared numbers can be rearranged, and nothing else ({error}); the backend has sum, add, "
+                "matmul_public and the like"
+            ) from None
+        if any(part.dtype != _SEALED for part in changed):
+            raise ParameterError("a rearrangement of shared numbers gave something else; keep the elements as they are")
+        return Elements(tuple(part.view(np.uint64) for part in changed))
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from privcomp.algebra.fields import GOLDILOCKS
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Backend
 from privcomp.mpc.engine import Party, Scheduler, Session
 from privcomp.mpc.rep3 import Rep3
 from privcomp.mpc.rep4 import Rep4
+from privcomp.mpc.shamir import Shamir
 
 __all__ = ["PROTOCOLS", "start"]
 
 T = TypeVar("T")
 
-PROTOCOLS: Final[dict[str, Callable[[Scheduler, Session, int], Backend]]] = {"rep3": Rep3, "rep4": Rep4}
+PROTOCOLS: Final[dict[str, Callable[[Scheduler, Session, int], Backend]]] = {
+    "rep3": Rep3,
+    "rep4": Rep4,
+    "shamir": Shamir,
+    "shamir-goldilocks": partial(Shamir, field=GOLDILOCKS),
+}
 
 
 def start(
