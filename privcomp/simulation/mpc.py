@@ -85,24 +85,26 @@ def simulate(
     computing: bool = True,
     rng: Callable[[int], bytes] = os.urandom,
     tamper: Tamper | None = None,
+    insecure_dealer: bool = False,
 ) -> Simulated[T]:
     """Run a program at every party. Works in a notebook as it stands: there is no event loop in it.
 
     Args:
         protocol: "rep3", ...
         program: called once per party with its backend.
-        parties: how many.
+        parties: how many, a dealer included.
         net: `lan()`, `wan()` or another network for the virtual clock; None: messages take no time.
         computing: whether the clock counts what each party computes, as measured here, one after another. Without it
             the clock says the same on every machine.
         rng: gives fresh random bytes.
         tamper: changes messages on their way.
+        insecure_dealer: see `privcomp.mpc.protocols.start`.
 
     Raises:
         PrivcompError: the first error that any party raised.
     """
     session = Session(protocol, tuple(b"party-%d" % i for i in range(parties)), b"simulation", rng(16))
-    ends = [start(session, i, program, rng=rng) for i in range(parties)]
+    ends = [start(session, i, program, rng=rng, insecure_dealer=insecure_dealer) for i in range(parties)]
     clock = _Clock(parties, net)
     while True:
         rounds: list[Round | None] = []
