@@ -418,13 +418,7 @@ class Spdz2k(Backend):
         self._seed = following
         coin = self._commitment(_COIN, number, self.n, *(heard[party][:_HASH] for party in everybody))
 
-        weights = Stream(coin, self.session.digest)
-        total = np.zeros((1, 1, 2), np.uint64)
-        for z in zs:
-            _core.ring128_matmul(
-                _wide(weights.words((len(z),))).reshape(1, -1, 2), z.reshape(-1, 1, 2), out=total, accumulate=True
-            )
-        sum_ = total.astype("<u8").tobytes()
+        sum_ = self._weighted(coin, zs).astype("<u8").tobytes()
         echo = self._commitment(_ECHO, number, self.n, *(heard[party] for party in everybody))
         sealed = self._commitment(_SUM, number, self.me, sum_, salt)
         got = await Exchange(
@@ -445,6 +439,15 @@ class Spdz2k(Backend):
             self._check_promise(promised[peer], number, peer, said, salted, stages[2])
             sums.append(said)
         self._check_zero(sums, stages[2])
+
+    def _weighted(self, coin: bytes, zs: list[U64Array]) -> U64Array:
+        """The sum of all z, each times 64 bits that come from `coin`."""
+        weights = Stream(coin, self.session.digest)
+        total = np.zeros((1, 1, 2), np.uint64)
+        for z in zs:
+            row = _wide(weights.words((len(z),))).reshape(1, -1, 2)
+            _core.ring128_matmul(row, z.reshape(-1, 1, 2), out=total, accumulate=True)
+        return total
 
     def _check_seed(self, number: int, peer: int, seed: bytes, stage: str) -> None:
         if self._commitment(_SEED, number, peer, seed) != self._sealed[peer]:
@@ -567,11 +570,15 @@ class Spdz2k(Backend):
         label = f"open {to} {a.shape}"
         dealt = self._deal(label, math.prod(a.shape), to=to)
         await self._verified()
-        await dealt.task
         x, m = self._pairs(a)
-        mask, macs = (_shifted(dealt.x), _shifted(dealt.m)) if to is None else (dealt.x, dealt.m)
-        y = await self._reveal(label, _total(x, mask))
-        self._record(label, y, _total(m, macs))
+        if to is None:  # nothing of the mask's x is to come
+            y = await self._reveal(label, _total(x, _shifted(dealt.x)))
+            await dealt.task
+            self._record(label, y, _total(m, _shifted(dealt.m)))
+        else:
+            await dealt.task
+            y = await self._reveal(label, _total(x, dealt.x))
+            self._record(label, y, _total(m, dealt.m))
         await self._verified()
         if self._dealing or to not in (None, self.me):
             return None
