@@ -12,8 +12,8 @@ from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
 from privcomp.mpc.protocols import PROTOCOLS
 from privcomp.simulation.mpc import Simulated, simulate
 
-PARTIES = {"rep3": 3, "rep4": 4, "shamir": 3, "spdz2k": 3}
-"""How many parties each protocol is tested with."""
+PARTIES = {"rep3": 3, "rep4": 4, "shamir": 3, "shamir-goldilocks": 5, "spdz2k-insecure-dealer": 3}
+"""How many parties each protocol is tested with, a dealer included."""
 
 REPLICATED = sorted(name for name in PROTOCOLS if name in ("rep3", "rep4"))
 
@@ -21,7 +21,7 @@ U64 = np.uint64
 
 
 def run(protocol: str, program: Callable[[Any], Coroutine[Any, Any, Any]], **how: Any) -> Simulated[Any]:
-    return simulate(protocol, program, parties=PARTIES[protocol], **how)
+    return simulate(protocol, program, parties=PARTIES[protocol], insecure_dealer="dealer" in protocol, **how)
 
 
 def held(backend: ReplicatedBackend, components: list[Any]) -> tuple[Any, ...]:
