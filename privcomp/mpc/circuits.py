@@ -40,6 +40,7 @@ __all__ = [
     "carry",
     "choose",
     "compare_exchange",
+    "count_ones",
     "invert",
     "is_zero",
     "less",
@@ -216,6 +217,41 @@ async def prefix_or(backend: ReplicatedBackend, a: Bits) -> Bits:
             part[takes] = new
         size *= 2
     return invert(backend, Bits(tuple(part[order] for part in kept), a.n))
+
+
+async def count_ones(backend: ReplicatedBackend, a: Bits) -> Bits:
+    """How many planes are set, lane by lane: the planes of that number, lowest first.
+
+    Three planes of one weight become their sum and, of twice the weight, their carry: ((x ^ z) & (y ^ z)) ^ z is set
+    where two of x, y, z are. All that can be added is added in one round.
+    """
+    weights: list[list[Bits]] = [[a[i : i + 1] for i in range(a.planes)]]
+    while any(len(column) > 1 for column in weights):
+        triples = []
+        for weight, column in enumerate(weights):
+            full, rest = divmod(len(column), 3)
+            triples += [(weight, column[3 * i : 3 * i + 3]) for i in range(full)]
+            # Two of a weight wait for a third one, unless there is none to come.
+            if full == 0 and rest == 2:
+                triples.append((weight, column))
+        zeros = backend.public_bits(np.zeros((1, words(a.n)), np.uint64), a.n)
+        left, right = [], []
+        for _, (x, y, *z) in triples:
+            z0 = z[0] if z else zeros
+            left.append(backend.xor(x, z0))
+            right.append(backend.xor(y, z0))
+        carries = await backend.bit_and(Bits.stack(left), Bits.stack(right))
+        grown: list[list[Bits]] = [[] for _ in range(len(weights) + 1)]
+        for weight, column in enumerate(weights):
+            used = sum(len(triple) for at, triple in triples if at == weight)
+            grown[weight] += column[used:]
+        for k, (weight, (x, y, *z)) in enumerate(triples):
+            z0 = z[0] if z else zeros
+            grown[weight].append(backend.xor(backend.xor(x, y), z0))
+            grown[weight + 1].append(backend.xor(carries[k : k + 1], z0))
+        weights = grown if grown[-1] else grown[:-1]
+    # A carry out of the top digit is never set.
+    return Bits.stack([column[0] for column in weights][: a.planes.bit_length()])
 
 
 async def to_numbers(backend: ReplicatedBackend, a: Bits, *, signed: bool) -> Value:

@@ -11,12 +11,15 @@ Source: Batcher, "Sorting Networks and their Applications", AFIPS 1968.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, words
-from privcomp.mpc.circuits import compare_exchange, invert
+from privcomp.mpc.circuits import all_of, compare_exchange, count_ones, invert, less
 
 if TYPE_CHECKING:
     from privcomp.mpc.backend import ReplicatedBackend
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WIRES", "check_ranks", "comparators", "layers", "order_statistics", "pruned"]
 
 MAX_WIRES: Final = 1 << 10
+_TALLY: Final = 12
+"""Up to so many items all pairs are compared at once: more of them are more ANDs than a network's."""
 
 Comparator = tuple[int, int]
 """Two wires, the first of which gets the smaller."""
@@ -135,6 +140,9 @@ async def order_statistics(
         return invert(backend, flipped)
     if signed:
         items = _flip_top(backend, items)
+    if 2 < count <= _TALLY and set(ranks) != {0}:
+        chosen = await _tally(backend, items, count, ranks)
+        return _flip_top(backend, chosen) if signed else chosen
     wires = [part.reshape(planes, count, width).copy() for part in items.parts]
     for low, high in _plan(count, tuple(sorted(set(ranks)))):
         n = 64 * len(low) * width
@@ -147,6 +155,55 @@ async def order_statistics(
             part[:, list(high), :] = large.reshape(planes, -1, width)
     chosen = Bits(tuple(part[:, list(ranks), :].reshape(planes, -1) for part in wires), 64 * len(ranks) * width)
     return _flip_top(backend, chosen) if signed else chosen
+
+
+async def _tally(backend: ReplicatedBackend, items: Bits, count: int, ranks: Sequence[int]) -> Bits:
+    """Order statistics of few items without a network: compare all pairs at once, and count.
+
+    The rank of item i is how many go before it: j < i with x_j <= x_i, and j > i with x_j < x_i. So ranks are a
+    permutation, ties included. Counts are added up bit by bit; an item is chosen where its count is the rank. For 10
+    items of 16 bits this is as many ANDs as the network, in 12 rounds instead of 54.
+    """
+    planes, width = items.planes, words(items.n) // count
+    lanes = 64 * width
+    wires = [part.reshape(planes, count, width) for part in items.parts]
+    first, second = (np.array(side) for side in zip(*itertools.combinations(range(count), 2), strict=True))
+    left, right = (
+        Bits(tuple(part[:, side, :].reshape(planes, -1) for part in wires), lanes * first.size)
+        for side in (first, second)
+    )
+    later_first = await less(backend, right, left)
+    both = [
+        np.concatenate([a.reshape(-1, width), b.reshape(-1, width)])
+        for a, b in zip(later_first.parts, invert(backend, later_first).parts, strict=True)
+    ]
+    # Row k, item i: the k-th vote on i, out of [x_j < x_i] for j > i, and their inverses for the other item.
+    votes: list[list[int]] = [[] for _ in range(count)]
+    for pair, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        votes[i].append(pair)
+        votes[j].append(first.size + pair)
+    order = np.array(votes).T
+    ballots = Bits(tuple(part[order].reshape(count - 1, -1) for part in both), lanes * count)
+    digits = await count_ones(backend, ballots)
+    patterns = np.array(
+        [[-(rank >> bit & 1 ^ 1) % (1 << 64) for rank in ranks] for bit in range(digits.planes)], np.uint64
+    )
+    several = Bits(tuple(np.tile(part, len(ranks)) for part in digits.parts), lanes * count * len(ranks))
+    chosen = await all_of(backend, backend.xor_public(several, np.repeat(patterns, count * width, axis=1)))
+    shape = (planes, len(ranks), count, width)
+    marks, values = (
+        Bits(tuple(np.broadcast_to(part, shape).reshape(planes, -1) for part in parts), lanes * count * len(ranks))
+        for parts in (
+            [part.reshape(1, len(ranks), count, width) for part in chosen.parts],
+            [part[:, None] for part in wires],
+        )
+    )
+    kept = await backend.bit_and(marks, values)
+    # At most one item is marked for each rank and lane.
+    return Bits(
+        tuple(np.bitwise_xor.reduce(part.reshape(shape), axis=2).reshape(planes, -1) for part in kept.parts),
+        lanes * len(ranks),
+    )
 
 
 def _flip_top(backend: ReplicatedBackend, a: Bits) -> Bits:

@@ -29,6 +29,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -250,6 +251,11 @@ class Mpc:
             )
         return bound
 
+    def _fit_fraction(self, fraction: int) -> int:
+        if fraction > MAX_FRACTION:
+            raise ParameterError(f"the result has {fraction} bits of fraction; allowed are {MAX_FRACTION}")
+        return fraction
+
     def _truncated(
         self, source: _Source, shape: tuple[int, ...], bound: int, shift: int, fraction: int, what: str
     ) -> Shared:
@@ -353,13 +359,26 @@ class Mpc:
             raise ParameterError(f"to is {to}; there are parties 0 .. {self.n - 1}")
         if isinstance(x, SharedBits):
             return self._begin(self._open_bits, x._source, x.shape, to)
+        if isinstance(x._held, _Ordered):
+            return self._begin(self._open_ordered, x._held.planes, x._held.arrange, x, to)
         return self._begin(self._open_number, x._source, x, to)
 
     async def _open_number(self, value: Value, x: Shared, to: int | None) -> NDArray[Any] | None:
         opened = await self.backend.open(value, to)
+        return None if opened is None else self._checked(self.backend.decode(opened).reshape(x.shape), x)
+
+    async def _open_ordered(
+        self, planes: Bits, arrange: Callable[[NDArray[Any]], NDArray[Any]], x: Shared, to: int | None
+    ) -> NDArray[Any] | None:
+        opened = await self._replicated("bits").open_bits(planes, to)
         if opened is None:
             return None
-        numbers = self.backend.decode(opened).reshape(x.shape)
+        unsigned = _core.from_planes(np.ascontiguousarray(opened), planes.n)
+        spare = 64 - planes.planes
+        numbers = (unsigned << np.uint64(spare)).view(np.int64) >> spare
+        return self._checked(arrange(numbers).reshape(x.shape), x)
+
+    def _checked(self, numbers: I64Array, x: Shared) -> NDArray[Any]:
         if numbers.size and _extent(numbers) > x.bound:
             raise RemoteError(None, "open", f"a number beyond its bound of {x.bound}; some party broke the protocol")
         return decode_fixed(numbers, x.fraction) if x.fraction else numbers
@@ -436,6 +455,14 @@ def decode_fixed(numbers: I64Array, fraction: int) -> F64Array:
     return decoded
 
 
+@dataclass(frozen=True)
+class _Ordered:
+    """A tensor that is still bits: planes in two's complement, and how their lanes become its entries."""
+
+    planes: Task[Bits]
+    arrange: Callable[[NDArray[Any]], NDArray[Any]]
+
+
 class Shared:
     """A tensor that nobody sees. Made by `Mpc.input`, `Mpc.public` and operators.
 
@@ -445,18 +472,29 @@ class Shared:
         fraction: bits of fixed point, 0 for integers.
     """
 
-    __slots__ = ("_mpc", "_source", "bound", "fraction", "shape")
+    __slots__ = ("_held", "_mpc", "bound", "fraction", "shape")
     __array_ufunc__ = None
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, mpc: Mpc, source: _Source, shape: tuple[int, ...], bound: int, fraction: int) -> None:
-        if fraction > MAX_FRACTION:
-            raise ParameterError(f"the result has {fraction} bits of fraction; allowed are {MAX_FRACTION}")
+    def __init__(self, mpc: Mpc, source: _Source | _Ordered, shape: tuple[int, ...], bound: int, fraction: int) -> None:
         self._mpc = mpc
-        self._source = source
+        self._held = source
         self.shape = shape
         self.bound = bound
         self.fraction = fraction
+
+    @property
+    def _source(self) -> _Source:
+        """The numbers, made of bits now if they have not been."""
+        if isinstance(self._held, _Ordered):
+            mpc, arrange = self._mpc, self._held.arrange
+            backend = mpc._replicated("bits")
+
+            async def work(planes: Bits) -> Value:
+                return (await circuits.to_numbers(backend, planes, signed=True)).map(arrange)
+
+            self._held = mpc._begin(work, self._held.planes)
+        return self._held
 
     @property
     def ndim(self) -> int:
@@ -477,8 +515,9 @@ class Shared:
     def __await__(self) -> Any:
         """Wait until it has been computed; gives the tensor itself."""
         self._mpc._own(self)
-        if isinstance(self._source, Task):
-            yield from self._source.__await__()
+        held = self._held.planes if isinstance(self._held, _Ordered) else self._held
+        if isinstance(held, Task):
+            yield from held.__await__()
         return self
 
     async def value(self) -> Value:
@@ -731,6 +770,7 @@ class Shared:
         shift = min(self.fraction, other.fraction)
         if shift == 0 or not isinstance(mpc.backend, ReplicatedBackend):
             mpc._fit(bound, "the product")
+            mpc._fit_fraction(fraction)
             return Shared(mpc, mpc._begin(work, self._source, other._source), shape, bound, fraction)
         mpc._fit_truncation(bound, "the product")
         raw = mpc._begin(work, self._source, other._source)
@@ -873,8 +913,13 @@ class Shared:
 
     # ---- order ----
 
-    def _ranked(self, axis: int, ranks: Callable[[int], list[int]]) -> Shared:
-        """Order statistics along one axis, which then has as many entries as there are ranks."""
+    def _ranked(
+        self, axis: int, ranks: Callable[[int], list[int]], *, keep: bool = True, together: bool = False
+    ) -> Shared:
+        """Order statistics along one axis, which then has as many entries as there are ranks, or none (`keep`).
+
+        They stay bits until somebody calculates with them; with `together`, the two of them are added.
+        """
         mpc = self._mpc
         mpc._own(self)
         backend = mpc._replicated("order")
@@ -883,14 +928,33 @@ class Shared:
         chosen = ranks(count)
         sorting.check_ranks(count, chosen)
         rest = self.shape[:at] + self.shape[at + 1 :]
-        width = self.bound.bit_length() + 1
+        lanes, width, rows = _size(rest), self.bound.bit_length() + 1, 1 if together else len(chosen)
+        padded = 64 * words(lanes)
+        old = self.shape
 
-        async def work(value: Value) -> Value:
-            found = await ranked(backend, value.map(lambda part: np.moveaxis(part, at, 0)), chosen, width)
-            return found.map(lambda part: np.moveaxis(part.reshape(len(chosen), *rest), 0, at))
+        def pad(part: U64Array) -> U64Array:
+            out = np.zeros((count, padded), np.uint64)
+            out[:, :lanes] = np.moveaxis(part.reshape(old), at, 0).reshape(count, lanes)
+            return out
 
-        shape = (*self.shape[:at], len(chosen), *self.shape[at + 1 :])
-        return self._like(mpc._begin(work, self._source), shape=shape)
+        async def work(value: Value) -> Bits:
+            planes = await circuits.bits_of(backend, value.map(pad), width)
+            found = await sorting.order_statistics(backend, planes, count, chosen, signed=True)
+            if not together:
+                return found
+            both = [Bits(tuple(half), padded) for half in zip(*(np.hsplit(p, 2) for p in found.parts), strict=True)]
+            # One more plane takes the carry: the sign, once more.
+            return await circuits.add(backend, *[Bits.stack([half, half[-1:]]) for half in both])
+
+        shape = (*old[:at], *([rows] if keep else []), *old[at + 1 :])
+
+        def arrange(flat: NDArray[Any]) -> NDArray[Any]:
+            cut = flat.reshape(rows, padded)[:, :lanes]
+            return np.moveaxis(cut.reshape(rows, *rest), 0, at).reshape(_held(shape))
+
+        bound = mpc._fit(2 * self.bound, "the sum of both middles") if together else self.bound
+        fraction = mpc._fit_fraction(self.fraction + together)
+        return Shared(mpc, _Ordered(mpc._begin(work, self._source), arrange), shape, bound, fraction)
 
     def sort(self, axis: int = -1) -> Shared:
         """Ascending along one axis, of at most 1,024 entries."""
@@ -899,9 +963,7 @@ class Shared:
     def _one(self, axis: int | None, rank: Callable[[int], int]) -> Shared:
         if axis is None:
             return self.ravel()._one(0, rank)
-        at = _axis(axis, self.shape)
-        found = self._ranked(at, lambda count: [rank(count)])
-        return found.reshape(self.shape[:at] + self.shape[at + 1 :])
+        return self._ranked(axis, lambda count: [rank(count)], keep=False)
 
     def max(self, axis: int | None = None) -> Shared:
         """The largest along one axis, or of all."""
@@ -912,14 +974,10 @@ class Shared:
         return self._one(axis, lambda _: 0)
 
     def median(self, axis: int = 0) -> Shared:
-        """The middle along one axis; of an even number the mean of the two middles, exact, with one more bit of
-        fraction."""
-        at = _axis(axis, self.shape)
-        count = self.shape[at]
-        if count % 2:
-            return self._one(at, lambda n: n // 2)
-        middles = self._ranked(at, lambda n: [n // 2 - 1, n // 2]).sum(at)
-        return Shared(self._mpc, middles._source, middles.shape, middles.bound, self.fraction + 1)
+        """The middle along one axis. Of an even number it is the mean of both, exactly: one more bit of fraction."""
+        if self.shape[_axis(axis, self.shape)] % 2:
+            return self._one(axis, lambda n: n // 2)
+        return self._ranked(axis, lambda n: [n // 2 - 1, n // 2], keep=False, together=True)
 
     # ---- division and functions ----
 
@@ -984,23 +1042,6 @@ def _matmul_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, i
     rows = (1, a[0]) if len(a) == 1 else (a[0], a[1])
     columns = (b[0], 1) if len(b) == 1 else (b[0], b[1])
     return rows, columns, a[:-1] + b[1:]
-
-
-async def ranked(backend: ReplicatedBackend, value: Value, ranks: Sequence[int], width: int) -> Value:
-    """Order statistics along the first axis of numbers of `width` bits with their sign: (len(ranks), lanes)."""
-    count = value.shape[0]
-    lanes = _size(value.shape[1:])
-    padded = 64 * words(lanes)
-
-    def pad(part: U64Array) -> U64Array:
-        out = np.zeros((count, padded), np.uint64)
-        out[:, :lanes] = part.reshape(count, lanes)
-        return out
-
-    planes = await circuits.bits_of(backend, value.map(pad), width)
-    found = await sorting.order_statistics(backend, planes, count, ranks, signed=True)
-    numbers = await circuits.to_numbers(backend, found, signed=True)
-    return numbers.map(lambda part: part.reshape(len(ranks), padded)[:, :lanes])
 
 
 class SharedBits:

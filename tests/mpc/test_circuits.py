@@ -86,6 +86,20 @@ def test_every_pair_on_planes(protocol: str, width: int) -> None:
             assert (found == wanted).all()
 
 
+@pytest.mark.parametrize("planes", range(1, 12))
+def test_counting_ones(protocol: str, planes: int) -> None:
+    """Of all patterns of so many planes."""
+    every = np.arange(1 << planes, dtype=U64)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        counted = await circuits.count_ones(backend, shared_bits(backend, every, planes))
+        return counted.planes, await opened(backend, counted)
+
+    for digits, counted in run(protocol, program).results:
+        assert digits == planes.bit_length()
+        assert counted.tolist() == [int(v).bit_count() for v in every]
+
+
 def test_edges_of_wide_numbers(protocol: str) -> None:
     u, t = (np.array(side, U64) for side in zip(*[(u, t) for u in EDGES for t in EDGES], strict=True))
     total = u + t

@@ -53,7 +53,10 @@ def test_counts() -> None:
 
 @pytest.mark.parametrize("protocol", REPLICATED)
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("count", "width", "lanes"), [(1, 3, 5), (2, 1, 64), (5, 4, 100), (10, 8, 65), (9, 16, 1)])
+@pytest.mark.parametrize(
+    ("count", "width", "lanes"),
+    [(1, 3, 5), (2, 1, 64), (5, 4, 100), (10, 8, 65), (12, 2, 70), (13, 2, 70), (15, 16, 1)],
+)
 def test_order_statistics(protocol: str, signed: bool, count: int, width: int, lanes: int) -> None:
     """Every rank, several at once in any order, and one twice; ties are many at small widths."""
     rng = np.random.default_rng(count)

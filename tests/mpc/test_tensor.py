@@ -271,6 +271,8 @@ def test_wrong_owners_and_shapes() -> None:
         (lambda a, f: a.reshape(3), "cannot become"),
         (lambda a, f: a.sum(1), "axis"),
         (lambda a, f: a.gram(), "Gram"),
+        (lambda a, f: a.median(), "could reach"),
+        (lambda a, f: (f * 0).fixed(61).median(), "bits of fraction|could reach"),
         (lambda a, f: f / 0, "zero"),
         (lambda a, f: bool(a), "truth value"),
         (lambda a, f: bool(a < 0), "truth value"),
