@@ -3,18 +3,18 @@
 Every gate works on whole planes, 64 numbers a word. A carry is found by a tree over (generate, propagate) pairs:
 (g, p) = (g_hi ^ p_hi g_lo, p_hi p_lo), where g and p g_lo are never both 1, so that XOR serves as OR.
 
-ANDs and rounds, for `width` bits, the round in which the bits of the addends are shared included:
+ANDs and rounds for w >= 2 bits, the round in which the bits of the addends are shared included:
 
 | circuit | ANDs | rounds |
 |---|---|---|
-| `sign` | 3 w - 5 - popcount(w - 2) | 2 + ceil(log2(w - 1)) |
+| `sign` | 3 w - 5 - ceil(log2(w - 1)) | 2 + ceil(log2(w - 1)) |
 | `is_zero` | w - 1 | 1 + ceil(log2 w) |
-| `bits_of` | below w + w log2(w) | 2 + ceil(log2(w - 1)) |
-| `less` | 3 w - 2 - popcount(w - 1) - [w a power of two] ... | 1 + ceil(log2 w) |
+| `bits_of` | 57 for w = 16 | 2 + ceil(log2(w - 1)) |
+| `less` | 3 w - 2 - ceil(log2 w) | 1 + ceil(log2 w) |
 
-The sum of two numbers on planes needs every carry. Sklansky's tree finds all of them in ceil(log2 w) rounds; Brent and
-Kung's takes 2 log2(w) - 2 and saves a third of the ANDs (52 instead of 64 at 16 bits). A plane of a thousand numbers is
-125 bytes, a round is a fraction of a millisecond on one machine and tens between two cities: the rounds decide.
+The sum of two numbers on planes needs every carry. Sklansky's tree finds them in ceil(log2 w) rounds. Brent and Kung's
+takes 2 more rounds at 16 bits and saves 12 of 57 ANDs; but a plane of a thousand numbers is 125 bytes, and a round is a
+fraction of a millisecond on one machine and tens of them between two cities: the rounds decide.
 
 Sources: Ladner, Fischer, "Parallel Prefix Computation", J. ACM 27 (1980); Sklansky, "Conditional-Sum Addition Logic",
 IRE Trans. Electronic Computers (1960).

@@ -1145,7 +1145,7 @@ class SharedBits:
         return self ^ other
 
     def number(self) -> Shared:
-        """0 and 1 as a tensor of integers; 3 rounds."""
+        """0 and 1 as a tensor of integers."""
         backend, shape = self._backend(), self.shape
 
         async def work(bits: Bits) -> Value:
