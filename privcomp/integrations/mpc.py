@@ -93,6 +93,8 @@ class Computation:
         wait: seconds until all are connected.
         rate: bytes per second; a round may take as much longer as its largest payload takes at this rate.
         adversary, corruptions: what the protocol has to stand against, at least. None: whatever it is made for.
+        insecure_dealer: this party takes its random numbers from the last one, which can then know all inputs;
+            protocols that need such a dealer are refused without it.
 
     Raises:
         ParameterError: an unknown protocol, an id twice, times that are not positive.
@@ -106,6 +108,7 @@ class Computation:
     rate: int = 1 << 17
     adversary: Adversary | None = None
     corruptions: int | None = None
+    insecure_dealer: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -584,7 +587,7 @@ class Connection:
             backend.security.require(adversary=adversary, corruptions=corruptions)
             return await program(backend)
 
-        party = start(self.session, self.me, checked, rng=rng)
+        party = start(self.session, self.me, checked, rng=rng, insecure_dealer=self._computation.insecure_dealer)
         drive = _Drive(party, self._links, self._computation)
         seconds = await drive.run()
         return Outcome(party.result, party.cost, seconds)

@@ -48,6 +48,7 @@ _KEYS: Final = {
     "wait": (int, float),
     "adversary": str,
     "corruptions": int,
+    "insecure_dealer": bool,
     "arguments": dict,
     "party": list,
 }
@@ -91,7 +92,9 @@ class RunConfig:
             raise ParameterError(
                 f"{path}: adversary is {adversary!r}; {' and '.join(repr(each.value) for each in Adversary)} are known"
             )
-        options = {name: table[name] for name in ("deadline", "wait", "corruptions") if name in table}
+        options = {
+            name: table[name] for name in ("deadline", "wait", "corruptions", "insecure_dealer") if name in table
+        }
         try:
             computation = Computation(
                 table["protocol"],
@@ -139,7 +142,7 @@ def _check(where: str, table: Any, keys: Mapping[str, Any], needed: tuple[str, .
     for name in table:
         if name not in keys:
             raise ParameterError(f"{where}: {name!r} is unknown; there are {', '.join(keys)}")
-        if not isinstance(table[name], keys[name]) or isinstance(table[name], bool):
+        if not isinstance(table[name], keys[name]) or (isinstance(table[name], bool) and keys[name] is not bool):
             raise ParameterError(f"{where}: {name} has the wrong type, {type(table[name]).__name__}")
     for name in needed:
         if name not in table:

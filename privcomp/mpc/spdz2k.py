@@ -12,10 +12,11 @@ linear is done to both. Constants go to x_0, and alpha_i times them to every m_i
   before z_i = m_i - alpha_i y is found to be a sharing of zero. `Spdz2k._check` does this for many at once, as a sum
   with random weights: before anything is opened, and again before what was opened is handed out.
 
-**The dealer.** Triples and masks come from one more party, the last one of the session, which only sends. It knows all
-of them: with any one party's messages it knows all inputs, and with a lie of its own it changes results unnoticed. It
-stands where a joint protocol of the parties belongs, and is for experiments and for those who have somebody to trust;
-thus the names. Whoever takes it says so: `insecure_dealer=True`.
+**The dealer.** Triples and masks come from one more party, the last one of the session. It is told nothing but that a
+check is over, so that it does not run ahead. It knows all of them: with any one party's messages it knows all inputs,
+and with a lie of its own it changes results unnoticed. It stands where a joint protocol of the parties belongs, and is
+for experiments and for those who have somebody to trust; thus the names. Whoever takes it says so:
+`insecure_dealer=True`.
 
 Party i and the dealer share a stream, from which come all of party i's parts of random numbers; what these lack to be
 products and to be authentic goes to party 0 (to an input's owner, for its mask): 64 bytes a triple. A triple's message
@@ -400,7 +401,7 @@ class Spdz2k(Backend):
         stages = [f"check {number} {step}" for step in ("weights", "commit", "sums")]
         if self._dealing:
             for stage in stages:
-                await Exchange(stage, {}, {})
+                await Exchange(stage, {}, dict.fromkeys(range(self.n), 0) if stage == stages[2] else {})
             return
         if self._rng is None or not self._seed:
             raise StateError("there are no keys: setup comes before anything else, and nothing after a failure")
@@ -430,7 +431,7 @@ class Spdz2k(Backend):
 
         got = await Exchange(
             stages[2],
-            dict.fromkeys(self._peers, sum_ + salt),
+            dict.fromkeys(self._peers, sum_ + salt) | {self.dealer: b""},
             dict.fromkeys(self._peers, _SUM_BYTES + _HASH),
         )
         sums = [sum_]

@@ -121,6 +121,26 @@ def test_a_program_over_connections(parties: Parties, secure: bool) -> None:
         assert outcome.cost.bytes > 8000
 
 
+async def products(mpc: Any) -> Any:
+    x = await mpc.input(0, np.arange(1000, dtype=np.uint64) if mpc.me == 0 else None, (1000,))
+    return [await mpc.open(await mpc.mul(x, x)) for _ in range(3)]
+
+
+def test_two_parties_and_a_dealer(parties: Parties) -> None:
+    dealt = replace(parties.computation, protocol="spdz2k-insecure-dealer", insecure_dealer=True)
+    first, second, dealer = together(*(run(parties.secure(me, dealt), products) for me in range(3)))
+    for outcome in (first, second):
+        assert all((opened == np.arange(1000, dtype=np.uint64) ** 2).all() for opened in outcome.result)
+    assert dealer.result == [None] * 3
+    assert dealer.cost.operations["offline"].sent > 3 * 64 * 1000
+    assert first.cost.operations["offline"].sent == 0
+
+
+def test_a_dealer_that_was_not_agreed_to(parties: Parties) -> None:
+    dealt = replace(parties.computation, protocol="spdz2k-insecure-dealer")
+    check(together(*(run(parties.plain(me, dealt), products) for me in range(3))), PrivcompError, "insecure_dealer")
+
+
 @pytest.mark.parametrize("secure", [True, False])
 def test_large_frames_in_all_directions_at_once(parties: Parties, secure: bool) -> None:
     """Six transfers of 8 MB, none of which fits into a socket: who sends first and reads later would wait for ever."""

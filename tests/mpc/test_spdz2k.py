@@ -123,7 +123,14 @@ def test_what_is_dealt_and_what_is_said_are_counted_apart() -> None:
         await mpc.matmul(a.map(lambda part: part.reshape(1, n)), a.map(lambda part: part.reshape(n, 1)))
         await mpc.open(a)
 
-    costs = simulate(NAME, program, parties=4, insecure_dealer=True).costs
+    told: dict[int, set[int]] = {}
+
+    def watch(sender: int, receiver: int, round_: int, payload: bytearray) -> None:
+        if receiver == 3:
+            told.setdefault(round_, set()).add(len(payload))
+
+    costs = simulate(NAME, program, parties=4, insecure_dealer=True, tamper=watch).costs
+    assert list(told.values()) == [{0}, {0}]  # the dealer: an empty frame for every check
     # Per input 16 to its owner and 16 to party 0; per triple 16 and 3 * 16; per opening 16.
     matrix = 16 * (2 * n + 2)
     assert costs[3].operations["offline"].sent == 32 * n + 64 * n + matrix + 16 * n
