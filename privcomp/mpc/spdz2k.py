@@ -352,7 +352,8 @@ class Spdz2k(Backend):
         """What all parties have been told alike."""
         self._said += 1
         if not self._dealing:
-            self._view.update(lp(label.encode(), numbers.tobytes()))
+            self._view.update(lp(label.encode(), numbers.size.to_bytes(8, "little")))
+            self._view.update(np.ascontiguousarray(numbers).data)
 
     async def _reveal(self, label: str, mine: U64Array) -> U64Array:
         """What the parties' numbers add up to; not yet to be believed. The dealer gets zeros."""

@@ -19,6 +19,7 @@ from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompErro
 from privcomp.integrations import PartyHome
 from privcomp.integrations import mpc as transport
 from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecure_tcp
+from privcomp.integrations.mpc_config import RunConfig
 from privcomp.integrations.mpc_link import ALIVE, DONE, SCRATCH, prefixed
 from privcomp.mpc.engine import Exchange
 from privcomp.mpc.messages import FRAME_MAX, Greeting, RoundHeader
@@ -139,6 +140,25 @@ def test_two_parties_and_a_dealer(parties: Parties) -> None:
 def test_a_dealer_that_was_not_agreed_to(parties: Parties) -> None:
     dealt = replace(parties.computation, protocol="spdz2k-insecure-dealer")
     check(together(*(run(parties.plain(me, dealt), products) for me in range(3))), PrivcompError, "insecure_dealer")
+
+
+def test_a_configuration_allows_a_dealer(homes: list[PartyHome], tmp_path: Path) -> None:
+    seats = "".join(
+        f'[[party]]\nid = "{home.id.decode()}"\naddress = "{7501 + i}"\ncertificate = "{home.certificate}"\n'
+        for i, home in enumerate(homes)
+    )
+    (tmp_path / "run.py").write_text("async def run(mpc): ...\n")
+    for said, allowed in (("", False), ("insecure_dealer = false", False), ("insecure_dealer = true", True)):
+        (tmp_path / "run.toml").write_text(
+            f'protocol = "spdz2k-insecure-dealer"\nprogram = "run.py:run"\n{said}\n{seats}'
+        )
+        assert RunConfig.read(tmp_path / "run.toml").computation.insecure_dealer is allowed
+    for wrong in ("insecure_dealer = 1", "deadline = true", 'insecure_dealer = "true"'):
+        (tmp_path / "run.toml").write_text(
+            f'protocol = "spdz2k-insecure-dealer"\nprogram = "run.py:run"\n{wrong}\n{seats}'
+        )
+        with pytest.raises(ParameterError, match="wrong type"):
+            RunConfig.read(tmp_path / "run.toml")
 
 
 @pytest.mark.parametrize("secure", [True, False])

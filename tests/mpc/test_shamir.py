@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privcomp import _core
 from privcomp.algebra.fields import GOLDILOCKS, M61, PrimeField
 from privcomp.errors import CodecError, ParameterError, RemoteError, StateError
 from privcomp.mpc.backend import Elements, Value
@@ -190,6 +191,11 @@ def test_what_t_parties_see_is_uniform(n: int, corruptions: int) -> None:
             for party in coalition:
                 total = M61.axpy(int(coins.integers(1, M61.modulus)), held[party][operation], total)
             combined.append(total)
+            # This one would be the secret itself if degrees were one too low.
+            points = np.array([party + 1 for party in coalition], np.uint64)
+            combined.append(
+                _core.shamir_combine(M61.core_id, points, np.stack([held[p][operation] for p in coalition]))
+            )
     check_uniform(
         [np.ascontiguousarray(one.view(np.uint8).reshape(-1, 8)[:, :7]).tobytes() for one in messages + combined]
     )
