@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -525,3 +529,67 @@ def test_terms_tell_rules_and_releases_apart() -> None:
     assert set(RULES) == {
         "mean", "norm_clip", "norm_filter", "fltrust", "krum", "multi_krum", "trimmed_mean", "median",
     }  # fmt: skip
+
+
+def test_rounds_are_those_of_the_page() -> None:
+    """docs/robust.md, column of rep3: no rule takes more."""
+    page = (Path(__file__).parents[2] / "docs" / "robust.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:\(\d\))?`(?:, `(\w+)`)? \| (\d+) / \d+ \|", page, re.M)
+    stated = {name: int(rounds) for *names, rounds in rows for name in names if name}
+    x = updates("random", 10, 64)
+    rules: tuple[Rule, ...] = (
+        Mean(),
+        NormFilter(10**5),
+        NormClip(900),
+        FLTrust(x.sum(axis=0) // 4),
+        Krum(2),
+        MultiKrum(2),
+        TrimmedMean(2),
+        Median(),
+    )
+    assert set(stated) == {type(rule).__name__ for rule in rules}
+    for rule in rules:
+        dealt = deal("rep3", x, WIDTH)
+        release = LEAK if rule.accepted(10) in (1, 2) else Release(least=2)
+
+        async def program(
+            mpc: ReplicatedBackend, rule: Rule = rule, release: Release = release, dealt: Any = dealt
+        ) -> Any:
+            return await aggregate(mpc, rule, dealt[mpc.me], release)
+
+        ends = parties("rep3", program)
+        assert not any(isinstance(result, Exception) for result in drive(ends))
+        assert ends[0].cost.rounds <= stated[type(rule).__name__]
+
+
+@pytest.mark.assurance
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_random_updates_of_random_sizes(protocol: str) -> None:
+    """300 draws of n, d, b, f and values of mixed sizes; every rule that fits is run."""
+    rng = np.random.default_rng(2024)
+    for _ in range(300):
+        n, d = int(rng.integers(3, 21)), int(rng.integers(1, 150))
+        width = int(rng.integers(2, 25))
+        top = 2 ** (width - 1) - 1
+        x = rng.integers(-top - 1, top, (n, d), endpoint=True) >> rng.integers(0, width, (n, 1))
+        f = int(rng.integers(0, (n - 3) // 2 + 1))
+        m = int(rng.integers(1, n - f + 1))
+        limit = int(rng.integers(1, 2 * int(np.sqrt(max(plain.square_norms(x)))) + 2))
+        assert (run_rule(protocol, MultiKrum(f, m), x, width, LEAK).total == plain.multi_krum(x, f, m)).all()
+        trim = int(rng.integers(0, (n - 1) // 2 + 1))
+        assert (run_rule(protocol, TrimmedMean(trim), x, width, LEAK).total == plain.trimmed_sum(x, trim)).all()
+        assert (run_rule(protocol, Median(), x, width, LEAK).mean == np.median(x, axis=0)).all()
+        total, count = plain.norm_filter(x, limit)
+        if count:
+            done = run_rule(protocol, NormFilter(limit), x, width, LEAK)
+            assert (done.total == total).all()
+            assert done.divisor == count
+        clip = NormClip(limit)
+        done = run_rule(protocol, clip, x, width, LEAK)
+        assert np.abs(done.total - plain.norm_clip(x, limit)).max() < clip.error(n, width)
+        reference = x[int(rng.integers(0, n))]
+        trust = sum(plain.trust_scores(x, reference)) if reference.any() else 0.0
+        if trust > 1 / 32:
+            rule = FLTrust(reference)
+            done = run_rule(protocol, rule, x, width, LEAK)
+            assert np.abs(done.total - plain.fltrust(x, reference)).max() < rule.error(n, width, trust)

@@ -17,7 +17,7 @@ from privcomp.typing import I64Array, U64Array
 
 __all__ = ["ShareSource", "Updates", "column_blocks", "join"]
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 21
 """Entries (clients times columns) of a block."""
 
 
