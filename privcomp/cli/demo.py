@@ -22,6 +22,8 @@ _FILES = (
     *(place + name for place in ("", "record/") for name in ("ledger", "roster", "heads")),
     "curves.png", "report.json", "lying/ledger", "lying/roster",
 )  # fmt: skip
+_RULES = ("mean", "norm_clip", "norm_filter", "fltrust", "krum", "multi_krum", "trimmed_mean", "median")
+_ATTACKS = ("mixed", "sign_flip", "scaling", "label_flip")
 _KINDS = tuple(f"{place}ledger.*.{kind}" for place in ("", "lying/", "record/") for kind in ("sum", "attest"))
 
 
@@ -63,6 +65,24 @@ def add_parser(commands: Any) -> None:
         "is hidden and once so that a row is; --rounds does not apply"
     )  # fmt: skip
     private.add_argument("--delta", type=float, default=1e-5, help="delta of the guarantee, with --epsilon")
+    robust = demo.add_argument_group("poisoning")
+    robust.add_argument(
+        "--servers", type=int, choices=(3, 4), help="servers that run a rule on shares instead of adding under masks: 3 "
+        "follow the protocol, of 4 one may lie"
+    )  # fmt: skip
+    robust.add_argument(
+        "--rule", choices=(*_RULES, "all"), help="with --servers: the rule on shares (default: multi_krum); all: every "
+        "one that may open its result"
+    )  # fmt: skip
+    robust.add_argument(
+        "--poison", type=int, metavar="N", help="with --servers: how many hospitals poison, and how many the rules are to "
+        "stand (default: a tenth)"
+    )  # fmt: skip
+    robust.add_argument("--attack", choices=_ATTACKS, help="with --servers: what they do (default: mixed)")
+    robust.add_argument(
+        "--leaks", choices=("one-update",), help="with --servers: allow rules that open what one hospital sent (krum, "
+        "median)"
+    )  # fmt: skip
     out = demo.add_argument_group("output")
     out.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for ledger, roster, heads, picture")
     out.add_argument("--json", action="store_true", help="print one JSON object and nothing else on standard output")
@@ -78,6 +98,11 @@ def _demo(arguments: argparse.Namespace) -> int:
         from privcomp.demo.train import load_federation
     except ModuleNotFoundError as error:
         raise LocalError(f"the demo needs {error.name}: install it with `pip install 'privcomp[demo]'`") from None
+    if arguments.servers is not None:
+        return _poisoned(arguments)
+    for name in ("rule", "poison", "attack", "leaks"):
+        if getattr(arguments, name) is not None:
+            raise ParameterError(f"--{name} says what servers do with shares: it needs --servers 3 or --servers 4")
     trusting = arguments.protocol in ("secaggplus", "ckks")
     adversary = arguments.adversary or ("semi_honest" if trusting else "malicious")
     if arguments.epsilon is not None and arguments.protocol in ("oneshot", "ckks"):
@@ -161,6 +186,55 @@ def _encrypted(arguments: argparse.Namespace, options: Any) -> int:
         return 0
     print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
     print("\nnothing is recorded with ckks: there is no ledger to check")
+    return 0
+
+
+def _poisoned(arguments: argparse.Namespace) -> int:
+    """`privcomp demo --servers`: no ledger, no masks; rules on shares beside the same rules in the clear."""
+    from privcomp.demo import DemoOptions
+    from privcomp.demo.poison_run import PoisonOptions, Study
+
+    for name, given in (
+        ("epsilon", arguments.epsilon is not None),
+        ("protocol", arguments.protocol != "bonawitz"),
+        ("hybrid", arguments.hybrid),
+    ):
+        if given:
+            raise ParameterError(f"--{name} belongs to sums under masks or keys: it does not go with --servers")
+    if arguments.adversary == "malicious" and arguments.servers == 3:
+        raise ParameterError("three servers are trusted to follow the protocol: take --servers 4, of which one may lie")
+    folder: Path = arguments.out
+    options = DemoOptions(
+        data=arguments.data,
+        csv=arguments.csv,
+        label=arguments.label,
+        ranges=arguments.ranges,
+        clients=arguments.clients,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+        skew=arguments.non_iid,
+        figure=folder / "curves.png",
+    )
+    rule = arguments.rule or "multi_krum"
+    leaks = "one update" if arguments.leaks else None
+    poison = PoisonOptions(
+        servers=arguments.servers,
+        rules=tuple(name for name in _RULES if leaks or name not in ("krum", "median")) if rule == "all" else (rule,),
+        poison=max(1, arguments.clients // 10) if arguments.poison is None else arguments.poison,
+        attack=arguments.attack or "mixed",
+        dropout=arguments.dropout,
+        leaks=leaks,
+    )
+    study = Study(options, poison)
+    _prepare(folder)
+    with _progress(2 * arguments.rounds * len(poison.rules), arguments.quiet) as progress:
+        report = study.run(progress)
+    (folder / "report.json").write_text(report.json() + "\n", encoding="utf-8")
+    if arguments.json:
+        print(report.json())
+        return 0
+    print(report.text(min(100, shutil.get_terminal_size((100, 24)).columns)))
+    print("\nnothing is recorded with --servers: there is no ledger to check")
     return 0
 
 

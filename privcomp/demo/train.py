@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp.demo import baselines, moments
-from privcomp.demo.data import Federation, Site, federate, load, load_csv
+from privcomp.demo.data import Federation, Site, Table, federate, load, load_csv
 from privcomp.demo.metrics import Scores, score
 from privcomp.demo.model import Standardiser, Training, class_weights, descend, initial, layout, predict
 from privcomp.demo.report import Report, RoundReport, Scenes
@@ -34,6 +34,7 @@ __all__ = [
     "SecureSum",
     "Updates",
     "load_federation",
+    "load_table",
     "run_demo",
 ]
 
@@ -283,6 +284,18 @@ def largest_difference(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     return int((high.astype(np.uint64) - low.astype(np.uint64)).max())  # exact, modulo 2^64, for any two int64
 
 
+def load_table(options: DemoOptions) -> Table:
+    """The rows of these options.
+
+    Raises:
+        ParameterError: unreadable or unusable data.
+        LocalError: scikit-learn is not installed.
+    """
+    if options.csv is not None and options.label is not None:
+        return load_csv(options.csv, options.label, ranges=options.ranges)
+    return load(options.data, ranges=options.ranges)
+
+
 def load_federation(options: DemoOptions) -> Federation:
     """The hospitals of these options.
 
@@ -290,11 +303,7 @@ def load_federation(options: DemoOptions) -> Federation:
         ParameterError: unreadable or unusable data, too few rows for so many hospitals.
         LocalError: scikit-learn is not installed.
     """
-    if options.csv is not None and options.label is not None:
-        table = load_csv(options.csv, options.label, ranges=options.ranges)
-    else:
-        table = load(options.data, ranges=options.ranges)
-    return federate(table, options.clients, options.seed, skew=options.skew)
+    return federate(load_table(options), options.clients, options.seed, skew=options.skew)
 
 
 def run_demo(
