@@ -67,16 +67,16 @@ def add_parser(commands: Any) -> None:
     private.add_argument("--delta", type=float, default=1e-5, help="delta of the guarantee, with --epsilon")
     robust = demo.add_argument_group("poisoning")
     robust.add_argument(
-        "--servers", type=int, choices=(3, 4), help="servers that run a rule on shares instead of adding under masks: 3 "
-        "follow the protocol, of 4 one may lie"
+        "--servers", type=int, choices=(3, 4), help="servers that run a rule on shares instead of adding under masks: "
+        "3 follow the protocol, of 4 one may lie"
     )  # fmt: skip
     robust.add_argument(
         "--rule", choices=(*_RULES, "all"), help="with --servers: the rule on shares (default: multi_krum); all: every "
         "one that may open its result"
     )  # fmt: skip
     robust.add_argument(
-        "--poison", type=int, metavar="N", help="with --servers: how many hospitals poison, and how many the rules are to "
-        "stand (default: a tenth)"
+        "--poison", type=int, metavar="N", help="with --servers: how many hospitals poison, and how many the "
+        "rules are to stand (default: a tenth)"
     )  # fmt: skip
     robust.add_argument("--attack", choices=_ATTACKS, help="with --servers: what they do (default: mixed)")
     robust.add_argument(

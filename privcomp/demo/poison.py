@@ -72,8 +72,8 @@ def quantise(values: F64Array, granularity: float, width: int) -> I64Array:
 class Groups:
     """Clients in groups of nearly one size: rules that sort look at the groups' means, so that more clients can be.
 
-    f poisoners are in f groups at most, whoever is put with whom. A group of s clients counts with the sum of its updates
-    times m / s, m the least common multiple of all sizes: m times its mean, an exact integer.
+    f poisoners are in f groups at most, whoever is put with whom. A group of s clients counts with the sum of its
+    updates times m / s, m the least common multiple of all sizes: m times its mean, an exact integer.
 
     Source: Karimireddy, He, Jaggi, "Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing", ICLR 2022.
 
@@ -149,7 +149,8 @@ def _chosen(x: I64Array, rule: Krum | MultiKrum) -> NDArray[np.intp]:
 
 def _trimmed(x: I64Array, trim: int) -> F64Array:
     n = x.shape[0]
-    return np.sort(x, axis=0)[trim : n - trim].sum(axis=0) / (n - 2 * trim)
+    mean: F64Array = np.sort(x, axis=0)[trim : n - trim].sum(axis=0) / (n - 2 * trim)
+    return mean
 
 
 def _closed(weights: F64Array, release: Release) -> bool:
