@@ -11,7 +11,7 @@ import pytest
 
 from privcomp.errors import ParameterError
 from privcomp.mpc import Mpc, functions, tensors
-from tests.mpc.parties import run
+from tests.mpc.parties import REPLICATED, run
 
 
 def domain(bits: int, seed: int, many: int = 4000) -> Any:
@@ -57,6 +57,24 @@ def test_reciprocal(fraction: int, bits: int) -> None:
     one = 1 << (2 * fraction)
     # |R X - 2^2f| <= 2^-27 2^2f + |X|
     within(found, [s * one for s in signs], sizes, [one / 2**27 + v for v in sizes])
+
+
+@pytest.mark.parametrize("protocol", REPLICATED)
+def test_every_protocol(protocol: str) -> None:
+    """The functions use nothing but what replicated backends share; a few numbers show it."""
+    x = np.array([1, -1, 65536, -98304, 3, (1 << 20) - 1])
+    real = x / 2**16
+    wanted = [
+        (lambda a: a.reciprocal(), 1 / real),
+        (lambda a: a / (a + 1.75), real / (real + 1.75)),
+        (lambda a: abs(a).sqrt(), np.sqrt(np.abs(real))),
+        (lambda a: abs(a).inverse_sqrt(), 1 / np.sqrt(np.abs(real))),
+    ]
+    for function, exact in wanted:
+        found, _, fraction = apply(function, (x, 20, 16), protocol=protocol)
+        assert np.abs(found / 2.0**fraction - exact).max() <= 3 * 2**-16 + np.abs(exact).max() / 2**25
+    found = apply(lambda a: a.sigmoid(), (x, 20, 16), protocol=protocol)[0]
+    assert np.abs(found / 2**16 - 1 / (1 + np.exp(-real))).max() <= 3e-4
 
 
 def test_reciprocal_of_zero_is_zero() -> None:
