@@ -31,7 +31,7 @@ from privcomp.mpc.backend import Bits, Value, words
 
 if TYPE_CHECKING:
     from privcomp.mpc.backend import ReplicatedBackend
-    from privcomp.typing import I64Array
+    from privcomp.typing import I64Array, U64Array
 
 __all__ = [
     "add",
@@ -54,20 +54,28 @@ _ONES: Final = np.uint64((1 << 64) - 1)
 
 async def _tree(backend: ReplicatedBackend, g: Bits, p: Bits) -> Bits:
     """The carry out of all planes, lowest first; p of the lowest plane is never used."""
-    while g.planes > 1:
-        pairs, odd = divmod(g.planes, 2)
-        low, high = slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)
-        # The lowest pair needs no p any more.
-        left = Bits.stack([p[high], p[high][1:]])
-        right = Bits.stack([g[low], p[low][1:]])
+    count, n = g.planes, g.n
+    gs, ps = g.parts, p.parts
+    while count > 1:
+        pairs, odd = divmod(count, 2)
+        even = 2 * pairs
+        # The lowest pair needs no p any more: pairs + (pairs - 1) ANDs.
+        left = Bits(tuple(np.concatenate([p[1:even:2], p[3:even:2]]) for p in ps), n)
+        right = Bits(tuple(np.concatenate([g[0:even:2], p[2:even:2]]) for g, p in zip(gs, ps, strict=True)), n)
         both = await backend.bit_and(left, right)
-        rest_g, rest_p = g[2 * pairs :], p[2 * pairs :]
-        g = Bits.stack([backend.xor(g[high], both[:pairs]), rest_g])
-        # The lowest p is unused; the next one stands in its place.
-        p = Bits.stack([p[:1], both[pairs:], rest_p])
-        if odd == 0 and pairs == 1:
-            break
-    return g
+        gs = tuple(_folded(g, new[:pairs], odd) for g, new in zip(gs, both.parts, strict=True))
+        ps = tuple(np.concatenate([p[:1], new[pairs:], p[even:]]) for p, new in zip(ps, both.parts, strict=True))
+        count = pairs + odd
+    return Bits(gs, n)
+
+
+def _folded(g: U64Array, new: U64Array, odd: int) -> U64Array:
+    """Every second plane XOR a new one, and the last plane if it is left over."""
+    pairs = new.shape[0]
+    out = np.empty((pairs + odd, g.shape[1]), np.uint64)
+    np.bitwise_xor(g[1 : 2 * pairs : 2], new, out=out[:pairs])
+    out[pairs:] = g[2 * pairs :]
+    return out
 
 
 async def carry(backend: ReplicatedBackend, u: Bits, t: Bits) -> Bits:
