@@ -25,6 +25,7 @@ in `matmul`, truncation, bits to numbers and extension are derived where they st
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import math
@@ -53,7 +54,7 @@ _OFFSET: Final = np.uint64(1 << 62)
 _HASH: Final = 32
 _SHORT: Final = 16
 _BLOCK: Final = 1 << 16  # words: what one joint input touches at a time stays in the cache
-_PIECE: Final = 1 << 30  # bytes hashed at a time
+_PIECE: Final = 8 * _BLOCK  # bytes hashed at a time
 _LOG: Final = 1 << 12  # joint steps after which a check starts even though nothing is opened
 _KEY: Final = "privcomp/mpc/rep4/key/v1"
 _TAG: Final = "privcomp/mpc/rep4/tag/v1"
@@ -91,41 +92,52 @@ Fill = Callable[[Link, int, int, U64Array], None]
 class _Log:
     """What two parties hold alike of a third one's messages: a hash over all, after each step at which one came."""
 
-    __slots__ = ("before", "count", "pair", "prefix", "steps")
+    __slots__ = ("before", "prefix", "steps")
 
-    def __init__(self, pair: bytes) -> None:
+    def __init__(self) -> None:
         self.before = bytes(_HASH)
         self.prefix = bytes(_HASH)
-        self.count = 0
-        self.pair = pair
         self.steps: list[tuple[int, bytes]] = []
 
-    def add(self, step: int, message: Section | memoryview, hasher: AESGCM) -> None:
-        item = _keyed(hasher, self.pair + self.count.to_bytes(8, "little"), message)
-        self.count += 1
+    def add(self, step: int, item: bytes) -> None:
         self.prefix = hashlib.sha256(self.prefix + item).digest()
         self.steps.append((step, self.prefix))
 
 
-Cut = dict[tuple[int, int], tuple[bytes, list[tuple[int, bytes]]]]
-"""What a check is about: of every log the hash at its beginning, and the hashes since then with their steps."""
+class _Hash:
+    """A hash of one message under a key that whoever chose the message lacks: GMAC.
 
-
-def _keyed(hasher: AESGCM, nonce: bytes, data: Section | memoryview) -> bytes:
-    """A hash under a key that whoever made `data` lacks: GMAC.
-
-    Other data than `data` have another hash but for 2^-100, whatever was chosen without the key: two strings of at most
-    b blocks agree under at most b + 1 of 2^128 keys, and a piece has at most 2^26 blocks.
+    Another message has another hash, but for 2^-100, if it was chosen without the key: two pieces of b blocks have one
+    hash under at most b + 1 of 2^128 keys, and b is at most 2^15.
 
     Args:
-        nonce: 12 bytes, once for every key.
+        hasher: has the key.
+        kind: of the message, 0 or 1.
+        parties: three at most; with `kind` and `call`, never twice the same under one key.
+        call: counts.
     """
-    view = memoryview(data) if isinstance(data, bytes | memoryview) else data.reshape(-1).view(np.uint8).data
-    tag = hasher.encrypt(nonce, b"", view[:_PIECE])
-    for low in range(_PIECE, len(view), _PIECE):
-        piece = hashlib.sha256(nonce + low.to_bytes(8, "little")).digest()[:12]
-        tag = hashlib.sha256(tag + hasher.encrypt(piece, b"", view[low : low + _PIECE])).digest()
-    return tag
+
+    __slots__ = ("_hasher", "_index", "_nonce", "value")
+
+    def __init__(self, hasher: AESGCM, kind: int, parties: Sequence[int], call: int) -> None:
+        code = functools.reduce(lambda code, party: 4 * code + party, parties, kind + 1)
+        self._hasher = hasher
+        self._nonce = bytes([code]) + call.to_bytes(7, "little")
+        self._index = 0
+        self.value = bytes(_SHORT)
+
+    def add(self, data: Section | memoryview) -> _Hash:
+        """More of the message: whole pieces, but for the last one."""
+        view = memoryview(data) if isinstance(data, bytes | memoryview) else data.reshape(-1).view(np.uint8).data
+        for low in range(0, len(view), _PIECE):
+            tag = self._hasher.encrypt(self._nonce + self._index.to_bytes(4, "little"), b"", view[low : low + _PIECE])
+            self.value = hashlib.sha256(self.value + tag).digest()[:_SHORT]
+            self._index += 1
+        return self
+
+
+Cut = dict[tuple[int, int], tuple[bytes, list[tuple[int, bytes]]]]
+"""What a check is about: of every log the hash at its beginning, and the hashes since then with their steps."""
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -168,15 +180,10 @@ class Rep4(ReplicatedBackend):
         self._tag_keys: dict[int, bytearray] = {}
         self._hashers: dict[int, AESGCM] = {}
         # By the party that sends and the one that holds the same messages as this one.
-        self._logs = {
-            (s, partner): _Log(bytes([0, s, *sorted((me, partner))]))
-            for s in self._peers
-            for partner in self._peers
-            if partner != s
-        }
+        self._logs = {(s, partner): _Log() for s in self._peers for partner in self._peers if partner != s}
         self._step = 0
         self._checked = 0
-        self._openings = 0
+        self._calls = 0
         self._task: Task[None] | None = None
 
     # ---- keys ----
@@ -340,8 +347,10 @@ class Rep4(ReplicatedBackend):
 
     # ---- joint inputs ----
 
-    def _log(self, sender: int, partner: int, message: Section | memoryview) -> None:
-        self._logs[sender, partner].add(self._step, message, self._hashers[sender])
+    def _call(self) -> int:
+        """Numbers what is begun, alike at all parties."""
+        self._calls += 1
+        return self._calls
 
     def _step_ends(self) -> None:
         if self._step - self._checked >= _LOG:
@@ -371,72 +380,90 @@ class Rep4(ReplicatedBackend):
             groups: of each link, counted from 0; all in one where it is left out.
             width: the sharings are right modulo 2^width; parts that are messages are below it.
             bits: XOR in place of addition.
-            fill: writes the messages, a block at a time.
+            fill: writes the messages, a block at a time; `width` is 64.
 
         Returns:
             of each group the parts, u64 (n,).
         """
         groups = [0] * len(links) if groups is None else groups
         sums = [{c: np.zeros(n, np.uint64) for c in self.held} for _ in range(max(groups) + 1)]
-        own = [
-            np.empty(n, np.uint64) if fill is not None and self.me in link[:2] else m
-            for link, m in zip(links, messages, strict=True)
-        ]
+        call = self._call()
+        hashes = [_Hash(self._hashers[link.sender], 0, link, call) if self.me in link[1:] else None for link in links]
+        if fill is not None:
+            # What is sent has to stay; what is only hashed is forgotten block by block.
+            scratch = np.empty(min(n, _BLOCK), np.uint64)
+            messages = [np.empty(n, np.uint64) if self.me == link.sender else None for link in links]
         streams = [None if self.me == link.receiver else self._streams[link.receiver] for link in links]
         starts = [0 if stream is None else stream.take(n) for stream in streams]
         mask = np.uint64((1 << width) - 1)
         for low in range(0, n, _BLOCK):
             high = min(n, low + _BLOCK)
-            for link, message, group, stream, start in zip(links, own, groups, streams, starts, strict=True):
+            for link, message, group, stream, start, hashed in zip(
+                links, messages, groups, streams, starts, hashes, strict=True
+            ):
                 if stream is None:
                     continue
-                masked = sums[group][link.receiver][low:high]
+                masked, at = sums[group][link.receiver][low:high], start + low
                 if bits:
-                    xor_at(masked, stream, start + low)
+                    xor_at(masked, stream, at)
                 else:
-                    add_at(masked, stream, start + low)
-                if message is None or self.me == link.rest:
+                    add_at(masked, stream, at)
+                if self.me == link.rest:
                     continue
-                block = message[low:high]
+                block = scratch[: high - low] if message is None else message[low:high]
                 if fill is not None:
                     fill(link, low, high, block)
                 rest = sums[group][link.rest][low:high]
                 if bits:
-                    xor_at(block, stream, start + low)
+                    xor_at(block, stream, at)
                     rest ^= block
                 else:
-                    add_at(block, stream, start + low, negate=True)
+                    add_at(block, stream, at, negate=True)
                     if width < 64:
                         block &= mask
                     rest += block
+                if message is None and hashed is not None:
+                    hashed.add(block)
+        sends: dict[int, Section] = {}
+        for link, message, hashed in zip(links, messages, hashes, strict=True):
+            if message is not None and self.me == link.sender:
+                sends[link.receiver] = narrow(message, width)
+            elif message is not None and hashed is not None:
+                hashed.add(narrow(message, width))
         size = narrow_bytes(n, width)
-        packed = [
-            None if m is None or self.me not in link[:2] else narrow(m, width)
-            for link, m in zip(links, own, strict=True)
-        ]
-        sends: dict[int, Section] = {
-            link.receiver: m for link, m in zip(links, packed, strict=True) if m is not None and self.me == link.sender
-        }
         got = await Exchange(label, sends, {link.sender: size for link in links if self.me == link.receiver})
         # After the round at both, and in the order of the links: the two logs must grow alike.
         self._step += 1
-        for link, sent, group in zip(links, packed, groups, strict=True):
-            if self.me == link.witness and sent is not None:
-                self._log(link.sender, link.receiver, sent)
-            elif self.me == link.receiver:
-                self._log(link.sender, link.witness, got[link.sender])
-                try:
-                    values = widen(got[link.sender], n, width)
-                except CodecError as error:
-                    self._wipe()
-                    raise error.by(self.session.parties[link.sender], label) from None
-                total = sums[group][link.rest]
-                if bits:
-                    total ^= values
-                else:
-                    total += values
+        for link, group, hashed in zip(links, groups, hashes, strict=True):
+            if hashed is None:
+                continue
+            if self.me == link.receiver:
+                self._receive(label, link, hashed, got[link.sender], sums[group][link.rest], width, bits)
+            partner = link.receiver if self.me == link.witness else link.witness
+            self._logs[link.sender, partner].add(self._step, hashed.value)
         self._step_ends()
         return [tuple(total[c] for c in self.held) for total in sums]
+
+    def _receive(
+        self, label: str, link: Link, hashed: _Hash, message: memoryview, total: U64Array, width: int, bits: bool
+    ) -> None:
+        """Hash a message and add it to a component."""
+        if width < 64:
+            hashed.add(message)
+            try:
+                total += widen(message, total.size, width)
+            except CodecError as error:
+                self._wipe()
+                raise error.by(self.session.parties[link.sender], label) from None
+            return
+        values = np.frombuffer(message, np.uint64)
+        for low in range(0, total.size, _BLOCK):
+            block, part = values[low : low + _BLOCK], total[low : low + _BLOCK]
+            hashed.add(block)
+            if bits:
+                part ^= block
+            else:
+                part += block
 
     async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
         """Component `owner` is zero, the next two are common randomness, the last is what is left; two receive it."""
@@ -446,7 +473,7 @@ class Rep4(ReplicatedBackend):
             if self.me != component:
                 stream = self._streams[component]
                 (xor_at if bits else add_at)(parts[component], stream, stream.take(n))
-        size = 8 * n
+        size, call = 8 * n, self._call()
         if self.me == owner and values is not None:
             message = values ^ parts[first] ^ parts[second] if bits else values - parts[first] - parts[second]
             parts[last] = message
@@ -455,7 +482,8 @@ class Rep4(ReplicatedBackend):
             got = await Exchange(label, {}, {owner: size} if self.me in (first, second) else {})
         self._step += 1
         if self.me in (first, second):
-            self._log(owner, first if self.me == second else second, got[owner])
+            item = _Hash(self._hashers[owner], 0, (owner, first, second), call).add(got[owner]).value
+            self._logs[owner, first if self.me == second else second].add(self._step, item)
             parts[last] = np.frombuffer(got[owner], np.uint64)
         self._step_ends()
         return tuple(parts[c] for c in self.held)
@@ -465,13 +493,11 @@ class Rep4(ReplicatedBackend):
         await self._verified()
         own = self._by_component(parts)
         full, first, second = ((self.me + step) % 4 for step in (3, 1, 2))
-
-        self._openings += 1
-        count = self._openings.to_bytes(8, "little")
+        call = self._call()
 
         def said(component: int, data: Section | memoryview) -> bytes:
             # Under the key that the sender of the component lacks; the other three have it.
-            return _keyed(self._hashers[(component + 3) % 4], bytes([1, component, 0, 0]) + count, data)
+            return _Hash(self._hashers[(component + 3) % 4], 1, (component,), call).add(data).value
 
         sends: dict[int, Section] = {
             peer: own[peer] if peer == first else said(peer, own[peer]) for peer in self._peers if to in (None, peer)

@@ -367,7 +367,7 @@ class NoInputLog(Rep4):
     """Does not compare what an owner sent with what the other receiver got."""
 
     async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
-        kept, self._logs = self._logs, {place: rep4._Log(bytes(4)) for place in self._logs}
+        kept, self._logs = self._logs, {place: rep4._Log() for place in self._logs}
         try:
             return await super()._input(label, owner, values, n, bits)
         finally:
