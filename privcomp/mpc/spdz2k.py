@@ -232,6 +232,7 @@ class Spdz2k(Backend):
 
     async def setup(self, rng: Callable[[int], bytes]) -> None:
         self._rng = rng
+        self.scheduler.spawn(self._keep())
         label = f"setup spdz2k {self.n}"
         if self._dealing:
             keys = [rng(KEY_BYTES) for _ in range(self.n)]
@@ -249,6 +250,13 @@ class Spdz2k(Backend):
 
     def _commitment(self, label: str, number: int, party: int, *values: bytes) -> bytes:
         return digest(label, self.session.digest, number.to_bytes(8, "little"), bytes([party]), *values)
+
+    async def _keep(self) -> None:
+        """Wait until the party is closed, because it has ended or failed, and wipe the keys then."""
+        try:
+            await Task[None](-1, None)
+        finally:
+            self._wipe()
 
     def _wipe(self) -> None:
         for stream in self._streams:

@@ -188,6 +188,25 @@ def test_a_triple_is_for_one_shape_and_one_computation() -> None:
         run(2, foreign)
 
 
+def test_keys_are_gone_however_a_party_ends() -> None:
+    async def program(mpc: Spdz2k, opened: list[Any]) -> None:
+        a = mpc.public(np.ones(3, np.uint64))
+        opened.append(await mpc.open(await mpc.mul(a, a)))
+
+    done = play(2, program)
+    assert done.finished == {0, 1, 2}
+    assert all((mpc._alpha, mpc._streams, mpc._seed) == (0, [], b"") for mpc in done.backends.values())
+
+    async def fails(mpc: Spdz2k, opened: list[Any]) -> None:
+        await program(mpc, opened)
+        assert mpc._alpha > 0
+        raise ParameterError("the program gives up")
+
+    done = play(2, fails)
+    assert done.errors.keys() == {0, 1, 2}
+    assert all((mpc._alpha, mpc._streams, mpc._seed) == (0, [], b"") for mpc in done.backends.values())
+
+
 def test_a_check_starts_by_itself_when_much_was_revealed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spdz2k, "_LOG", 25)
     x = np.arange(5, dtype=np.uint64)
