@@ -315,9 +315,10 @@ def test_uploads_that_are_not_what_a_client_sends_are_refused() -> None:
     elsewhere = world("rep3", 3, 8, 4, session=b"t" * 32).uploads(x)[0][0]
     forged = replace(upload.signed, signature=bytes(64))
     swapped = replace(upload.signed, hashes=upload.signed.hashes[::-1])
+    for bad in (data[0][1], elsewhere, without(server=1), without(context=bytes(32))):
+        with pytest.raises(RemoteError, match="another collection or"):
+            box.receive(bad)
     for bad in (
-        data[0][1],
-        elsewhere,
         without(client=b"nobody"),
         without(client=b"client-01"),
         without(signed=forged),
