@@ -161,7 +161,7 @@ class Rep3(ReplicatedBackend):
         x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
         mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
         _core.ring_matmul(x[0], y[0] + y[1], out=mine)
-        _core.ring_matmul(x[1], y[0], accumulate=True, out=mine)
+        _core.ring_matmul(x[1], y[0], out=mine, accumulate=True)
         return await self._reshare("matmul", mine)
 
     async def gram(self, a: Value) -> Value:

@@ -1,0 +1,199 @@
+"""One party of the rows `mpc.*`: `python -m bench.mpc_party`, started by `bench.rows_mpc`.
+
+Parties connect once. Each repetition stands between two barriers; the seconds between them, the second barrier
+included, are what counts. The result of the last one is opened and compared with plain integers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.harness import expect
+from privcomp import _core
+from privcomp.integrations import PartyHome
+from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecure_tcp
+from privcomp.mpc import Mpc, circuits
+from privcomp.mpc.backend import ReplicatedBackend, Value
+from privcomp.mpc.engine import Exchange
+
+__all__ = ["OPERATIONS"]
+
+SEED = 20240603
+FRACTION = 16
+
+Work = Callable[[], Awaitable[Any]]
+Check = Callable[[Any], Awaitable[None]]
+
+
+async def _shared(mpc: ReplicatedBackend, owner: int, values: np.ndarray) -> Value:
+    words = np.ascontiguousarray(values.astype(np.int64)).view(np.uint64)
+    return await mpc.input(owner, words if mpc.me == owner else None, words.shape)
+
+
+def _equal(opened: np.ndarray | None, expected: np.ndarray, slack: int = 0) -> None:
+    found = opened.view(np.int64) if opened is not None else np.empty(0)
+    expect(found.shape == expected.shape and (abs(found - expected) <= slack).all(), "opened and plain result differ")
+
+
+async def mul(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    draw = np.random.default_rng(SEED)
+    x, y = (draw.integers(-(2**31), 2**31, size) for _ in range(2))
+    a, b = await _shared(mpc, 0, x), await _shared(mpc, 1, y)
+
+    async def check(product: Value) -> None:
+        _equal(await mpc.open(product), x * y)
+
+    return lambda: mpc.mul(a, b), check
+
+
+async def compare(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """x < y for any signed 63-bit numbers; the bit stays Boolean."""
+    draw = np.random.default_rng(SEED)
+    x, y = (draw.integers(-(2**62), 2**62, size) for _ in range(2))
+    a, b = await _shared(mpc, 0, x), await _shared(mpc, 1, y)
+
+    async def check(bits: Any) -> None:
+        opened = await mpc.open_bits(bits)
+        _equal(None if opened is None else _core.from_planes(opened, size), (x < y).astype(np.int64))
+
+    return lambda: circuits.sign(mpc, mpc.sub(a, b), 64), check
+
+
+async def matmul(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """Fixed point with 16 bits of fraction, entries below 16, truncated."""
+    draw = np.random.default_rng(SEED)
+    x, y = (draw.integers(-(2**20), 2**20, (size, size)) for _ in range(2))
+    a, b = await _shared(mpc, 0, x), await _shared(mpc, 1, y)
+
+    async def work() -> Value:
+        return await mpc.truncate(await mpc.matmul(a, b), FRACTION)
+
+    async def check(product: Value) -> None:
+        _equal(await mpc.open(product), (x @ y) >> FRACTION, 1)
+
+    return work, check
+
+
+async def median(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """Of ten numbers of 16 bits each, for `size` coordinates."""
+    draw = np.random.default_rng(SEED)
+    x = draw.integers(-(2**15), 2**15, (10, size))
+    tensors = Mpc(mpc)
+    shared = await _shared(mpc, 0, x)
+
+    async def work() -> Value:
+        return await tensors.wrap(shared, bound=2**15).median(0).value()
+
+    async def check(middle: Value) -> None:
+        ordered = np.sort(x, axis=0)
+        _equal(await mpc.open(middle), ordered[4] + ordered[5])  # one more bit of fraction
+
+    return work, check
+
+
+async def gram(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    draw = np.random.default_rng(SEED)
+    x = draw.integers(-(2**15), 2**15, (20, size))
+    shared = await _shared(mpc, 0, x)
+
+    async def check(products: Value) -> None:
+        _equal(await mpc.open(products), x @ x.T)
+
+    return lambda: mpc.gram(shared), check
+
+
+async def extend(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """From 16 bits, as clients share them."""
+    draw = np.random.default_rng(SEED)
+    x = draw.integers(-(2**15), 2**15, size)
+    mask = np.uint64(2**16 - 1)
+    shared = (await _shared(mpc, 0, x)).map(lambda part: part & mask)
+
+    async def check(extended: Value) -> None:
+        _equal(await mpc.open(extended), x)
+
+    return lambda: mpc.extend(shared, 16), check
+
+
+async def rounds(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """A hundred rounds with eight bytes each: what a round costs by itself."""
+    data = np.zeros(1, np.uint64)
+
+    async def work() -> None:
+        for _ in range(size):
+            await Exchange("round", {(mpc.me + 1) % mpc.n: data}, {(mpc.me - 1) % mpc.n: 8})
+
+    async def check(_: None) -> None:
+        return None
+
+    return work, check
+
+
+OPERATIONS: dict[str, Callable[[ReplicatedBackend, int], Awaitable[tuple[Work, Check]]]] = {
+    "mul": mul,
+    "compare": compare,
+    "matmul": matmul,
+    "median": median,
+    "gram": gram,
+    "extend": extend,
+    "rounds": rounds,
+}
+
+
+async def _barrier(mpc: ReplicatedBackend) -> None:
+    others = [peer for peer in range(mpc.n) if peer != mpc.me]
+    await Exchange("barrier", dict.fromkeys(others, b"barrier."), dict.fromkeys(others, 8))
+
+
+def _program(operation: str, size: int, repeats: int, found: dict[str, Any]) -> Callable[[Any], Awaitable[None]]:
+    async def program(mpc: ReplicatedBackend) -> None:
+        work, check = await OPERATIONS[operation](mpc, size)
+        cost, seconds, busy = mpc.scheduler.cost, [], []
+        result: Any = None
+        for _ in range(repeats + 1):  # the first one warms up
+            result = None
+            await _barrier(mpc)
+            before, began, used = (cost.rounds, cost.bytes), time.perf_counter(), time.process_time()
+            result = await work()
+            after = cost.rounds, cost.bytes
+            await _barrier(mpc)
+            seconds.append(time.perf_counter() - began)
+            busy.append(time.process_time() - used)
+        found["rounds"], found["bytes"] = (b - a for a, b in zip(before, after, strict=True))
+        found["seconds"], found["cpu"] = seconds[1:], busy[1:]
+        await check(result)
+
+    return program
+
+
+async def _main(given: dict[str, Any]) -> dict[str, Any]:
+    me = given["me"]
+    certificates = [Path(path).read_bytes() for path in given["certificates"]]
+    seats = tuple(
+        Seat(b"party-%d" % i, "127.0.0.1", port, certificate)
+        for i, (port, certificate) in enumerate(zip(given["ports"], certificates, strict=True))
+    )
+    computation = Computation(given["protocol"], seats, b"bench", deadline=120.0, wait=60.0)
+    listener = socket.socket(fileno=given["listener"])
+    context = (
+        connect(computation, PartyHome.open(given["folder"]), listener=listener)
+        if given["tls"]
+        else connect_insecure_tcp(computation, me, listener=listener)
+    )
+    found: dict[str, Any] = {}
+    async with context as connection:
+        await connection.run(_program(given["operation"], given["size"], given["repeats"], found))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_main(json.loads(sys.argv[1])))))
