@@ -20,7 +20,7 @@ import numpy as np
 from bench.harness import expect
 from privcomp import _core
 from privcomp.integrations import PartyHome
-from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecure_tcp
+from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecure_tcp, keep_memory
 from privcomp.mpc import Mpc, circuits
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.engine import Exchange
@@ -176,6 +176,7 @@ def _program(operation: str, size: int, repeats: int, found: dict[str, Any]) -> 
 
 
 async def _main(given: dict[str, Any]) -> dict[str, Any]:
+    keep_memory()
     me = given["me"]
     certificates = [Path(path).read_bytes() for path in given["certificates"]]
     seats = tuple(

@@ -42,9 +42,10 @@ def _mpc(arguments: argparse.Namespace) -> int:
 
 
 async def _run(arguments: argparse.Namespace, home: Any, config: Any) -> int:
-    from privcomp.integrations.mpc import connect
+    from privcomp.integrations.mpc import connect, keep_memory
     from privcomp.mpc.report import Report
 
+    keep_memory()
     seats = config.computation.seats
     me = config.computation.index(home.id)
     print(f"privcomp: party {me} of {len(seats)}, {config.computation.protocol}", file=sys.stderr)

@@ -14,6 +14,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from privcomp.mpc.messages import FRAME_MAX
@@ -82,21 +83,23 @@ class Link:
         Raises:
             OSError: the connection is broken.
         """
-        moved = False
-        with suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            while self._out:
-                if self._secured:
-                    count = self.connection.send(self._out[0])
+        moved, out = False, self._out
+        try:
+            while out:
+                if self._secured or len(out) == 1:
+                    count = self.connection.send(out[0])
                 else:
-                    count = self.connection.sendmsg([self._out[i] for i in range(min(_PIECES, len(self._out)))])
+                    count = self.connection.sendmsg(list(islice(out, _PIECES)))
                 moved = True
                 while count:
-                    first = self._out[0]
+                    first = out[0]
                     if count < len(first):
-                        self._out[0] = first[count:]
+                        out[0] = first[count:]
                         break
                     count -= len(first)
-                    self._out.popleft()
+                    out.popleft()
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
         return moved
 
     # ---- in
@@ -137,6 +140,11 @@ class Link:
         """Whether a plain socket had no more to give than `fill` took: then there is no need to ask it again."""
         whole = self._filled < len(self._payload) or self._end < SCRATCH
         return whole and not self._secured
+
+    @property
+    def pending(self) -> bool:
+        """Whether TLS holds bytes that the event loop knows nothing of."""
+        return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
 
     def head(self) -> bytes | None:
         """The next header, notice or sign (`ALIVE`, `DONE`), which stays there; None where it is not whole.

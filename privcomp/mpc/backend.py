@@ -109,20 +109,26 @@ class Bits:
 
     def map(self, change: Callable[[U64Array], U64Array]) -> Bits:
         """Another choice or order of planes; `change` acts on the first axis alone."""
-        return Bits(tuple(change(part) for part in self.parts), self.n)
+        return _bits(tuple([change(part) for part in self.parts]), self.n)
 
     def __getitem__(self, key: slice) -> Bits:
-        return self.map(lambda part: part[key])
+        return _bits(tuple([part[key] for part in self.parts]), self.n)
 
     @staticmethod
     def stack(several: list[Bits]) -> Bits:
         """Planes of one length behind each other."""
-        return Bits(
-            tuple(np.concatenate(parts) for parts in zip(*(bits.parts for bits in several), strict=True)), several[0].n
-        )
+        columns = zip(*[bits.parts for bits in several], strict=True)
+        return _bits(tuple([np.concatenate(parts) for parts in columns]), several[0].n)
 
     def __repr__(self) -> str:
         return f"Bits(planes={self.planes}, n={self.n}, parts=<{len(self.parts)} hidden>)"
+
+
+def _bits(parts: tuple[U64Array, ...], n: int) -> Bits:
+    """Bits of planes whose length is known to be right: gates are many and small, and every microsecond counts."""
+    bits = object.__new__(Bits)
+    bits.__dict__["parts"], bits.__dict__["n"] = parts, n
+    return bits
 
 
 class Backend(ABC):

@@ -1,14 +1,17 @@
 """Replicated sharing among three parties, one of whom may look but not lie.
 
 x = x_0 + x_1 + x_2 modulo 2^64 (or XOR, for bits); party i holds x_i and x_{i+1}: two parties know everything, one
-knows nothing. Key k_j goes with component j: parties j and j - 1 know it, and draw from it in the same order: whatever
-an operation draws, it draws at the same point of its rounds at every party. Indices count modulo 3.
+knows nothing. Key k_j goes with component j: parties j and j - 1 know it. Indices count modulo 3. Both draw from it in
+the same order: whatever an operation draws, it draws at the same point of its rounds at every party.
 
 * A product: party i computes z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + F(k_i) - F(k_{i+1}) and sends it to party
   i - 1. The z_i add up to x y, and the F make each of them uniform on its own. A dot product adds up before it is sent.
-* Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with
-  u_0 = F(k_0), which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has
-  u_1 t, and both pass what they have, masked by a key that the other lacks.
+* Of matrices, party 1 takes x_2 y_2 over from party 2 and computes (x_1 + x_2)(y_1 + y_2): five products of matrices in
+  all instead of six. Fewer there are not: three, one each, would need coefficients a b' = 1 and a + a' = 1 that are all
+  units modulo 2^64, and the sum of two units is even.
+* Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with u_0 =
+  F(k_0), which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has u_1 t, and
+  both pass what they have, masked by a key that the other lacks.
 
 Security: semi-honest, one of three, with private and authentic channels and AES-128 as a pseudo-random function. A
 party that lies changes results unnoticed.
@@ -155,13 +158,16 @@ class Rep3(ReplicatedBackend):
         return await self._reshare("mul", mine.reshape(shape))
 
     async def matmul(self, a: Value, b: Value) -> Value:
-        # x_i (y_i + y_{i+1}) + x_{i+1} y_i
         if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
             raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
         x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
         mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
-        _core.ring_matmul(x[0], y[0] + y[1], out=mine)
-        _core.ring_matmul(x[1], y[0], out=mine, accumulate=True)
+        if self.me == 1:
+            _core.ring_matmul(x[0] + x[1], y[0] + y[1], out=mine)
+        else:
+            # Party 0: x_0 (y_0 + y_1) + x_1 y_0. Party 2: x_2 y_0 + x_0 y_2, as party 1 has x_2 y_2.
+            _core.ring_matmul(x[0], y[0] + y[1] if self.me == 0 else y[1], out=mine)
+            _core.ring_matmul(x[1], y[0], out=mine, accumulate=True)
         return await self._reshare("matmul", mine)
 
     async def gram(self, a: Value) -> Value:
@@ -169,7 +175,12 @@ class Rep3(ReplicatedBackend):
             raise ParameterError(f"shape is {a.shape}; a Gram matrix is taken of (n, d)")
         x = [np.ascontiguousarray(part) for part in a.parts]
         mine = np.empty((a.shape[0], a.shape[0]), np.uint64)
-        _core.rep3_gram(x[0], x[1], out=mine)
+        if self.me == 0:
+            _core.rep3_gram(x[0], x[1], out=mine)
+        elif self.me == 1:
+            _core.ring_gram(x[0] + x[1], out=mine)
+        else:
+            _core.cross_gram(x[0], x[1], out=mine)
         return await self._reshare("gram", mine)
 
     # ---- bits ----
@@ -228,7 +239,7 @@ class Rep3(ReplicatedBackend):
     # ---- between numbers and bits: u is party 0's, t is known to parties 1 and 2 ----
 
     def _known(self, a: Value) -> U64Array:
-        """The addend that this party knows, modulo 2^64: t for parties 1 and 2, u for party 0."""
+        """The addend that this party knows, modulo 2^64: component 2, or for party 0 the sum of 0 and 1."""
         if self.me == 0:
             total: U64Array = a.parts[0] + a.parts[1]
             return total
@@ -305,6 +316,19 @@ class Rep3(ReplicatedBackend):
         zero = np.zeros_like(values)
         return Value({0: (zero, zero), 1: (zero, values), 2: (values, zero)}[self.me])
 
+    def _assembled(
+        self, u: Value, t: U64Array, product: Value, factor: int, constant: int, shape: tuple[int, ...]
+    ) -> Value:
+        """u + t + factor * product + constant: u has no component 2, and t, which parties 1 and 2 know, is that."""
+        parts = []
+        for component, first, part in zip((self.me, self.next), u.parts, product.parts, strict=True):
+            total = part * np.uint64(factor % (1 << 64))
+            total += t if component == 2 else first
+            if component == 0 and constant:
+                total += np.uint64(constant % (1 << 64))
+            parts.append(total.reshape(shape))
+        return Value(tuple(parts))
+
     async def to_number(self, bits: Bits, width: int) -> Value:
         # b = u ^ t = u + t - 2 u t with u = b_0 ^ b_1 and t = b_2.
         if bits.planes != 1:
@@ -312,47 +336,44 @@ class Rep3(ReplicatedBackend):
         plane = {0: bits.parts[0] ^ bits.parts[1], 1: bits.parts[1], 2: bits.parts[0]}[self.me]
         known = _core.from_planes(np.ascontiguousarray(plane), bits.n)
         u, product = await self._known_product("to-number", known, width)
-        sum_ = self.add(u, self._component_2(known))
-        return self.sub(sum_, product.map(lambda part: part << _ONE))
+        return self._assembled(u, known, product, -2, 0, known.shape)
 
     async def truncate(self, a: Value, shift: int) -> Value:
-        # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w. c has no top
-        # bit, so that w = s or r: both set wraps, none does not, and one set leaves the top bit unless it wraps.
-        # c / 2^shift = floor(u / 2^shift) + ceil(t / 2^shift) - 2^(64-shift) (s + r - s r), up to less than one unit.
+        # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w, and as c has
+        # no top bit, w = s or r: both set wraps, none set does not, and one set would leave the top bit if it did not
+        # wrap. c / 2^shift = floor(u / 2^shift) + ceil(t / 2^shift) - 2^(64-shift) (s + r - s r), up to less than one
+        # unit.
         if not 1 <= shift <= 62:
             raise ParameterError(f"shift is {shift}; allowed is [1, 62]")
-        shape = a.shape
-        c = self.add_public(a, np.full(shape, _OFFSET))
-        known = np.ascontiguousarray(self._known(c)).reshape(-1)
+        known = self._flat(a, _OFFSET)
         n, by, top = known.size, np.uint64(shift), known >> np.uint64(63)
-        back = np.uint64(64 - shift)
         # Party 0 inputs floor(u / 2^shift) - 2^(64-shift) s as a number modulo 2^64; s alone travels modulo 2^shift.
         quotient = known >> by
         if self.me != 0:
-            quotient += ((known & ((_ONE << by) - _ONE)) != 0).astype(np.uint64)
-        quotient -= top << back
+            known &= (_ONE << by) - _ONE
+            quotient += known != 0
+        quotient -= top << np.uint64(64 - shift)
         addend = self.scheduler.spawn(self.input(0, quotient if self.me == 0 else None, (n,)))
         _, product = await self._known_product("truncate", top, shift)
-        total = self.add(await addend, self._component_2(quotient))
-        total = self.add(total, product.map(lambda part: part << back))
-        total = self.add_public(total, np.full(n, (1 << 64) - (1 << (62 - shift)), np.uint64))
-        return total.map(lambda part: part.reshape(shape))
+        return self._assembled(await addend, quotient, product, 1 << (64 - shift), -(1 << (62 - shift)), a.shape)
+
+    def _flat(self, a: Value, constant: np.uint64) -> U64Array:
+        """A copy of the addend of a + constant that this party knows, flat: the constant is in component 0."""
+        known = np.array(self._known(a), order="C", copy=self.me != 0).reshape(-1)
+        if self.me == 0:
+            known += constant
+        return known
 
     async def extend(self, a: Value, width: int) -> Value:
         # a + 2^(width-1) modulo 2^width is y in [0, 2^width); u = x_0 + x_1 over the integers, of which party 0 inputs
         # u mod 2^width, and t = x_2 < 2^width: y = (u mod 2^width) + t - 2^width c, c the carry.
         if not 1 <= width <= 62:
             raise ParameterError(f"width is {width}; allowed is [1, 62]")
-        shape = a.shape
-        mask = np.uint64((1 << width) - 1)
-        y = self.add_public(a, np.full(shape, np.uint64(1 << (width - 1))))
-        known = np.ascontiguousarray(self._known(y)).reshape(-1) & mask
+        known = self._flat(a, np.uint64(1 << (width - 1)))
+        known &= np.uint64((1 << width) - 1)
         n = known.size
         addend = self.scheduler.spawn(self.input(0, known if self.me == 0 else None, (n,)))
         zero = np.zeros(n, np.uint64)
         u, t = await self.addends(Value((known, zero)) if self.me == 0 else self._component_2(known), width)
         overflow = await self.to_number(await carry(self, u, t), 64 - width)
-        total = self.add(await addend, self._component_2(known))
-        total = self.sub(total, overflow.map(lambda part: part << np.uint64(width)))
-        total = self.add_public(total, np.full(n, (1 << 64) - (1 << (width - 1)), np.uint64))
-        return total.map(lambda part: part.reshape(shape))
+        return self._assembled(await addend, known, overflow, -(1 << width), -(1 << (width - 1)), a.shape)

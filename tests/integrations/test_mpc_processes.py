@@ -170,7 +170,8 @@ def test_refusals_of_the_command(tmp_path: Path) -> None:
         result = run("mpc", path, folder)
         assert result.code == 2
         assert result.out == ""
-        (line,) = [each for each in result.err.splitlines() if each.startswith("privcomp: ")]
+        line = result.err.splitlines()[-1]
+        assert line.startswith("privcomp: ")
         for each in expected:
             assert each in line
 
