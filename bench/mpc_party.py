@@ -24,8 +24,10 @@ from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecu
 from privcomp.mpc import Mpc, circuits
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.engine import Exchange
+from privcomp.mpc.robust import MultiKrum, Release
+from privcomp.mpc.robust.updates import Updates, column_blocks
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "party"]
 
 SEED = 20240603
 FRACTION = 16
@@ -124,6 +126,46 @@ async def extend(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
     return lambda: mpc.extend(shared, 16), check
 
 
+def _words(seed: int, start: int, shape: tuple[int, int]) -> np.ndarray:
+    """The same words at every party: shares of this size are not dealt for a measurement."""
+    out = np.zeros(shape[0] * shape[1], np.uint64)
+    seeds = np.full((1, _core.SEED_BYTES[_core.AES128_CTR]), seed, np.uint8)
+    _core.mask_add(out, seeds, np.zeros(1, np.bool_), offset=start, cipher=_core.AES128_CTR)
+    return out.reshape(shape)
+
+
+async def krum(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
+    """Multi-Krum among 100 clients, 10 of whom may be poisoners, from extended shares to the opened sum of 90."""
+    clients, poisoners, width = 100, 10, 16
+    blocks, plain = [], []
+    for start, stop in column_blocks(clients, size):
+        shape = clients, stop - start
+        x = (_words(2, clients * start, shape) >> np.uint64(64 - width)) - np.uint64(1 << (width - 1))
+        # Client i stretches its update by 1 + i / 64: scores differ, so that the choice is not a tie.
+        x = (x.view(np.int64) * (64 + np.arange(clients))[:, None] >> 8).view(np.uint64)
+        held = {0: _words(0, clients * start, shape), 1: _words(1, clients * start, shape)}
+        held[2] = x - held[0] - held[1]
+        blocks.append(Value((held[mpc.me], held[(mpc.me + 1) % 3])))
+        plain.append(x.view(np.int64).astype(np.int16) if mpc.me == 0 else None)
+    updates = Updates(tuple(blocks), clients, size, width)
+    rule = MultiKrum(poisoners)
+
+    async def check(outcome: Any) -> None:
+        if mpc.me != 0:
+            return
+        gram = np.zeros((clients, clients))
+        for block in plain:
+            exact = block.astype(np.float64)  # |x| < 2^15, d <= 2^20: sums of products stay below 2^53
+            gram += exact @ exact.T
+        norms = np.diagonal(gram)
+        distances = np.sort(norms[:, None] + norms[None, :] - 2 * gram, axis=1)[:, 1 : clients - poisoners - 1]
+        chosen = np.argsort(distances.sum(axis=1), kind="stable")[: clients - poisoners]
+        expected = np.concatenate([block[chosen].sum(axis=0, dtype=np.int64) for block in plain])
+        _equal(outcome.total.view(np.uint64), expected)
+
+    return lambda: rule.run(mpc, updates, Release()), check
+
+
 async def rounds(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
     """A hundred rounds with eight bytes each: what a round costs by itself."""
     data = np.zeros(1, np.uint64)
@@ -145,6 +187,7 @@ OPERATIONS: dict[str, Callable[[ReplicatedBackend, int], Awaitable[tuple[Work, C
     "median": median,
     "gram": gram,
     "extend": extend,
+    "krum": krum,
     "rounds": rounds,
 }
 
@@ -175,20 +218,18 @@ def _program(operation: str, size: int, repeats: int, found: dict[str, Any]) -> 
     return program
 
 
-async def _main(given: dict[str, Any]) -> dict[str, Any]:
-    keep_memory()
-    me = given["me"]
+async def party(given: dict[str, Any], listener: socket.socket) -> dict[str, Any]:
+    """One party from its connections to its figures; see `bench.rows_mpc` for what is given."""
     certificates = [Path(path).read_bytes() for path in given["certificates"]]
     seats = tuple(
         Seat(b"party-%d" % i, "127.0.0.1", port, certificate)
         for i, (port, certificate) in enumerate(zip(given["ports"], certificates, strict=True))
     )
     computation = Computation(given["protocol"], seats, b"bench", deadline=120.0, wait=60.0)
-    listener = socket.socket(fileno=given["listener"])
     context = (
         connect(computation, PartyHome.open(given["folder"]), listener=listener)
         if given["tls"]
-        else connect_insecure_tcp(computation, me, listener=listener)
+        else connect_insecure_tcp(computation, given["me"], listener=listener)
     )
     found: dict[str, Any] = {}
     async with context as connection:
@@ -197,4 +238,6 @@ async def _main(given: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_main(json.loads(sys.argv[1])))))
+    keep_memory()
+    wanted = json.loads(sys.argv[1])
+    print(json.dumps(asyncio.run(party(wanted, socket.socket(fileno=wanted["listener"])))))

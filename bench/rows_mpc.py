@@ -2,10 +2,13 @@
 
 Both sides run three processes, one party each, that withstand one which looks but does not lie. Seconds are those
 between two barriers, of the slowest party; the connections are there already, and so are the shares of the inputs.
+MPyC runs on a smaller size and is scaled: linearly, and matrix products with the number of their entries, which leaves
+out that its products grow faster. At the small size of `--quick` all our parties are in this process, and MPyC has one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -13,13 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.harness import ROOT, Case, Mismatch, Peer, Row, Target, expect
+from bench.harness import ROOT, Case, Mismatch, Peer, Row, Target, Unavailable, expect
+from bench.mpc_party import party
 from bench.peers import absent, mpyc
 from privcomp.integrations import PartyHome
 
@@ -51,7 +55,17 @@ def _results(commands: list[list[str]], fds: list[int]) -> list[dict[str, Any]]:
         return found
 
 
-def _ours(operation: str, size: int, repeats: int, protocol: str, parties: int, tls: bool) -> dict[str, Any]:
+def _ours(
+    operation: str,
+    size: int,
+    repeats: int,
+    protocol: str = "rep3",
+    parties: int = _PARTIES,
+    *,
+    tls: bool = False,
+    apart: bool = True,
+) -> dict[str, Any]:
+    """`apart`: a process each; else all in this one, for a first look."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(parties)]
@@ -66,11 +80,15 @@ def _ours(operation: str, size: int, repeats: int, protocol: str, parties: int, 
             "ports": [listener.getsockname()[1] for listener in listeners],
             "certificates": [str(folder / f"party-{i}" / f"party-{i}.pem") for i in range(parties)],
         }
-        commands = []
-        for i, listener in enumerate(listeners):
-            own = {"me": i, "folder": str(folder / f"party-{i}"), "listener": listener.fileno()}
-            commands.append([sys.executable, "-m", "bench.mpc_party", json.dumps({**shared, **own})])
-        found = _results(commands, [listener.fileno() for listener in listeners])
+        own = [
+            {**shared, "me": i, "folder": str(folder / f"party-{i}"), "listener": listener.fileno()}
+            for i, listener in enumerate(listeners)
+        ]
+        if apart:
+            commands = [[sys.executable, "-m", "bench.mpc_party", json.dumps(each)] for each in own]
+            found = _results(commands, [listener.fileno() for listener in listeners])
+        else:
+            found = asyncio.run(_together(own, listeners))
     return {
         "seconds": [max(times) for times in zip(*(each["seconds"] for each in found), strict=True)],
         "cpu": statistics.median(sum(times) for times in zip(*(each["cpu"] for each in found), strict=True)),
@@ -79,115 +97,165 @@ def _ours(operation: str, size: int, repeats: int, protocol: str, parties: int, 
     }
 
 
-def _both(operation: str, size: int, repeats: int, protocol: str = "rep3", parties: int = _PARTIES) -> dict[str, Any]:
-    found = _ours(operation, size, repeats, protocol, parties, False)
-    found["tls"] = statistics.median(_ours(operation, size, max(3, repeats // 3), protocol, parties, True)["seconds"])
+async def _together(own: list[dict[str, Any]], listeners: list[socket.socket]) -> list[dict[str, Any]]:
+    works = (party(each, listener) for each, listener in zip(own, listeners, strict=True))
+    return list(await asyncio.gather(*works))
+
+
+def _all(operation: str, size: int, repeats: int, four: bool) -> dict[str, Any]:
+    """The measured run, and beside it TLS and, where the operation has it, four parties one of whom may lie."""
+    found = _ours(operation, size, repeats)
+    fewer = max(3, repeats // 3)
+    found["tls_s"] = statistics.median(_ours(operation, size, fewer, tls=True)["seconds"])
+    if four:
+        rep4 = _ours(operation, size, fewer, "rep4", 4)
+        found["rep4_s"], found["rep4_sent_per_item"] = statistics.median(rep4["seconds"]), rep4["sent"] / size
+        found["rep4_over_rep3"] = found["rep4_s"] / statistics.median(found["seconds"])
     return found
 
 
-def _mpyc(operation: str, size: int) -> list[float]:
+def _mpyc(operation: str, size: int, parties: int) -> list[float]:
     with ExitStack() as stack:
-        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(_PARTIES)]
+        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(parties)]
         ports = [each.getsockname()[1] for each in free]
-    addresses = [f"-P127.0.0.1:{port}" for port in ports]
-    commands = [
-        [sys.executable, "-m", "bench.mpyc_party", operation, str(size), *addresses, "-I", str(i), "-T1", "--no-log"]
-        for i in range(_PARTIES)
-    ]
-    found = _results(commands, [])
+    where = [[*(f"-P127.0.0.1:{port}" for port in ports), "-I", str(i)] for i in range(parties)]
+    common = [sys.executable, "-m", "bench.mpyc_party", operation, str(size), "--no-log"]
+    found = _results([[*common, *(each if parties > 1 else [])] for each in where], [])
     expect(all(each["exact"] for each in found), "MPyC's result is not the plain one")
     return [max(each["seconds"] for each in found)]
 
 
-def _case(
-    operation: str,
-    size: int,
-    quick_size: int,
-    peer: tuple[int, int, float] | None,
-    quick: bool,
-    want_peer: bool,
-    repeats: int = 15,
-) -> Case:
-    """`peer`: MPyC's size, its quick size, and by what power of the size its time grows."""
-    count = quick_size if quick else size
-    other = absent("MPyC")
-    params: dict[str, Any] = {"n": count, "parties": _PARTIES, "protocol": "rep3", "transport": "plain TCP, loopback"}
-    if peer is None:
-        other = absent("MPyC (has none)")
-    elif want_peer and (found := mpyc()) is not None:
-        smaller = min(peer[1] if quick else peer[0], count)
-        other = Peer(found.name, partial(_mpyc, operation, smaller), scale=(count / smaller) ** peer[2], repeats=1)
-        params["peer_n"], params["peer_scaled_by"] = smaller, other.scale
+def _available_gb() -> float:
+    """Memory that can be had without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) / 2**20
+    raise Unavailable("nothing says how much memory there is")
 
-    def check(ours: dict[str, Any], _: Any) -> None:
-        expect(ours["seconds"] and ours["sent"] > 0, "nothing was measured")  # the parties have compared the results
 
-    def report(ours: dict[str, Any], _: float) -> dict[str, Any]:
-        return {
-            "bytes_up": ours["sent"],
-            "rounds": ours["rounds"],
-            "params": {"sent_per_item": ours["sent"] / count, "tls_s": ours["tls"], "cpu_of_all_s": ours["cpu"]},
+@dataclass(frozen=True)
+class _Work:
+    """What a row measures.
+
+    Attributes:
+        operation: a name in `bench.mpc_party.OPERATIONS`.
+        size, quick: its size, and the small one.
+        peer: MPyC's size, its small one, and the power of the size that its time is scaled by; None: it has none.
+        four: whether rep4 is measured beside.
+        memory_gb: with less at hand the row does not run.
+    """
+
+    operation: str
+    size: int
+    quick: int
+    peer: tuple[int, int, float] | None = None
+    repeats: int = 15
+    four: bool = True
+    memory_gb: float = 0.0
+
+    def case(self, quick: bool, want_peer: bool) -> Case:
+        size = self.quick if quick else self.size
+        if not quick and self.memory_gb and _available_gb() < self.memory_gb:
+            raise Unavailable(f"it takes {self.memory_gb:g} GB, and {_available_gb():.1f} GB are at hand")
+        params: dict[str, Any] = {
+            "n": size,
+            "parties": _PARTIES,
+            "protocol": "rep3",
+            "transport": "plain TCP, loopback",
         }
+        peer = absent("MPyC")
+        if self.peer is None:
+            peer = absent("none (MPyC has no such operation, or not in reasonable time)")
+        elif want_peer and (found := mpyc()) is not None:
+            smaller = min(self.peer[1 if quick else 0], size)
+            parties = 1 if quick else _PARTIES
+            scale = (size / smaller) ** self.peer[2]
+            peer = Peer(found.name, partial(_mpyc, self.operation, smaller, parties), scale=scale, repeats=1)
+            params |= {"peer_n": smaller, "peer_scaled_by": scale, "peer_parties": parties}
+        ours = (
+            partial(_ours, self.operation, size, 2, apart=False)
+            if quick
+            else partial(_all, self.operation, size, self.repeats, self.four)
+        )
+        return Case(
+            ours=ours,
+            peer=peer,
+            check=_check,
+            params=params,
+            report=partial(_report, size),
+            repeats=1,
+            rounds=lambda result: result["seconds"] if isinstance(result, dict) else result,
+        )
 
-    return Case(
-        ours=partial(_both, operation, count, 3 if quick else repeats),
-        peer=other,
-        check=check,
-        params=params,
-        report=report,
-        repeats=1,
-        rounds=lambda result: result["seconds"] if isinstance(result, dict) else result,
-    )
+
+def _check(ours: dict[str, Any], _: Any) -> None:
+    # Each side has compared what it opened with plain integers.
+    expect(ours["seconds"] and ours["sent"] > 0, "nothing was measured")
 
 
-def _row(
-    name: str,
-    title: str,
-    operation: str,
-    size: int,
-    quick_size: int,
-    peer: tuple[int, int, float] | None,
-    *targets: Target,
-    **options: Any,
-) -> Row:
-    build: Callable[[bool, bool], Case] = partial(_case, operation, size, quick_size, peer, **options)
-    return Row(name, title, lambda quick, want_peer: build(quick, want_peer), targets)
+def _report(size: int, ours: dict[str, Any], _: float) -> dict[str, Any]:
+    beside = {name: ours[name] for name in ours if name.startswith(("tls", "rep4"))}
+    params = {"sent_per_item": ours["sent"] / size, "cpu_of_all_s": ours["cpu"], **beside}
+    return {"bytes_up": ours["sent"], "rounds": ours["rounds"], "params": params}
+
+
+def _row(name: str, title: str, work: _Work, *targets: Target) -> Row:
+    return Row(name, title, work.case, targets)
 
 
 MPC_ROWS = (
     _row(
-        *("mpc.mul.1e6", "a million products, three parties", "mul", 10**6, 10**4, (10**5, 10**4, 1.0)),
+        "mpc.mul.1e6",
+        "a million products, three parties",
+        _Work("mul", 10**6, 10**4, (10**5, 10**4, 1.0)),
         Target("ours_s", at_most=0.05),
         Target("ratio", at_least=40),
     ),
     _row(
-        *("mpc.compare.1e5", "1e5 comparisons of 64 bits, the bit left Boolean", "compare", 10**5, 10**3),
-        (2000, 100, 1.0),
+        "mpc.compare.1e5",
+        "1e5 comparisons of 64 bits, the bit left Boolean",
+        _Work("compare", 10**5, 10**3, (2000, 10, 1.0)),
         Target("ours_s", at_most=0.02),
         Target("params.sent_per_item", at_most=35),
         Target("ratio", at_least=1000),
     ),
     _row(
-        *("mpc.matmul.512", "512 x 512 matrices, fixed point, truncated", "matmul", 512, 32, (128, 16, 2.0)),
+        "mpc.matmul.512",
+        "512 x 512 matrices, fixed point, truncated",
+        _Work("matmul", 512, 32, (128, 8, 2.0)),
         Target("ours_s", at_most=0.03),
         Target("ratio", at_least=1500),
     ),
     _row(
-        *("mpc.median.10x1e4", "median of ten, 1e4 coordinates of 16 bits", "median", 10**4, 200, (100, 10, 1.0)),
+        "mpc.median.10x1e4",
+        "median of ten, 1e4 coordinates of 16 bits",
+        _Work("median", 10**4, 200, (100, 2, 1.0)),
         Target("ours_s", at_most=0.05),
         Target("ratio", at_least=1500),
     ),
     _row(
-        *("mpc.gram.20x1e5", "Gram matrix of 20 vectors of 1e5", "gram", 10**5, 10**3, (10**4, 10**3, 1.0)),
+        "mpc.gram.20x1e5",
+        "Gram matrix of 20 vectors of 1e5",
+        _Work("gram", 10**5, 10**3, (10**4, 10**2, 1.0)),
         Target("ours_s", at_most=0.02),
     ),
     _row(
-        *("mpc.extend.1e6", "1e6 shares of 16 bits to shares of 64", "extend", 10**6, 10**4, None),
+        "mpc.extend.1e6",
+        "1e6 shares of 16 bits to shares of 64",
+        _Work("extend", 10**6, 10**4, repeats=5, four=False),
         Target("params.sent_per_item", at_most=25),
-        repeats=5,
     ),
     _row(
-        *("mpc.rounds.100", "100 rounds with eight bytes each", "rounds", 100, 10, None),
+        "mpc.krum.100x1e6",
+        "multi-Krum among 100 clients, from extended shares to the opened sum",
+        _Work("krum", 10**6, 10**3, repeats=3, four=False, memory_gb=12),
+        Target("ours_s", at_most=2.0),
+    ),
+    _row(
+        "mpc.rounds.100",
+        "100 rounds of eight bytes each: what a round costs by itself",
+        _Work("rounds", 100, 10, four=False),
         Target("ours_s", at_most=0.03),
     ),
 )

@@ -55,8 +55,14 @@ IDS = {
     "he.ntt.4096.portable",
     "oneshot.n100.d1e6",
     "oneshot.n1000.d1e5",
-    "mpc.share.additive",
-    "mpc.share.shamir.50of100.1e6",
+    "mpc.mul.1e6",
+    "mpc.compare.1e5",
+    "mpc.matmul.512",
+    "mpc.median.10x1e4",
+    "mpc.gram.20x1e5",
+    "mpc.extend.1e6",
+    "mpc.krum.100x1e6",
+    "mpc.rounds.100",
 }
 # A peer that cannot be imported: what a user without the extra has.
 WITHOUT_PEERS = """
