@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.harness import ROOT, Case, Mismatch, Peer, Row, Target, Unavailable, expect
 from bench.mpc_party import party
-from bench.peers import absent, mpyc
+from bench.peers import mpyc
 from privcomp.integrations import PartyHome
 
 __all__ = ["MPC_ROWS"]
@@ -164,10 +164,8 @@ class _Work:
             "protocol": "rep3",
             "transport": "plain TCP, loopback",
         }
-        peer = absent("MPyC")
-        if self.peer is None:
-            peer = absent("none (MPyC has no such operation, or not in reasonable time)")
-        elif want_peer and (found := mpyc()) is not None:
+        peer = Peer("MPyC" if self.peer is not None else "none: MPyC has no such operation", None, repeats=1)
+        if self.peer is not None and want_peer and (found := mpyc()) is not None:
             smaller = min(self.peer[1 if quick else 0], size)
             parties = 1 if quick else _PARTIES
             scale = (size / smaller) ** self.peer[2]
