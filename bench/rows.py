@@ -11,6 +11,7 @@ from bench.rows_embed import EMBED_ROWS
 from bench.rows_frameworks import FRAMEWORK_ROWS
 from bench.rows_he import HE_ROWS
 from bench.rows_mpc import MPC_ROWS
+from bench.rows_mpc_share import MPC_SHARE_ROWS
 from bench.rows_oneshot import ONESHOT_ROWS
 from bench.rows_secagg import SECAGG_ROWS
 from bench.rows_zk import ZK_ROWS
@@ -26,6 +27,7 @@ _ALL = (
     *ZK_ROWS,
     *HE_ROWS,
     *ONESHOT_ROWS,
+    *MPC_SHARE_ROWS,
     *MPC_ROWS,
     *EMBED_ROWS,
     *FRAMEWORK_ROWS,

@@ -44,7 +44,16 @@ from privcomp.mpc.messages import FRAME_MAX, AbortNotice, Greeting
 from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.security import Adversary
 
-__all__ = ["Computation", "Connection", "Outcome", "Seat", "connect", "connect_insecure_tcp", "keep_memory", "run_party"]
+__all__ = [
+    "Computation",
+    "Connection",
+    "Outcome",
+    "Seat",
+    "connect",
+    "connect_insecure_tcp",
+    "keep_memory",
+    "run_party",
+]
 
 _log = logging.getLogger("privcomp.mpc")
 

@@ -55,6 +55,8 @@ IDS = {
     "he.ntt.4096.portable",
     "oneshot.n100.d1e6",
     "oneshot.n1000.d1e5",
+    "mpc.share.additive",
+    "mpc.share.shamir.50of100.1e6",
     "mpc.mul.1e6",
     "mpc.compare.1e5",
     "mpc.matmul.512",
