@@ -324,7 +324,7 @@ _PIECES: Final = (
 class Sigmoid(Plan):
     """1 / (1 + exp(-x)), at the tensor's own fraction, 4 <= f <= 24, for any bound.
 
-    Error below 2.6e-4 + 2 units, so that the result may lie that far outside of [0, 1]: three cubics on each side of
+    Error below 2.6e-4 + 2 units, so that the result may lie that far outside of [0, 1]. Three cubics on each side of
     zero, found by reweighted least squares; 0 and 1 beyond 8.375. The piece is chosen by six comparisons side by side.
     """
 
@@ -348,7 +348,8 @@ class Sigmoid(Plan):
         (shaped,) = operands
         x, f = _flat(shaped), self.fraction
         n = x.shape[0]
-        edges = [sign * edge << (f - 4) for edge, sign in [*((e, -1) for e in _EDGES[::-1]), *((e, 1) for e in _EDGES)]]
+        ends = [*(-edge for edge in _EDGES[::-1]), *_EDGES]
+        edges = [edge << (f - 4) for edge in ends]
         below = np.array([(-edge) % (1 << 64) for edge in edges], np.uint64)[:, None]
         differences = backend.add_public(
             x.map(lambda part: np.broadcast_to(part, (len(edges), n))), np.broadcast_to(below, (len(edges), n))

@@ -960,6 +960,11 @@ class Shared:
         """Ascending along one axis, of at most 1,024 entries."""
         return self._ranked(axis, lambda count: list(range(count)))
 
+    def order(self, ranks: Sequence[int], axis: int = -1) -> Shared:
+        """The entries of these ranks along one axis, 0 being the smallest: what a trimmed mean adds up, for example."""
+        wanted = list(ranks)
+        return self._ranked(axis, lambda _: wanted)
+
     def _one(self, axis: int | None, rank: Callable[[int], int]) -> Shared:
         if axis is None:
             return self.ravel()._one(0, rank)

@@ -72,6 +72,7 @@ def test_operators_on_integers(protocol: str) -> None:
             *((a < b) & (b < 3), (a < b) | (b < 3), (a < b) ^ (b < 3), ~(a < b), (a < b) == (b < 3)),
             *((a < b) & (y > 2), (a < b) | (y > 2), (a < b) ^ (y > 2), (a < b).number(), (a < b) + a),
             *(a[0] @ b[0], a[0].dot(b[0]), a @ b[0], a[0] @ b.T, a.gram(), a.moveaxis(0, 1)),
+            *(a.order([1, 0], axis=0), a.order([1], axis=1)),
             *list(a),
         ]
 
@@ -85,6 +86,7 @@ def test_operators_on_integers(protocol: str) -> None:
         *((x < y) & (y < 3), (x < y) | (y < 3), (x < y) ^ (y < 3), ~(x < y), (x < y) == (y < 3)),
         *((x < y) & (y > 2), (x < y) | (y > 2), (x < y) ^ (y > 2), x < y, (x < y) + x),
         *(x[0] @ y[0], x[0] @ y[0], x @ y[0], x[0] @ y.T, x @ x.T, x.T),
+        *(np.sort(x, 0)[::-1], np.sort(x)[:, 1:2]),
         *list(x),
     ]
     found = evaluate(build, protocol)
@@ -273,6 +275,8 @@ def test_wrong_owners_and_shapes() -> None:
         (lambda a, f: a.gram(), "Gram"),
         (lambda a, f: a.median(), "could reach"),
         (lambda a, f: (f * 0).fixed(61).median(), "bits of fraction|could reach"),
+        (lambda a, f: a.order([]), "ranks"),
+        (lambda a, f: a.order([2]), "ranks"),
         (lambda a, f: f / 0, "zero"),
         (lambda a, f: bool(a), "truth value"),
         (lambda a, f: bool(a < 0), "truth value"),
