@@ -26,6 +26,7 @@ correctness.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -37,10 +38,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp import _core
+from privcomp.codec import lp
 from privcomp.errors import EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import circuits, functions, sorting
 from privcomp.mpc.backend import Backend, Bits, ReplicatedBackend, Value, words
-from privcomp.mpc.engine import Cost, Task
+from privcomp.mpc.engine import Cost, Exchange, Task
 from privcomp.mpc.security import Adversary, Security
 from privcomp.typing import BoolArray, F64Array, I64Array, U64Array
 
@@ -55,6 +57,7 @@ _Source: TypeAlias = "Value | Task[Value]"
 _Rounding: TypeAlias = Literal["nearest", "down", "up", "exact"]
 
 MAX_FRACTION: Final = 61
+_PUBLIC: Final = b"privcomp/mpc/public/v1"
 _TRUNCATABLE: Final = (1 << 62) - 1
 """`Backend.truncate` takes |X| < 2^62."""
 
@@ -159,6 +162,9 @@ class Mpc:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._open = True
+        # Over everything public that went into a tensor: parties that disagree find out before anything is opened.
+        self._public = hashlib.sha256(_PUBLIC)
+        self._told = self._public.digest()
 
     # ---- who and what ----
 
@@ -190,6 +196,25 @@ class Mpc:
     def require(self, *, adversary: Adversary | None = None, corruptions: int | None = None) -> None:
         """Refuse to go on with less security than this: `Security.require`."""
         self.security.require(adversary=adversary, corruptions=corruptions)
+
+    # ---- what is public ----
+
+    def _encode(self, integers: I64Array) -> U64Array:
+        """A public operand as elements; it joins the digest of all of them."""
+        flat = np.ascontiguousarray(integers)
+        self._public.update(lp(repr(flat.shape).encode(), flat.astype("<i8", copy=False).tobytes()))
+        return self.backend.encode(flat)
+
+    def _tell(self) -> None:
+        """Put the digest into the schedule that the next frames are bound to. Nothing is sent for it."""
+        digest = self._public.digest()
+        if digest != self._told:
+            self._told = digest
+
+            async def note() -> None:
+                await Exchange(f"public {digest.hex()}", {}, {})
+
+            self._spawn(note())
 
     # ---- tasks ----
 
@@ -271,7 +296,7 @@ class Mpc:
         values: Public | None,
         *,
         owner: int,
-        shape: int | tuple[int, ...],
+        shape: int | Sequence[int],
         bound: float,
         fraction: int = 0,
     ) -> Shared:
@@ -291,7 +316,7 @@ class Mpc:
             EncodingError: NaN, infinity, a wrong dtype or shape, a value beyond the bound.
         """
         self._check()
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = tuple(shape) if isinstance(shape, Sequence) else (operator.index(shape),)
         if not 0 <= owner < self.n:
             raise ParameterError(f"owner is {owner}; there are parties 0 .. {self.n - 1}")
         if not all(size >= 1 for size in shape):
@@ -325,7 +350,7 @@ class Mpc:
             raise EncodingError("the tensor holds floats; pass integers, or bits of fraction")
         self._limit(0, fraction)
         encoded = _integers(array, fraction, self.backend.largest, "the tensor")
-        elements = self.backend.encode(np.ascontiguousarray(encoded.reshape(_held(array.shape))))
+        elements = self._encode(encoded.reshape(_held(array.shape)))
         return Shared(self, self.backend.public(elements), array.shape, _extent(encoded), fraction)
 
     def wrap(self, value: Value, *, bound: int, fraction: int = 0) -> Shared:
@@ -357,6 +382,7 @@ class Mpc:
         self._own(x)
         if to is not None and not 0 <= to < self.n:
             raise ParameterError(f"to is {to}; there are parties 0 .. {self.n - 1}")
+        self._tell()
         if isinstance(x, SharedBits):
             return self._begin(self._open_bits, x._source, x.shape, to)
         if isinstance(x._held, _Ordered):
@@ -659,7 +685,7 @@ class Shared:
         mpc, backend = self._mpc, self._mpc.backend
         bound = mpc._fit(self.bound + _extent(encoded), "the sum")
         shape = _broadcast(self.shape, encoded.shape)
-        held, elements = _held(shape), backend.encode(np.ascontiguousarray(encoded))
+        held, elements = _held(shape), mpc._encode(encoded)
 
         def apply(value: Value) -> Value:
             if value.shape != held:
@@ -726,10 +752,10 @@ class Shared:
                 f"a factor of {most:.4g} leaves fewer bits than the tensor's {self.fraction} for its own fraction; "
                 "declare tighter bounds or fewer bits of fraction"
             )
-        if most == 0:
-            return found, 0
         # An integer over a small power of two needs no more bits than it has.
         used = int(np.bitwise_or.reduce(found, axis=None))
+        if used == 0:
+            return found, 0
         spare = min(k, (used & -used).bit_length() - 1)
         return found >> spare, k - spare
 
@@ -750,7 +776,7 @@ class Shared:
         else:
             factors = _integers(array, 0, mpc.backend.largest, "the public operand")
         bound = mpc._fit(terms(factors), "the product")
-        elements = mpc.backend.encode(factors)
+        elements = mpc._encode(factors)
         raw = mpc._local(lambda value: work(value, elements), self._source)
         if shift:
             return mpc._truncated(raw, shape, bound, shift, self.fraction, "the product")
@@ -1107,6 +1133,7 @@ class SharedBits:
         if array.dtype.kind != "b" or _broadcast(array.shape, self.shape) != self.shape:
             raise ParameterError(f"bits of shape {self.shape} go with bits or booleans of that shape")
         flat = np.broadcast_to(array, self.shape).reshape(-1).astype(np.uint64)
+        self._mpc._encode(flat.view(np.int64))
         plane: U64Array = _core.to_planes(flat, 1)
         return plane
 

@@ -171,6 +171,11 @@ def test_opening_to_one_party(protocol: str) -> None:
         assert (bits is not None) == (me == 0)
 
 
+def test_tiny_and_zero_factors() -> None:
+    found = evaluate(lambda mpc: [at(mpc, 0, [1.5], bound=2, fraction=16) * c for c in (0.0, 5e-324, -0.0, 2.0**-70)])
+    assert not any(found)
+
+
 def test_awaiting_and_values() -> None:
     async def program(mpc: Mpc) -> Any:
         x = at(mpc, 0, 5, bound=10)
@@ -406,6 +411,31 @@ def test_an_opened_number_beyond_its_bound_is_refused() -> None:
 
     with pytest.raises(RemoteError, match="beyond its bound"):
         simulate("rep3", tensors(program))
+
+
+PUBLIC: list[Callable[[Mpc, Shared, int], Any]] = [
+    lambda mpc, x, k: x + k,
+    lambda mpc, x, k: x * k,
+    lambda mpc, x, k: x < k,
+    lambda mpc, x, k: x @ np.array([[k], [1]]),
+    lambda mpc, x, k: mpc.public([k, 3]) + x,
+    lambda mpc, x, k: mpc.where(x < 2, k, x),
+    lambda mpc, x, k: (x < 2) ^ (k > 1),
+    lambda mpc, x, k: (x < 2) & (k > 1),
+]
+
+
+@pytest.mark.parametrize("use", PUBLIC)
+def test_parties_that_disagree_on_public_numbers_open_nothing(use: Callable[[Mpc, Shared, int], Any]) -> None:
+    """A number of one's own in the place of a public one would give wrong results."""
+
+    async def program(mpc: Mpc, same: bool) -> Any:
+        x = at(mpc, 0, [1, 2], bound=9)
+        return await mpc.open(use(mpc, x, 2 if same else 1 + mpc.me))
+
+    simulate("rep3", tensors(lambda mpc: program(mpc, True)))
+    with pytest.raises(RemoteError, match="other operations"):
+        simulate("rep3", tensors(lambda mpc: program(mpc, False)))
 
 
 def test_nothing_is_shown() -> None:
