@@ -680,3 +680,27 @@ def test_a_later_check_waits_for_an_earlier_one() -> None:
     assert play(program).finished == {0, 1, 2, 3}
     for at in (3, 4):
         judge(play(program, corrupt=1, tamper=flip(at, 3, 2)), 1)
+
+
+def test_messages_of_many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two words a piece, three pieces a product: what is hashed while it is made is hashed alike on arrival.
+    whole = [play(recorded(operation)).opened for operation in OPERATIONS]
+    monkeypatch.setattr(rep4, "_BLOCK", 2)
+    monkeypatch.setattr(rep4, "_PIECE", 16)
+    for operation, opened in zip(OPERATIONS, whole, strict=True):
+        out = play(recorded(operation))
+        assert out.finished == {0, 1, 2, 3}
+        for got, expected in zip(out.opened, opened, strict=True):
+            assert (got[0] is None) == (expected[0] is None)
+            assert got[0] is None or (got[0] == expected[0]).all()
+
+    def last_bit(round_: int, to: int, payload: bytearray, _: Frames) -> None:
+        if (round_, to) == (3, 3):
+            payload[-1] ^= 0x80
+
+    def exchanged(round_: int, to: int, payload: bytearray, _: Frames) -> None:
+        if (round_, to) == (3, 3):
+            payload[:16], payload[16:32] = payload[16:32], payload[:16]
+
+    for tamper in (last_bit, exchanged):
+        judge(play(recorded(_mul), corrupt=1, tamper=tamper), 1)
