@@ -53,7 +53,7 @@ _ONE: Final = np.uint64(1)
 _OFFSET: Final = np.uint64(1 << 62)
 _HASH: Final = 32
 _SHORT: Final = 16
-_BLOCK: Final = 1 << 16  # words: what one joint input touches at a time stays in the cache
+_BLOCK: Final = 1 << 17  # words: what one joint input touches at a time
 _PIECE: Final = 8 * _BLOCK  # bytes hashed at a time
 _LOG: Final = 1 << 12  # joint steps after which a check starts even though nothing is opened
 _KEY: Final = "privcomp/mpc/rep4/key/v1"
@@ -108,7 +108,7 @@ class _Hash:
     """A hash of one message under a key that whoever chose the message lacks: GMAC.
 
     Another message has another hash, but for 2^-100, if it was chosen without the key: two pieces of b blocks have one
-    hash under at most b + 1 of 2^128 keys, and b is at most 2^15.
+    hash under at most b + 1 of 2^128 keys, and b is at most 2^16.
 
     Args:
         hasher: has the key.
