@@ -40,9 +40,9 @@ class CollectionMessage(Message):
         ("entries", U64),
         ("terms", Blob(1 << 16)),
         ("session", Fixed(32)),
-        ("model_hash", Fixed(32)),
         ("round", U64),
         ("purpose", Text(64)),
+        ("model_hash", Fixed(32)),
     )
     protocol: str
     servers: tuple[tuple[bytes, bytes], ...]
@@ -51,9 +51,9 @@ class CollectionMessage(Message):
     entries: int
     terms: bytes
     session: bytes
-    model_hash: bytes
     round: int
     purpose: str
+    model_hash: bytes
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,9 @@ class Collection:
         entries: d, 1..2^30.
         terms: what the servers compute and open (`robust.terms`): a client signs that, too.
         session: 32 bytes, fresh for every collection.
-        model_hash: SHA-256 of the model that was trained, 32 bytes: one model is collected on once.
         round: of the training.
         purpose: for policy and journal, such as "training".
+        model_hash: SHA-256 of the model that was trained, 32 bytes: one model is collected on once.
 
     Raises:
         ParameterError: a value outside of its range, or a wrong number of servers.
@@ -148,9 +148,9 @@ class Collection:
     entries: int
     terms: bytes
     session: bytes
+    round: int
+    purpose: str
     model_hash: bytes
-    round: int = 0
-    purpose: str = "training"
 
     def __post_init__(self) -> None:
         if len(self.servers) != parties_of(self.protocol):
@@ -176,9 +176,9 @@ class Collection:
             self.entries,
             self.terms,
             self.session,
-            self.model_hash,
             self.round,
             self.purpose,
+            self.model_hash,
         )
 
     @property

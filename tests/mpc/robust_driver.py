@@ -145,6 +145,8 @@ def world(
         entries,
         terms,
         session,
+        0,
+        "training",
         b"m" * 32,
     )
     return World(
