@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 import tomllib
@@ -118,11 +119,10 @@ class RunConfig:
         except PrivcompError:
             raise
         except Exception as error:  # the user's own code
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise LocalError(
-                f"the program failed: {type(error).__name__}: {error} "
-                f"({Path(where.filename).name}, line {where.lineno})"
-            ) from error
+            frames = traceback.extract_tb(error.__traceback__)
+            where = next((f for f in reversed(frames) if f.filename == self.function.__code__.co_filename), frames[-1])
+            place = f"{Path(where.filename).name}, line {where.lineno}"
+            raise LocalError(f"the program failed: {type(error).__name__}: {error} ({place})") from error
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -179,8 +179,8 @@ def _program(path: Path, text: str) -> tuple[Callable[..., Coroutine[Any, Any, A
     except Exception as error:
         raise LocalError(f"{path}: the program {place} cannot be run: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
-    if not callable(function):
-        raise ParameterError(f"{path}: {place} has no function {name!r}")
+    if not inspect.iscoroutinefunction(function):
+        raise ParameterError(f"{path}: {place} has no function {name!r} that is `async`")
     if module.__file__ is None:
         raise ParameterError(f"{path}: {place} has no source file, which all parties have to have alike")
     return function, Path(module.__file__).read_bytes()

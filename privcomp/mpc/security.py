@@ -69,8 +69,8 @@ class Security:
         """
         if adversary is Adversary.MALICIOUS and self.adversary is not Adversary.MALICIOUS:
             raise ParameterError(
-                f"the program demands a malicious adversary; this protocol stands against a "
-                f"{self.adversary.value} one; take rep4 or spdz2k"
+                f"the program demands a malicious adversary; this protocol stands against a {self.adversary.value} "
+                "one; take rep4 or spdz2k"
             )
         if corruptions is not None and corruptions > self.corruptions:
             raise ParameterError(
