@@ -746,6 +746,7 @@ class _Drive:
 
     def _take(self, link: Link) -> None:
         """Take what has come, as far as it is wanted now."""
+        why = "it was closed"
         self._parse(link)
         for _ in range(_BATCH):
             if not link.room:
@@ -754,7 +755,7 @@ class _Drive:
             try:
                 came = link.fill()
             except OSError as error:
-                raise self._broken(link, explained(error)) from None
+                came, link.over, why = False, True, explained(error)
             if not came:
                 break
             link.heard = self._loop.time()
@@ -764,9 +765,10 @@ class _Drive:
         else:
             self._loop.call_soon(self._incoming, link)
         if link.over:
+            # Nothing is lost as long as nothing more is wanted from it.
             self._ignore(link)
             if link.party in self._missing:
-                raise self._broken(link, "it was closed")
+                raise self._broken(link, why)
 
     def _parse(self, link: Link) -> None:
         peer = link.party
@@ -831,7 +833,8 @@ class _Drive:
         for link in self._links.values():
             if link.flushed and not link.over:
                 link.push(ALIVE)
-                self._flush(link)
+                with suppress(OSError):  # whoever needs this connection learns it there
+                    link.flush()
 
     def _fail(self, error: BaseException) -> None:
         if self._ended.done():

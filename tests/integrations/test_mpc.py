@@ -368,9 +368,17 @@ def test_a_program_that_fails(parties: Parties) -> None:
 
 
 def test_a_cancelled_party_tells_the_others(parties: Parties) -> None:
+    begun = []
+
+    async def endless(mpc: Any) -> None:
+        await ring(1000, 3)(mpc)
+        begun.append(mpc.me)
+        await ring(1000, 10**9)(mpc)
+
     async def main() -> list[Any]:
-        tasks = [asyncio.create_task(run(parties.secure(me), ring(1000, 10**6))) for me in range(3)]
-        await asyncio.sleep(0.7)
+        tasks = [asyncio.create_task(run(parties.secure(me), endless)) for me in range(3)]
+        while len(begun) < 3:
+            await asyncio.sleep(0.01)
         tasks[1].cancel()
         async with asyncio.timeout(PATIENCE):
             return await asyncio.gather(*tasks, return_exceptions=True)
