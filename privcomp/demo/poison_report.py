@@ -102,6 +102,7 @@ class PoisonReport:
     chosen: tuple[str, ...]
     statistics: Cost | None
     statistics_difference: float
+    leaking: tuple[str, ...]
     seconds: float
     figure: str | None = None
 
@@ -186,8 +187,12 @@ class PoisonReport:
                 )
         facts += [
             ("the plain mean loses", f"{100 * self.mean_loss:.1f} points to the poisoners"),
-            *((f"{name} loses", f"{100 * self.loss(name):.1f} points beside the clean mean") for name in self.chosen),
-            ("gate", f"nothing is opened that fewer than {self.threshold} hospitals stand behind"),
+            *(
+                (f"{name} loses", f"{100 * self.loss(name):.1f} points beside the clean mean")
+                for name in self.chosen
+                if name != "mean"
+            ),
+            ("gate", self._gate()),
         ]
         for rule in self.rules:
             closed = {run.refused for runs in (rule.plain, rule.shared) for run in runs.values() if run.refused}
@@ -211,6 +216,13 @@ class PoisonReport:
         for name, value in facts:
             lines += wrap(f"{name:<{longest}}  ", value, width)
         return "\n".join(lines)
+
+    def _gate(self) -> str:
+        """When an aggregate is opened."""
+        behind = "hospitals (groups, for rules that sort)" if any(r.groups for r in self.rules) else "hospitals"
+        named = " and ".join(name for name in self.chosen if name in self.leaking)
+        spared = f"; {named}: lifted, the leak of one update is named" if named else ""
+        return f"nothing is opened that fewer than {self.threshold} {behind} stand behind{spared}"
 
     def draw(self, path: Path) -> None:
         """Write curves and bars as a PNG.

@@ -30,7 +30,7 @@ from privcomp.demo.metrics import Scores, score
 from privcomp.demo.model import Standardiser, class_weights, descend, initial, layout, predict
 from privcomp.demo.poison import STRENGTH, Groups, attack_of, plain_rule, poisoners, quantise
 from privcomp.demo.poison_report import Cost, PoisonReport, RuleReport, RunReport
-from privcomp.demo.servers import Opened, Servers
+from privcomp.demo.servers import PROTOCOLS, Opened, Servers
 from privcomp.demo.train import DemoOptions, Progress, load_table
 from privcomp.encoding import model_bytes
 from privcomp.errors import ParameterError, RoundAborted
@@ -158,6 +158,8 @@ class Study:
             raise ParameterError(
                 "with --servers the scales of the features must be public: name a file of ranges (--ranges)"
             )
+        if poison.servers not in PROTOCOLS:
+            raise ParameterError(f"--servers {poison.servers}: 3 or 4 are possible")
         self.exponents = moments.exponents_from_ranges(table.ranges)
         self.features, self.classes = len(table.features), len(table.classes)
         self.layout = layout(self.features, self.classes)
@@ -178,7 +180,6 @@ class Study:
         spare = whole.sites[options.clients :]
         self.root = Site(np.concatenate([site.x for site in spare]), np.concatenate([site.y for site in spare]))
         self.federation = Federation(table, whole.sites[: options.clients], whole.test_x, whole.test_y)
-        self.servers = Servers(options.clients, poison.servers)
         self.costs: dict[str, list[Opened]] = {}
         self.statistics_difference = 0.0
         self._progress: Callable[[Progress], None] | None = None
@@ -225,7 +226,9 @@ class Study:
         encoded = {i: quantise(vector, granularity, width) for i, vector in vectors.items()}
         rule, release = MultiKrum(self.poison.poison), self.release("multi_krum")
         began = time.perf_counter()
-        opened = self.servers.aggregate(rule, release, encoded, width, purpose="statistics")
+        request = model_bytes({"exponents": self.exponents})
+        servers = Servers(self.options.clients, self.poison.servers)
+        opened = servers.aggregate(rule, release, encoded, width, model=request, purpose="statistics")
         self.costs.setdefault("statistics", []).append(opened)
         plain = plain_rule(rule, np.array([encoded[i] for i in there]), width, release)
         if opened.mean is None or plain.mean is None:
@@ -288,7 +291,9 @@ class Study:
         return rule
 
     def train(self, name: str, setting: _Setting, *, shares: bool) -> _State:
-        """All rounds of one rule in one scenario."""
+        """All rounds of one rule in one scenario. On shares each is a study of its own, with its own hospitals: they
+        would not share an update of one model twice."""
+        servers = Servers(self.options.clients, self.poison.servers, reentries=self.options.rounds) if shares else None
         table, fed = self.federation.table, self.federation
         test = setting.standardise(fed.test_x)
         state = _State(initial(self.features, self.classes), [])
@@ -301,10 +306,10 @@ class Study:
             release = self.release(name)
             plain = plain_rule(rule, np.array([encoded[i] for i in there]), self.width, release, groups)
             mean = plain.mean
-            if shares:
+            if servers is not None:
                 constants = {"mean": setting.standardise.mean, "scale": setting.standardise.scale}
                 model = model_bytes({**state.model, **constants, "class_weights": setting.weights})
-                opened = self.servers.aggregate(rule, release, encoded, self.width, model=model, groups=groups)
+                opened = servers.aggregate(rule, release, encoded, self.width, model=model, groups=groups)
                 self.costs.setdefault(name, []).append(opened)
                 mean = opened.mean
                 if (mean is None) != (plain.mean is None):
@@ -406,7 +411,7 @@ class Study:
             attack=poison.attack,
             strength=STRENGTH,
             servers=poison.servers,
-            protocol=self.servers.protocol,
+            protocol=PROTOCOLS[poison.servers],
             threshold=self.release("mean").threshold,
             rounds=options.rounds,
             seed=options.seed,
@@ -420,6 +425,7 @@ class Study:
             chosen=poison.rules,
             statistics=self.cost("statistics"),
             statistics_difference=self.statistics_difference,
+            leaking=LEAKING if poison.leaks is not None else (),
             seconds=time.perf_counter() - began,
             figure=None if options.figure is None else str(options.figure),
         )

@@ -22,12 +22,16 @@ from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.clients import Collection, Collector, MpcClient, agree
 from privcomp.mpc.robust import Release, Rule, aggregate, terms
 from privcomp.mpc.robust.updates import Updates
+from privcomp.policy import Policy
 from privcomp.simulation.mpc import simulate
 from privcomp.typing import F64Array, I64Array
 
-__all__ = ["PROTOCOLS", "Opened", "Servers"]
+__all__ = ["PROTOCOLS", "PURPOSES", "Opened", "Servers"]
 
 PROTOCOLS: Final[Mapping[int, str]] = {3: "rep3", 4: "rep4"}
+PURPOSES: Final = ("statistics", "training")
+"""The purposes that the hospitals' policies allow."""
+
 _TERMS: Final = "privcomp/demo/groups/v1"
 
 
@@ -66,22 +70,33 @@ class Servers:
     Args:
         clients: number of hospitals.
         servers: 3 (semi-honest, one of three may look) or 4 (one of four may do anything; the others notice).
+        reentries: how often a hospital shares an update of the same model again. It does after rounds that opened
+            nothing but the bit of a gate that stayed closed; by default a node would refuse that.
         rng: gives fresh random bytes.
 
     Raises:
         ParameterError: another number of servers.
     """
 
-    def __init__(self, clients: int, servers: int, *, rng: Callable[[int], bytes] | None = None) -> None:
+    def __init__(
+        self, clients: int, servers: int, *, reentries: int = 0, rng: Callable[[int], bytes] | None = None
+    ) -> None:
         if servers not in PROTOCOLS:
             raise ParameterError(f"--servers {servers}: 3 (semi-honest) or 4 (one of them may lie) are possible")
         self.protocol = PROTOCOLS[servers]
         self._rng = Drbg().random_bytes if rng is None else rng
         self._servers = [Identity.generate() for _ in range(servers)]
+        self._journals = [MemoryJournal(identity.public) for identity in self._servers]
+        policy = Policy(
+            protocols=(self.protocol,),
+            adversary="semi_honest" if servers == 3 else "malicious",
+            purposes=PURPOSES,
+            same_model_reentries=(("training", reentries),),
+        )
         identities = {f"hospital-{i:05d}".encode(): Identity.generate() for i in range(clients)}
         self.roster = Roster.of({name: identity.public for name, identity in identities.items()})
         self._clients = [
-            MpcClient(name, identity, MemoryJournal(identity.public), rng=self._rng)
+            MpcClient(name, identity, policy, MemoryJournal(identity.public), rng=self._rng)
             for name, identity in identities.items()
         ]
         self._count = 0
@@ -93,8 +108,8 @@ class Servers:
         updates: Mapping[int, I64Array],
         width: int,
         *,
+        model: bytes,
         purpose: str = "training",
-        model: bytes = b"",
         groups: Groups | None = None,
     ) -> Opened:
         """One round.
@@ -104,12 +119,13 @@ class Servers:
             release: when its result may be opened.
             updates: hospital -> int64 (d,), |q| <= 2^(width-1) - 1; who is missing was lost before it sent anything.
             width: b.
-            purpose: for the hospitals' journals.
             model: the bytes that the hospitals acted on.
+            purpose: for the hospitals' policies and journals, one of `PURPOSES`.
             groups: of the hospitals in `updates`, in increasing order, for rules that sort.
 
         Raises:
             ParameterError: a bound of the rule or of the release is exceeded; nothing was sent.
+            JournalError: a hospital has shared an update of this model before.
             RoundAborted: a hospital that sent its shares was left out.
         """
         began = time.perf_counter()
@@ -128,9 +144,9 @@ class Servers:
             entries,
             agreed,
             self._rng(32),
+            sha256(model).digest(),
             self._count,
             purpose,
-            sha256(model).digest(),
         )
         self._count += 1
         collectors = [Collector(collection, i) for i in range(len(self._servers))]
@@ -142,7 +158,10 @@ class Servers:
                 collector.receive(upload)
 
         async def program(backend: ReplicatedBackend) -> tuple[F64Array | None, str | None, int]:
-            shares = await agree(backend, collectors[backend.me], self._servers[backend.me], clients_min=len(updates))
+            me = backend.me
+            shares = await agree(
+                backend, collectors[me], self._servers[me], self._journals[me], clients_min=len(updates)
+            )
             try:
                 if groups is None:
                     outcome = await aggregate(backend, rule, shares, release)

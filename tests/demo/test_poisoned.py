@@ -15,7 +15,7 @@ from privcomp.demo.poison import ATTACKS, Groups, attack_of, plain_rule, poisone
 from privcomp.demo.poison_report import PoisonReport
 from privcomp.demo.poison_run import LEAKING, PoisonOptions, Study, width_for
 from privcomp.demo.servers import Servers
-from privcomp.errors import ParameterError
+from privcomp.errors import JournalError, ParameterError
 from privcomp.mpc.robust import (
     RULES,
     FLTrust,
@@ -87,7 +87,7 @@ def test_every_rule_on_shares_is_the_plain_rule(servers: int) -> None:
     federation = Servers(CLIENTS, servers)
     chosen = rules(x) if servers == 3 else rules(x)[5:6]
     for rule, release in chosen:
-        opened = federation.aggregate(rule, release, dict(enumerate(x)), WIDTH)
+        opened = federation.aggregate(rule, release, dict(enumerate(x)), WIDTH, model=rule.name.encode())
         plain = plain_rule(rule, x, WIDTH, release)
         assert opened.mean is not None
         assert plain.mean is not None
@@ -104,7 +104,7 @@ def test_groups_on_shares_are_groups_in_the_clear(rule: Rule) -> None:
     assert groups.count == 20
     absent = 7
     there = {i if i < absent else i + 1: row for i, row in enumerate(x)}
-    opened = Servers(24, 3).aggregate(rule, NAMED, there, WIDTH, groups=groups)
+    opened = Servers(24, 3).aggregate(rule, NAMED, there, WIDTH, model=b"m", groups=groups)
     plain = plain_rule(rule, x, WIDTH, NAMED, groups)
     assert np.array_equal(opened.mean, plain.mean)
     means = np.array([x[part].mean(axis=0) for part in np.split(groups.order, groups.starts[1:])])
@@ -126,10 +126,16 @@ def test_groups_hold_everybody_once_and_nothing_wraps() -> None:
 def test_a_closed_gate_is_told() -> None:
     x = updates()
     x[1:] = 30000
-    opened = Servers(CLIENTS, 3).aggregate(NormFilter(2500), Release(), dict(enumerate(x)), WIDTH)
+    federation = Servers(CLIENTS, 3, reentries=1)
+    opened = federation.aggregate(NormFilter(2500), Release(), dict(enumerate(x)), WIDTH, model=b"m")
     assert opened.mean is None
     assert opened.refusal is not None
     assert "too few" in opened.refusal
+    # Nothing was opened, so the hospitals may go on with the same model; once, here.
+    again = federation.aggregate(Mean(), Release(), dict(enumerate(x)), WIDTH, model=b"m")
+    assert np.array_equal(again.mean, x.sum(axis=0) / CLIENTS)
+    with pytest.raises(JournalError, match="second aggregate"):
+        federation.aggregate(Mean(), Release(), dict(enumerate(x)), WIDTH, model=b"m")
 
 
 @pytest.mark.parametrize(("clients", "poisoned", "entries"), [(45, 5, 31), (45, 5, 650), (900, 90, 5000), (5, 1, 2)])
