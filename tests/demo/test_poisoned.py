@@ -11,9 +11,10 @@ import pytest
 from privcomp.cli import demo as command
 from privcomp.cli import main
 from privcomp.demo import DemoOptions
-from privcomp.demo.poison import ATTACKS, Groups, attack_of, plain_rule, poisoners, quantise
+from privcomp.demo.model import Standardiser, initial
+from privcomp.demo.poison import ATTACKS, STRENGTH, Groups, attack_of, plain_rule, poisoners, quantise
 from privcomp.demo.poison_report import PoisonReport
-from privcomp.demo.poison_run import LEAKING, PoisonOptions, Study, width_for
+from privcomp.demo.poison_run import LEAKING, PoisonOptions, Study, _Setting, width_for
 from privcomp.demo.servers import Servers
 from privcomp.errors import JournalError, ParameterError
 from privcomp.mpc.robust import (
@@ -156,6 +157,39 @@ def test_attacks() -> None:
     assert quantise(np.array([1e9, -1e9, 0.26]), 0.5, 8).tolist() == [127, -127, 1]
 
 
+@pytest.mark.parametrize("attack", ATTACKS[1:])
+def test_poisoners_send_what_the_attack_says_and_nobody_else_does(attack: str) -> None:
+    study = Study(DemoOptions(clients=24), PoisonOptions(rules=(), poison=3, attack=attack))
+    bad = poisoners(24, 3, 0)
+    standardise = Standardiser.of(study.federation.test_x)
+    clean, poisoned = (_Setting(kind, bad, standardise, np.ones(2)) for kind in ("clean", "poisoned"))
+    model = initial(study.features, study.classes)
+    limit = (1 << (study.width - 1)) - 1
+    for hospital in range(24):
+        honest = study.update(hospital, clean, model)
+        sent = study.update(hospital, poisoned, model)
+        assert np.abs(sent).max() <= limit
+        if hospital not in bad:
+            assert np.array_equal(sent, honest)
+            continue
+        assert float(sent @ honest) < 0
+        if attack == "sign_flip":
+            assert np.abs(sent - np.clip(-STRENGTH * honest, -limit, limit)).max() <= STRENGTH
+        elif attack == "scaling":
+            assert np.linalg.norm(sent) > 10 * np.linalg.norm(honest)
+        else:
+            assert 0.5 < np.linalg.norm(sent) / np.linalg.norm(honest) < 2
+
+
+def test_poisoners_are_never_lost_and_others_change() -> None:
+    study = Study(DemoOptions(clients=24), PoisonOptions(rules=(), poison=3, dropout=0.25))
+    bad = poisoners(24, 3, 0)
+    rounds = [study.survivors(bad, number) for number in range(4)]
+    assert all(len(there) == study.present == 18 for there in rounds)
+    assert all(set(bad) <= set(there) for there in rounds)
+    assert len({tuple(there) for there in rounds}) > 1
+
+
 @pytest.fixture(scope="module")
 def report() -> PoisonReport:
     options = DemoOptions(clients=24, rounds=2, seed=0)
@@ -246,3 +280,24 @@ def test_a_table_without_public_ranges_is_refused(tmp_path: Path) -> None:
     path.write_text("a,b,y\n" + "".join(f"{i},{i * i},{i % 2}\n" for i in range(200)), encoding="utf-8")
     with pytest.raises(ParameterError, match="--ranges"):
         Study(DemoOptions(csv=path, label="y", clients=12), PoisonOptions(poison=2))
+
+
+@pytest.mark.assurance
+@pytest.mark.parametrize("seed", range(4))
+def test_fifty_hospitals_stand_five_poisoners(seed: int) -> None:
+    """Sixteen rounds: the plain mean loses at least 10 points; multi-Krum on shares stays within 2 of the clean run."""
+    found = Study(DemoOptions(seed=seed), PoisonOptions(rules=("multi_krum",), poison=5)).run()
+    assert found.within_bounds
+    assert found.mean_loss >= 0.1
+    assert found.loss("multi_krum") <= 0.02
+    assert found.rule("multi_krum").shared == found.rule("multi_krum").plain
+
+
+@pytest.mark.assurance
+def test_all_rules_on_shares_stand_five_poisoners() -> None:
+    found = Study(DemoOptions(), PoisonOptions(rules=tuple(RULES), poison=5, leaks="one update")).run()
+    assert found.within_bounds
+    for name in RULES:
+        if name != "mean":
+            assert found.loss(name) <= 0.05
+    assert found.rule("mean").shared["poisoned"].accuracy <= 0.9
