@@ -249,17 +249,14 @@ class PoisonReport:
         curves.plot(rounds, [100 * a for a in mean["poisoned"].curve], color="C3", label="plain mean, poisoned")
         for i, name in enumerate(self.chosen):
             rule, color = self.rule(name), f"C{(0, 2, 4, 5, 6, 8, 9, 1)[i % 8]}"
-            curves.plot(
-                rounds, [100 * a for a in rule.plain["poisoned"].curve], "--", lw=3, color=color, alpha=0.5,
-                label=f"{name} in the clear, poisoned",
-            )  # fmt: skip
-            curves.plot(
-                rounds, [100 * a for a in rule.shared["poisoned"].curve], "o-", ms=4, color=color,
-                label=f"{name} on shares, poisoned",
-            )  # fmt: skip
+            clear, shared = rule.plain["poisoned"].curve, rule.shared["poisoned"].curve
+            curves.plot(rounds, [100 * a for a in clear], "--", lw=3, color=color, alpha=0.5)
+            curves.plot(rounds, [100 * a for a in shared], "o-", ms=4, color=color, label=f"{name} on shares, poisoned")
         curves.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        curves.set(xlabel="round", ylabel="held-out accuracy in %", title="Training")
-        curves.legend(loc="center right", fontsize="small")
+        curves.set(
+            xlabel="round", ylabel="held-out accuracy in %", title="Training (dashed: the same rule in the clear)"
+        )
+        curves.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize="small")
 
         shown = [rule for rule in self.rules if rule.plain]
         kinds = ("plain", "on shares", "plain, poison", "on shares, poison")
