@@ -324,7 +324,7 @@ _PIECES: Final = (
 class Sigmoid(Plan):
     """1 / (1 + exp(-x)), at the tensor's own fraction, 4 <= f <= 24, for any bound.
 
-    Error below 2.6e-4 + 2 units, so that the result may lie that far outside of [0, 1]. Three cubics on each side of
+    Error below 2.6e-4 + 2 units, so that the result may lie that far outside of [0, 1]: three cubics on each side of
     zero, found by reweighted least squares; 0 and 1 beyond 8.375. The piece is chosen by six comparisons side by side.
     """
 

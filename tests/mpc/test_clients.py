@@ -27,7 +27,7 @@ from privcomp.mpc import clients
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.client_messages import ClientUpload, ForwardedShares, ReceivedReport
 from privcomp.mpc.clients import ClientShares, Collector, MpcClient, agree, components_of, parties_of
-from privcomp.mpc.robust import Krum, MultiKrum, Release, TrimmedMean, Updates, aggregate, terms
+from privcomp.mpc.robust import Krum, Mean, MultiKrum, Release, TrimmedMean, Updates, aggregate, contributions, terms
 from privcomp.policy import Policy
 from privcomp.secagg import Client as SecaggClient
 from privcomp.secagg import Params as SecaggParams
@@ -690,6 +690,36 @@ def test_servers_compute_what_the_clients_signed() -> None:
             assert all((outcome.total == plain.trimmed_sum(x, 1)).all() for outcome in results)
         else:
             assert all(isinstance(error, ParameterError) and "signed other terms" in str(error) for error in results)
+
+
+def test_what_the_clients_signed_holds_for_extended_updates_too() -> None:
+    """The sums of all clients and of all but one, or one score under many thresholds, open what nobody agreed to."""
+    rule, release = MultiKrum(1), Release()
+    x = matrix(6, 70, 8)
+    for signed, scores, fits in (
+        (terms(rule, release), {}, (True, False)),
+        (terms(rule, release, cosine=0.5), {}, (True, True)),
+        (terms(Mean(), release, cosine=0.5), {}, (False, True)),
+        (terms(rule, release, cosine=0.5), {"influence": 3.0}, (True, False)),
+        (terms(rule, release, cosine=0.25), {}, (True, False)),
+    ):
+        of = world("rep3", 6, 8, 70, terms=signed)
+        of.send(of.uploads(x))
+
+        async def after(mpc: ReplicatedBackend, s: ClientShares, scores: dict[str, float] = scores) -> list[Any]:
+            updates = await Updates.extend(mpc, s)
+            found: list[Any] = []
+            for work in (aggregate(mpc, rule, updates, release), contributions(mpc, updates, cosine=0.5, **scores)):
+                try:
+                    found.append(await work)
+                except ParameterError as error:
+                    found.append(error)
+            return found
+
+        for outcomes in settle(of, after=after):
+            for outcome, fit in zip(outcomes, fits, strict=True):
+                assert fit != isinstance(outcome, ParameterError)
+                assert fit or "signed other terms" in str(outcome)
 
 
 def test_a_server_signs_one_list_per_collection() -> None:

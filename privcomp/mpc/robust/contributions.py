@@ -33,7 +33,7 @@ from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
 from privcomp.mpc.circuits import invert, sign
 from privcomp.mpc.robust._roots import FRACTION, inverse_root
 from privcomp.mpc.robust.norms import constant
-from privcomp.mpc.robust.rule import below
+from privcomp.mpc.robust.rule import below, require_scores
 from privcomp.mpc.robust.updates import Updates, join
 from privcomp.typing import BoolArray
 
@@ -92,7 +92,8 @@ async def contributions(
         noisy: scores with noise in place of bits. Not available.
 
     Raises:
-        ParameterError: sizes, thresholds, nothing asked for, or noise; nothing was sent.
+        ParameterError: sizes, thresholds, nothing asked for, noise, or other thresholds than the clients signed
+            (`terms`); nothing was sent.
     """
     n, d, b = updates.clients, updates.entries, updates.width
     if noisy:
@@ -104,6 +105,7 @@ async def contributions(
     if influence is not None and not 0 <= influence < math.inf:
         raise ParameterError(f"the limit of the influence is {influence}; it must be a number >= 0")
     check_contributions(n, d, b)
+    require_scores(updates.terms, cosine, influence)
     gram = await updates.gram(backend)
     dots = gram.map(lambda p: p.sum(axis=1, dtype=np.uint64))
     norms = gram.map(lambda p: np.diagonal(p).copy())

@@ -19,6 +19,8 @@ from privcomp.mpc.robust.updates import ShareSource, Updates
 __all__ = ["Rule", "aggregate", "terms"]
 
 _TERMS: Final = "privcomp/mpc/robust/terms/v1"
+_SCORES: Final = "privcomp/mpc/robust/scores/v1"
+_DIGEST: Final = 32
 _CLIENTS_MAX: Final = 1 << 16
 
 
@@ -90,13 +92,41 @@ def _parameter(value: Any) -> bytes:
     return repr(value).encode()
 
 
-def terms(rule: Rule, release: Release) -> bytes:
-    """32 bytes that stand for what is computed and what may be opened: `Collection.terms`, so that clients sign it."""
+def terms(rule: Rule, release: Release, *, cosine: float | None = None, influence: float | None = None) -> bytes:
+    """What stands for all that is computed and may be opened: `Collection.terms`, so that clients sign it.
+
+    Args:
+        rule: of `aggregate`.
+        release: of `aggregate`.
+        cosine: of `contributions`; None: no such bits are opened.
+        influence: likewise.
+
+    Returns:
+        32 bytes, and 32 more where `contributions` may be asked for.
+    """
     parts = [rule.name.encode()]
     for thing in (rule, release):
         for item in fields(thing):  # type: ignore[arg-type]
             parts += [item.name.encode(), _parameter(getattr(thing, item.name))]
-    return digest(_TERMS, *parts)
+    return digest(_TERMS, *parts) + _scores(cosine, influence)
+
+
+def _scores(cosine: float | None, influence: float | None) -> bytes:
+    asked = [None if number is None else float(number) for number in (cosine, influence)]
+    return b"" if asked == [None, None] else digest(_SCORES, *(repr(number).encode() for number in asked))
+
+
+def require_scores(signed: bytes | None, cosine: float | None, influence: float | None) -> None:
+    """Refuse thresholds that the clients did not sign: with enough of them every score is found by bisection.
+
+    Raises:
+        ParameterError: they are others.
+    """
+    if signed is not None and signed[_DIGEST:] != _scores(cosine, influence):
+        raise ParameterError(
+            "the clients signed other terms than these scores; pass cosine= and influence= to `terms`, too, before "
+            "anything is collected"
+        )
 
 
 async def aggregate(
@@ -118,16 +148,19 @@ async def aggregate(
     release = release if release is not None else Release()
     if not isinstance(backend, ReplicatedBackend):
         raise ParameterError("robust rules run on replicated sharing: rep3 or rep4")
+    signed = shares.terms if isinstance(shares, Updates) else None
     if isinstance(shares, ClientShares):
-        if shares.collection.terms != terms(rule, release):
+        signed = shares.collection.terms
+    if signed is None:
+        rule.require(shares.clients, shares.entries, shares.width, release)
+    else:
+        if signed[:_DIGEST] != terms(rule, release):
             raise ParameterError("the clients signed other terms than this rule with this release; compare both")
         try:
             rule.require(shares.clients, shares.entries, shares.width, release)
         except ParameterError as error:
             # The parameters were right for the roster; who is left on the final list is not this node's doing.
             raise RoundAborted(None, "robust", f"{shares.clients} clients are on the final list: {error}") from None
-    else:
-        rule.require(shares.clients, shares.entries, shares.width, release)
     if isinstance(shares, Updates):
         return await rule.run(backend, shares, release)
     return await rule.from_shares(backend, shares, release)

@@ -13,6 +13,7 @@ import numpy as np
 
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import ReplicatedBackend, Value
+from privcomp.mpc.clients import ClientShares
 from privcomp.typing import I64Array, U64Array
 
 __all__ = ["ShareSource", "Updates", "column_blocks", "join"]
@@ -74,12 +75,16 @@ class Updates:
         clients: n.
         entries: d.
         width: b: every entry lies in [-2^(b-1), 2^(b-1)).
+        terms: what the clients signed that is computed and opened (`robust.terms`): nothing else is, for two rules on
+            the same updates can open what neither of them does, such as two sums that differ by one client. None:
+            updates that no clients shared by `agree`.
     """
 
     blocks: tuple[Value, ...]
     clients: int
     entries: int
     width: int
+    terms: bytes | None = None
 
     def __post_init__(self) -> None:
         if any(block.shape[0] != self.clients for block in self.blocks):
@@ -96,7 +101,8 @@ class Updates:
         blocks = []
         for start, stop in column_blocks(shares.clients, shares.entries, block):
             blocks.append(await backend.extend(shares.block(start, stop), shares.width))
-        return cls(tuple(blocks), shares.clients, shares.entries, shares.width)
+        terms = shares.collection.terms if isinstance(shares, ClientShares) else None
+        return cls(tuple(blocks), shares.clients, shares.entries, shares.width, terms)
 
     async def gram(self, backend: ReplicatedBackend) -> Value:
         """X X^T, (n, n): right as long as d 2^(2b-2) < 2^63."""
