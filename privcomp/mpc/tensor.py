@@ -92,6 +92,23 @@ def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         raise ParameterError(f"shapes {', '.join(map(str, shapes))} do not go together") from None
 
 
+def _integer(value: object, what: str) -> int:
+    """A public number as Python's integer: NumPy's would wrap where bounds are multiplied, and pass every check."""
+    try:
+        return operator.index(cast(Any, value))
+    except TypeError:
+        raise ParameterError(f"{what} is {value!r}; pass an integer") from None
+
+
+def _shape(shape: object) -> tuple[int, ...]:
+    """A public shape, without empty axes."""
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    found = tuple(_integer(size, "a size in the shape") for size in sizes)
+    if not all(size >= 1 for size in found):
+        raise ParameterError(f"shape is {found}; no axis may be empty")
+    return found
+
+
 def _size(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
@@ -103,6 +120,7 @@ def _held(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _axis(axis: int, shape: tuple[int, ...]) -> int:
+    axis = _integer(axis, "axis")
     if not -len(shape) <= axis < len(shape):
         raise ParameterError(f"axis is {axis}; shape {shape} has {len(shape)} axes")
     return axis % len(shape)
@@ -110,7 +128,10 @@ def _axis(axis: int, shape: tuple[int, ...]) -> int:
 
 def _array(values: Public, what: str) -> NDArray[Any]:
     """Public or own numbers as an array of int64, uint64 or float64."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise EncodingError(f"{what} is no array; pass numbers, or an array of one shape") from None
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind not in "iuf":
@@ -249,6 +270,8 @@ class Mpc:
 
     def _own(self, x: Shared | SharedBits) -> None:
         self._check()
+        if not isinstance(x, (Shared, SharedBits)):
+            raise ParameterError(f"{type(x).__name__} is no shared tensor; make one with `input` or `public`")
         if x._mpc is not self:
             raise StateError("a tensor of another computation, or of another party's end of this one")
 
@@ -316,11 +339,9 @@ class Mpc:
             EncodingError: NaN, infinity, a wrong dtype or shape, a value beyond the bound.
         """
         self._check()
-        shape = tuple(shape) if isinstance(shape, Sequence) else (operator.index(shape),)
+        shape, owner, fraction = _shape(shape), _integer(owner, "owner"), _integer(fraction, "fraction")
         if not 0 <= owner < self.n:
             raise ParameterError(f"owner is {owner}; there are parties 0 .. {self.n - 1}")
-        if not all(size >= 1 for size in shape):
-            raise ParameterError(f"shape is {shape}; no axis may be empty")
         limit = self._limit(bound, fraction)
         if (values is None) == (self.me == owner):
             raise ParameterError(f"party {owner} owns this input: it passes the values, everybody else passes None")
@@ -338,14 +359,20 @@ class Mpc:
     def _limit(self, bound: float, fraction: int) -> int:
         if not 0 <= fraction <= MAX_FRACTION:
             raise ParameterError(f"fraction is {fraction} bits; allowed is [0, {MAX_FRACTION}]")
-        if not math.isfinite(bound) or bound < 0:
+        try:
+            # Integers beyond 2^53 stay exact; NumPy's become Python's.
+            exact = Fraction(int(bound) if isinstance(bound, (int, np.integer)) else float(bound))
+        except (TypeError, ValueError, OverflowError):
+            raise ParameterError(f"bound is {bound!r}; it has to be a number, finite and not negative") from None
+        if exact < 0:
             raise ParameterError(f"bound is {bound}; it has to be finite and not negative")
-        return self._fit(math.ceil(Fraction(bound) * 2**fraction), "the input")
+        return self._fit(math.ceil(exact * 2**fraction), "the input")
 
     def public(self, values: Public, *, fraction: int = 0) -> Shared:
         """Numbers that everybody knows, as a tensor; its bound is their largest."""
         self._check()
-        array = _array(values, "the tensor")
+        array, fraction = _array(values, "the tensor"), _integer(fraction, "fraction")
+        _shape(array.shape)
         if array.dtype.kind == "f" and fraction == 0:
             raise EncodingError("the tensor holds floats; pass integers, or bits of fraction")
         self._limit(0, fraction)
@@ -356,14 +383,14 @@ class Mpc:
     def wrap(self, value: Value, *, bound: int, fraction: int = 0) -> Shared:
         """A tensor out of what the backend computed; the caller vouches for |X| <= bound."""
         self._check()
-        shape = value.shape
-        return Shared(
-            self, value.map(lambda part: part.reshape(_held(shape))), shape, self._fit(bound, "the tensor"), fraction
-        )
+        shape, fraction = value.shape, _integer(fraction, "fraction")
+        limit = self._fit(_integer(bound, "bound"), "the tensor")
+        return Shared(self, value.map(lambda part: part.reshape(_held(shape))), shape, limit, fraction)
 
     def wrap_bits(self, bits: Bits, shape: tuple[int, ...]) -> SharedBits:
         """The same for one plane of bits, in C order."""
         self._check()
+        shape = _shape(shape)
         if bits.planes != 1 or bits.n != _size(shape):
             raise ParameterError(f"{bits.planes} planes of {bits.n} bits are not one bit for each entry of {shape}")
         return SharedBits(self, bits, shape)
@@ -380,6 +407,7 @@ class Mpc:
             word. StateError: the tensor is of another computation.
         """
         self._own(x)
+        to = None if to is None else _integer(to, "to")
         if to is not None and not 0 <= to < self.n:
             raise ParameterError(f"to is {to}; there are parties 0 .. {self.n - 1}")
         self._tell()
@@ -618,7 +646,7 @@ class Shared:
 
     def fixed(self, fraction: int) -> Shared:
         """The same numbers with more bits of fraction (exact) or fewer (one truncation)."""
-        mpc = self._mpc
+        mpc, fraction = self._mpc, _integer(fraction, "fraction")
         mpc._own(self)
         mpc._limit(0, fraction)
         by = fraction - self.fraction

@@ -11,8 +11,8 @@ import pytest
 from privcomp.errors import EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import Adversary, Mpc, Shared, SharedBits, tensors
 from privcomp.mpc.backend import Backend, Value
-from privcomp.mpc.engine import Session
-from privcomp.mpc.protocols import start
+from privcomp.mpc.engine import Scheduler, Session
+from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.tensor import _integers, decode_fixed
 from privcomp.simulation.mpc import simulate
 from tests.mpc.parties import REPLICATED, run
@@ -233,6 +233,63 @@ def test_inputs_at_the_end_of_their_bound() -> None:
     assert found.tolist() == [top, -top, 0]
     found = evaluate(lambda mpc: at(mpc, 1, np.array([1.0, -1.0]), bound=1, fraction=61))
     assert found.tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda mpc: mpc.input(None, owner=1, shape=(np.int64(4),), bound=2**62).sum(), "sum could reach"),
+        (lambda mpc: mpc.input(None, owner=1, shape=1, bound=2**10).fixed(np.int64(60)), "more bits of fraction"),
+        (lambda mpc: mpc.input(None, owner=1, shape=1, bound=np.int64(2**40), fraction=30), "input could reach"),
+        (lambda mpc: mpc.input(None, owner=1, shape=1, bound=np.int64(2**36)) ** 2, "product could reach"),
+        (lambda mpc: mpc.input(None, owner=1, shape=np.int32(2), bound=np.uint32(2**31)) ** 3, "product could reach"),
+        (lambda mpc: doubled(mpc, np.int64(2**62)), "sum could reach"),
+    ],
+)
+def test_bounds_out_of_numpys_integers_do_not_wrap(build: Callable[[Mpc], Any], match: str) -> None:
+    """A bound of 2^72 in NumPy's integers is 0: the product would wrap, and be compared on a single bit."""
+
+    refused_alone(build, ParameterError, match)
+
+
+def refused_alone(build: Callable[[Mpc], Any], error: type[Exception], match: str) -> None:
+    """Before a single message: at one party, of which nobody asks a round."""
+    scheduler = Scheduler()
+    mpc = Mpc(PROTOCOLS["rep3"](scheduler, Session("rep3", (b"a", b"b", b"c"), b"refused", bytes(16)), 0))
+    with pytest.raises(error, match=match):
+        build(mpc)
+    scheduler.close()
+
+
+def doubled(mpc: Mpc, bound: Any) -> Shared:
+    """x + x of something that a backend computed."""
+    x = mpc.wrap(mpc.backend.public(np.zeros(1, np.uint64)), bound=bound)
+    return x + x
+
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [
+        (lambda mpc: mpc.public(np.zeros(0, np.int64)), ParameterError),
+        (lambda mpc: mpc.public(np.zeros((2, 0)), fraction=4), ParameterError),
+        (lambda mpc: mpc.public(1, fraction=1.5), ParameterError),
+        (lambda mpc: mpc.public(1).fixed(1.5), ParameterError),
+        (lambda mpc: mpc.public([1, [2, 3]]), EncodingError),
+        (lambda mpc: mpc.public(1) * [1, [2, 3]], EncodingError),
+        (lambda mpc: mpc.public([1, 2]).sum(0.5), ParameterError),
+        (lambda mpc: mpc.open(np.ones(2)), ParameterError),
+        (lambda mpc: mpc.open(mpc.public(1), to=0.5), ParameterError),
+        (lambda mpc: mpc.public([1, 2]).divide(2.0), ParameterError),
+        (lambda mpc: mpc.concatenate([mpc.public([1]), np.ones(1)]), ParameterError),
+        (lambda mpc: mpc.input(None, owner=1.0, shape=1, bound=1), ParameterError),
+        (lambda mpc: mpc.input(None, owner=1, shape=1.0, bound=1), ParameterError),
+        (lambda mpc: mpc.input(None, owner=1, shape=(), bound="x"), ParameterError),
+        (lambda mpc: mpc.input(None, owner=1, shape=(), bound=float("nan")), ParameterError),
+        (lambda mpc: mpc.input(None, owner=1, shape=(), bound=float("inf")), ParameterError),
+    ],
+)
+def test_what_is_no_number_no_shape_and_no_tensor(build: Callable[[Mpc], Any], error: type[Exception]) -> None:
+    refused_alone(build, error, "")
 
 
 def test_wrong_owners_and_shapes() -> None:
