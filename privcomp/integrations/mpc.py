@@ -63,7 +63,7 @@ Program = Callable[[Any], Coroutine[Any, Any, T]]
 _AGREEMENT: Final = "privcomp/mpc/agreement/v1"
 _NONCE: Final = "privcomp/mpc/nonce/v1"
 _TICKS: Final = 8  # of the clock, in a deadline
-_SIGNS_MAX: Final = 1 << 12  # signs of life between two frames
+_SIGNS_MAX: Final = 1 << 12  # signs of life beyond those that the clock asks for
 _STRANGERS: Final = 32  # connections at a time that have not shown who they are
 _BATCH: Final = 64  # reads before other connections have their turn
 _NOTICE_SECONDS: Final = 1.0
@@ -631,7 +631,7 @@ class _Drive:
         self._unsent: set[int] = set()
         self._headers: dict[int, bytes] = {}
         self._payloads: dict[int, memoryview] = {}
-        self._since = self._loop.time()
+        self._since = self._began = self._loop.time()
         self._allowed = self._deadline
         self._reading: set[int] = set()
 
@@ -786,8 +786,12 @@ class _Drive:
                 return
             if head == ALIVE:
                 link.signs += 1
-                if link.signs > _SIGNS_MAX:
-                    raise RemoteError(self._party.name(peer), self._party.stage, "signs of life, and nothing else")
+                # One a tick, from a peer that has no frame for this party and need not have one for hours.
+                due = 2 * _TICKS * (self._loop.time() - self._began) / self._deadline
+                if link.signs > _SIGNS_MAX + due:
+                    raise RemoteError(
+                        self._party.name(peer), self._party.stage, "more signs of life than its clock can give"
+                    )
             elif head == DONE:
                 link.done = True
                 if peer in self._missing:
@@ -799,7 +803,6 @@ class _Drive:
             elif peer in self._missing or _is_notice(head):
                 length = self._party.check_header(peer, head)
                 link.skip(head)
-                link.signs = 0
                 payload = np.empty(length, np.uint8).data
                 link.expect(payload)
                 self._headers[peer], self._payloads[peer] = head, payload

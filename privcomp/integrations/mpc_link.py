@@ -46,7 +46,7 @@ class Link:
         heard, taken: when the peer last sent something, and took something, on the loop's clock; kept by the caller.
         over: the peer has closed its side.
         done: the peer has said that its program has returned.
-        signs: signs of life since the last frame.
+        signs: signs of life so far.
     """
 
     def __init__(self, connection: socket.socket, party: int) -> None:

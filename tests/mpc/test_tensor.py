@@ -252,7 +252,7 @@ def test_bounds_out_of_numpys_integers_do_not_wrap(build: Callable[[Mpc], Any], 
     refused_alone(build, ParameterError, match)
 
 
-def refused_alone(build: Callable[[Mpc], Any], error: type[Exception], match: str) -> None:
+def refused_alone(build: Callable[[Mpc], Any], error: type[Exception], match: str | None) -> None:
     """Before a single message: at one party, of which nobody asks a round."""
     scheduler = Scheduler()
     mpc = Mpc(PROTOCOLS["rep3"](scheduler, Session("rep3", (b"a", b"b", b"c"), b"refused", bytes(16)), 0))
@@ -289,7 +289,7 @@ def doubled(mpc: Mpc, bound: Any) -> Shared:
     ],
 )
 def test_what_is_no_number_no_shape_and_no_tensor(build: Callable[[Mpc], Any], error: type[Exception]) -> None:
-    refused_alone(build, error, "")
+    refused_alone(build, error, None)
 
 
 def test_wrong_owners_and_shapes() -> None:
