@@ -144,9 +144,9 @@ class Servers:
             entries,
             agreed,
             self._rng(32),
-            sha256(model).digest(),
             self._count,
             purpose,
+            sha256(model).digest(),
         )
         self._count += 1
         collectors = [Collector(collection, i) for i in range(len(self._servers))]
