@@ -40,7 +40,7 @@ help: ## list the commands (this)
 demo: $(VENV)/.built ## fifty hospitals train a classifier together; ARGS="..." passes options on
 	@$(BIN)/privcomp demo $(ARGS)
 
-test: $(VENV)/.built $(VENV)/.test ## everything that must hold before a change lands (< 10 minutes once set up)
+test: $(VENV)/.built $(VENV)/.test ## everything that must hold before a change lands (about 20 minutes on 2 cores)
 	@.ci/steps format lint types imports c c-asan c-ctime pytest
 
 lint: $(VENV)/.test ## ruff, mypy --strict and the floors, without the tests
