@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privcomp.errors import ParameterError, RoundAborted
+from privcomp.errors import ParameterError, RemoteError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.robust import (
     COSINE_ERROR,
@@ -425,6 +425,29 @@ def test_only_what_is_stated_is_opened(rule: Rule) -> None:
     gated = ["open-bits"] if rule.accepted(9) is None else []
     assert operations == (["open-bits"] if rule.name == "trimmed_mean" else ["open", *gated])
     assert rule.opens(9)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        (MultiKrum(2, 6), Release()),
+        (MultiKrum(1, 5), Release()),
+        (MultiKrum(2, 5), Release(colluders=1)),
+        (Mean(), Release()),
+    ],
+)
+def test_servers_that_run_other_rules_stop_before_anything_is_opened(others: tuple[Rule, Release]) -> None:
+    x = updates("random", 9, 8)
+    dealt = deal("rep3", x, WIDTH)
+
+    async def program(mpc: ReplicatedBackend) -> object:
+        rule, release = others if mpc.me == 2 else (MultiKrum(2, 5), Release())
+        return await aggregate(mpc, rule, dealt[mpc.me], release)
+
+    ends = parties("rep3", program)
+    results = drive(ends)
+    assert any(isinstance(error, RemoteError) and "other operations" in str(error) for error in results)
+    assert not any(name.startswith("open") for end in ends for name in end.cost.operations)
 
 
 # ---- contributions ----

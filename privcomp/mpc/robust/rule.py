@@ -13,6 +13,7 @@ from privcomp.codec import digest
 from privcomp.errors import ParameterError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.clients import ClientShares
+from privcomp.mpc.engine import Exchange
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.updates import ShareSource, Updates
 
@@ -86,6 +87,15 @@ class Rule(ABC):
         release.require(self.name, clients if accepted is None else accepted)
 
 
+def same(backend: ReplicatedBackend, label: str) -> None:
+    """Servers that do not all have this label stop at the next frame: it goes into the running hash of the schedule."""
+
+    async def said() -> None:
+        await Exchange(label, {}, {})
+
+    backend.scheduler.spawn(said())
+
+
 def _parameter(value: Any) -> bytes:
     if isinstance(value, np.ndarray):
         return b"array" + sha256(np.ascontiguousarray(value, "<i8").tobytes()).digest()
@@ -144,6 +154,7 @@ async def aggregate(
         ParameterError: a bound of the rule, or of the release, is exceeded; nothing was sent. Also where the clients
             signed other terms.
         RoundAborted: the clients that were agreed on are too few for the rule, or too few were accepted.
+        RemoteError: another server runs another rule, or the same one with other parameters.
     """
     release = release if release is not None else Release()
     if not isinstance(backend, ReplicatedBackend):
@@ -161,6 +172,9 @@ async def aggregate(
         except ParameterError as error:
             # The parameters were right for the roster; who is left on the final list is not this node's doing.
             raise RoundAborted(None, "robust", f"{shares.clients} clients are on the final list: {error}") from None
+    else:
+        rule.require(shares.clients, shares.entries, shares.width, release)
+    same(backend, f"rule {terms(rule, release).hex()} {shares.clients} {shares.entries} {shares.width}")
     if isinstance(shares, Updates):
         return await rule.run(backend, shares, release)
     return await rule.from_shares(backend, shares, release)
