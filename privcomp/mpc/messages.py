@@ -26,7 +26,7 @@ class RoundHeader(Message):
         length: bytes of payload behind the header.
     """
 
-    TAG: ClassVar[int] = 0x0A01
+    TAG: ClassVar[int] = 0x0B10
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
         ("session", Fixed(32)),
         ("sender", U8),
@@ -53,7 +53,7 @@ class AbortNotice(Message):
         reason: for people, at most 200 bytes; says nothing about values.
     """
 
-    TAG: ClassVar[int] = 0x0A02
+    TAG: ClassVar[int] = 0x0B11
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
         ("session", Fixed(32)),
         ("sender", U8),

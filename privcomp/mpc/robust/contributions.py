@@ -33,7 +33,7 @@ from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
 from privcomp.mpc.circuits import invert, sign
 from privcomp.mpc.robust._roots import FRACTION, inverse_root
 from privcomp.mpc.robust.norms import constant
-from privcomp.mpc.robust.rule import below, same
+from privcomp.mpc.robust.rule import below, require_scores, same
 from privcomp.mpc.robust.updates import Updates, join
 from privcomp.typing import BoolArray
 
@@ -105,6 +105,7 @@ async def contributions(
     if influence is not None and not 0 <= influence < math.inf:
         raise ParameterError(f"the limit of the influence is {influence}; it must be a number >= 0")
     check_contributions(n, d, b)
+    require_scores(updates.terms, cosine, influence)
     same(backend, f"contributions {cosine} {influence} {n} {d} {b}")
     gram = await updates.gram(backend)
     dots = gram.map(lambda p: p.sum(axis=1, dtype=np.uint64))

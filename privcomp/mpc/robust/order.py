@@ -1,10 +1,11 @@
-"""Trimmed mean and median, coordinate by coordinate, on sorted bit planes.
+"""Trimmed mean and median, coordinate by coordinate, on ordered bit planes.
 
-The n values of a coordinate are sorted by Batcher's network, cut down to what is looked at; of the ranks k .. n - k - 1
-only the sum is opened, added up on bits. No extension to 64 bits is needed: the network sorts the b bits that clients
-shared, so no value can leave them. The median is the trimmed mean with k = floor((n - 1) / 2): of one value, or two.
+The n values of a coordinate are ordered on their bits (`privcomp.mpc.sorting`), as far as they are looked at; of the
+ranks k .. n - k - 1 only the sum is opened, added up on bits. No extension to 64 bits is needed: what is ordered are
+the b bits that clients shared, so no value can leave them. The median is the trimmed mean with k = floor((n - 1) /
+2): of one value, or two.
 
-Up to 20 clients; the network grows with n log^2 n comparators of b bits for every coordinate.
+Up to 20 clients; a network grows with n log^2 n comparators of b bits for every coordinate.
 
 Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
 ICML 2018, definitions 1 and 2.

@@ -172,8 +172,6 @@ async def aggregate(
         except ParameterError as error:
             # The parameters were right for the roster; who is left on the final list is not this node's doing.
             raise RoundAborted(None, "robust", f"{shares.clients} clients are on the final list: {error}") from None
-    else:
-        rule.require(shares.clients, shares.entries, shares.width, release)
     same(backend, f"rule {terms(rule, release).hex()} {shares.clients} {shares.entries} {shares.width}")
     if isinstance(shares, Updates):
         return await rule.run(backend, shares, release)
