@@ -41,8 +41,8 @@ from privcomp import _core
 from privcomp.codec import lp
 from privcomp.errors import EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import circuits, functions, sorting
-from privcomp.mpc.backend import Backend, Bits, ReplicatedBackend, Value, words
-from privcomp.mpc.engine import Cost, Exchange, Task
+from privcomp.mpc.backend import Backend, Bits, Elements, ReplicatedBackend, Value, words
+from privcomp.mpc.engine import Cost, Task
 from privcomp.mpc.security import Adversary, Security
 from privcomp.typing import BoolArray, F64Array, I64Array, U64Array
 
@@ -494,7 +494,8 @@ class Mpc:
 
 def _joined(join: Callable[..., NDArray[Any]], axis: int) -> Callable[..., Value]:
     def apply(*values: Value) -> Value:
-        return Value(tuple(join(parts, axis=axis) for parts in zip(*(value.parts for value in values), strict=True)))
+        parts = tuple(join(parts, axis=axis) for parts in zip(*(value.parts for value in values), strict=True))
+        return Elements(parts) if isinstance(values[0], Elements) else Value(parts)
 
     return apply
 

@@ -106,28 +106,32 @@ def simulate(
     session = Session(protocol, tuple(b"party-%d" % i for i in range(parties)), b"simulation", rng(16))
     ends = [start(session, i, program, rng=rng, insecure_dealer=insecure_dealer) for i in range(parties)]
     clock = _Clock(parties, net)
-    while True:
-        rounds: list[Round | None] = []
-        for i, end in enumerate(ends):
-            began = time.perf_counter()
-            rounds.append(end.advance())
-            if computing:
-                clock.computed(i, time.perf_counter() - began)
-        if all(round_ is None for round_ in rounds):
-            return Simulated(
-                tuple(end.result for end in ends),
-                tuple(end.cost for end in ends),
-                tuple(clock.computing),
-                tuple(clock.now),
-                net,
-            )
-        for sender, round_ in enumerate(rounds):
-            if round_ is None:
-                continue
-            for receiver, (header, parts) in round_.sends.items():
-                payload = bytearray().join(parts)
-                clock.sent(sender, receiver, len(header) + len(payload))
-                if tamper is not None:
-                    tamper(sender, receiver, round_.number, payload)
-                ends[receiver].deliver(sender, header, payload)
-        clock.round_over()
+    try:
+        while True:
+            rounds: list[Round | None] = []
+            for i, end in enumerate(ends):
+                began = time.perf_counter()
+                rounds.append(end.advance())
+                if computing:
+                    clock.computed(i, time.perf_counter() - began)
+            if all(round_ is None for round_ in rounds):
+                return Simulated(
+                    tuple(end.result for end in ends),
+                    tuple(end.cost for end in ends),
+                    tuple(clock.computing),
+                    tuple(clock.now),
+                    net,
+                )
+            for sender, round_ in enumerate(rounds):
+                if round_ is None:
+                    continue
+                for receiver, (header, parts) in round_.sends.items():
+                    payload = bytearray().join(parts)
+                    clock.sent(sender, receiver, len(header) + len(payload))
+                    if tamper is not None:
+                        tamper(sender, receiver, round_.number, payload)
+                    ends[receiver].deliver(sender, header, payload)
+            clock.round_over()
+    finally:
+        for end in ends:
+            end.close()  # keys are wiped at every party, also where another one failed

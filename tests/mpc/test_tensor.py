@@ -461,6 +461,34 @@ def test_an_aborted_computation_leaves_dead_handles() -> None:
             x + x
 
 
+def test_a_simulation_that_fails_at_one_party_ends_at_all() -> None:
+    kept: list[Any] = []
+
+    async def program(mpc: Mpc) -> None:
+        kept.append(mpc.backend)
+        if mpc.me == 1:
+            raise ParameterError("this party stops")
+        await at(mpc, 0, [1], bound=5)
+
+    with pytest.raises(ParameterError, match="this party stops"):
+        simulate("rep4", tensors(program), parties=4)
+    assert kept
+    assert not any(backend._streams or backend._tag_keys for backend in kept)
+
+
+@pytest.mark.parametrize("protocol", ["shamir", "spdz2k-insecure-dealer"])
+def test_joined_elements_stay_elements(protocol: str) -> None:
+    """NumPy would add them modulo 2^64."""
+
+    async def program(mpc: Mpc) -> None:
+        x = at(mpc, 0, [1, 2], bound=5)
+        for joined in (mpc.stack([x, x]), mpc.concatenate([x, x]), mpc.stack([x.sum(), x.sum()])):
+            with pytest.raises(ParameterError, match="rearranged"):
+                (await joined.value()).map(lambda part: part.sum(axis=0))
+
+    simulate(protocol, tensors(program), insecure_dealer=True)
+
+
 def test_an_opened_number_beyond_its_bound_is_refused() -> None:
     async def program(mpc: Mpc) -> Any:
         x = await at(mpc, 0, [100], bound=100)
