@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privcomp.errors import ParameterError
-from privcomp.mpc.engine import Scheduler, Session
+from privcomp.mpc.engine import Scheduler, Session, Task
 from privcomp.mpc.security import Security
 from privcomp.typing import I64Array, U64Array
 
@@ -152,6 +152,17 @@ class Backend(ABC):
         self.session = session
         self.me = me
         self.n = len(session.parties)
+
+    # ---- keys ----
+
+    @staticmethod
+    async def _at_end(wipe: Callable[[], None]) -> None:
+        """Wait until the party is closed, because it has ended or failed, and wipe the keys then: spawned by `setup`
+        of protocols that have any."""
+        try:
+            await Task[None](-1, None)
+        finally:
+            wipe()
 
     # ---- local ----
 

@@ -69,10 +69,16 @@ class Rep3(ReplicatedBackend):
         self._streams: dict[int, Stream] = {}
 
     async def setup(self, rng: Callable[[int], bytes]) -> None:
+        self.scheduler.spawn(self._at_end(self._wipe))
         key = rng(KEY_BYTES)
         got = await Exchange("setup", {self.previous: key}, {self.next: KEY_BYTES})
         for component, secret in ((self.me, key), (self.next, bytes(got[self.next]))):
             self._streams[component] = Stream(secret, self.session.digest, bytes([component]))
+
+    def _wipe(self) -> None:
+        for stream in self._streams.values():
+            stream.wipe()
+        self._streams.clear()
 
     @property
     def _mine(self) -> Stream:

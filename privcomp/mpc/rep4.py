@@ -189,7 +189,7 @@ class Rep4(ReplicatedBackend):
     # ---- keys ----
 
     async def setup(self, rng: Callable[[int], bytes]) -> None:
-        self.scheduler.spawn(self._keep())
+        self.scheduler.spawn(self._at_end(self._wipe))
         # Party p draws k_{p-1} for p + 1 and p + 2, who compare what they got before anybody uses it.
         first, second, third = ((self.me + step) % 4 for step in (1, 2, 3))
         key = rng(KEY_BYTES)
@@ -209,13 +209,6 @@ class Rep4(ReplicatedBackend):
 
     def _key_view(self, component: int, key: bytes) -> bytes:
         return digest(_KEY, self.session.digest, bytes([component]), key)
-
-    async def _keep(self) -> None:
-        """Wait until the party is closed, because it has ended or failed, and wipe the keys then."""
-        try:
-            await Task[None](-1, None)
-        finally:
-            self._wipe()
 
     def _wipe(self) -> None:
         for stream in self._streams.values():

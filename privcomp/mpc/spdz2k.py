@@ -231,6 +231,7 @@ class Spdz2k(Backend):
     # ---- keys ----
 
     async def setup(self, rng: Callable[[int], bytes]) -> None:
+        self.scheduler.spawn(self._at_end(self._wipe))
         self._rng = rng
         self.scheduler.spawn(self._keep())
         label = f"setup spdz2k {self.n}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -461,19 +462,22 @@ def test_an_aborted_computation_leaves_dead_handles() -> None:
             x + x
 
 
-def test_a_simulation_that_fails_at_one_party_ends_at_all() -> None:
+@pytest.mark.parametrize(("protocol", "parties"), [("rep3", 3), ("rep4", 4), ("spdz2k-insecure-dealer", 3)])
+@pytest.mark.parametrize("fails", [True, False])
+def test_keys_do_not_outlive_a_computation(protocol: str, parties: int, fails: bool) -> None:
+    """Nor at the parties that see another one fail."""
     kept: list[Any] = []
 
     async def program(mpc: Mpc) -> None:
         kept.append(mpc.backend)
-        if mpc.me == 1:
+        if mpc.me == 1 and fails:
             raise ParameterError("this party stops")
         await at(mpc, 0, [1], bound=5)
 
-    with pytest.raises(ParameterError, match="this party stops"):
-        simulate("rep4", tensors(program), parties=4)
+    with pytest.raises(ParameterError, match="this party stops") if fails else contextlib.nullcontext():
+        simulate(protocol, tensors(program), parties=parties, insecure_dealer=True)
     assert kept
-    assert not any(backend._streams or backend._tag_keys for backend in kept)
+    assert not any(backend._streams or getattr(backend, "_alpha", 0) for backend in kept)
 
 
 @pytest.mark.parametrize("protocol", ["shamir", "spdz2k-insecure-dealer"])
