@@ -71,8 +71,8 @@ def add_parser(commands: Any) -> None:
         "3 follow the protocol, of 4 one may lie"
     )  # fmt: skip
     robust.add_argument(
-        "--rule", choices=(*_RULES, "all"), help="with --servers: the rule on shares (default: multi_krum); all: every "
-        "one that may open its result"
+        "--rule", choices=(*_RULES, "all"), metavar="RULE", help="with --servers: the rule on shares (default: "
+        f"multi_krum): {', '.join(_RULES)}; all: every one that may open its result"
     )  # fmt: skip
     robust.add_argument(
         "--poison", type=int, metavar="N", help="with --servers: how many hospitals poison, and how many the "
