@@ -42,7 +42,7 @@ from privcomp.codec import lp
 from privcomp.errors import EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import circuits, functions, sorting
 from privcomp.mpc.backend import Backend, Bits, Elements, ReplicatedBackend, Value, words
-from privcomp.mpc.engine import Cost, Task
+from privcomp.mpc.engine import Cost, Exchange, Task
 from privcomp.mpc.security import Adversary, Security
 from privcomp.typing import BoolArray, F64Array, I64Array, U64Array
 
