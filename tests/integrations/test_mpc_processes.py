@@ -116,7 +116,9 @@ def test_one_of_four_is_killed(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize("processes", [(3, "rep3")], indirect=True)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 0, marks=pytest.mark.assurance)]
+)
 def test_one_is_asked_to_stop(processes: Processes, number: int, code: int) -> None:
     processes.start(processes.config("endless"))
     processes.until_rounds_go_on()
@@ -129,6 +131,7 @@ def test_one_is_asked_to_stop(processes: Processes, number: int, code: int) -> N
         assert "stopped by its operator" in err
 
 
+@pytest.mark.assurance
 @pytest.mark.parametrize("processes", [(3, "rep3")], indirect=True)
 def test_one_is_frozen(processes: Processes) -> None:
     """It holds its connections, and says nothing: half of a deadline later the others name it."""
@@ -145,6 +148,7 @@ def test_one_is_frozen(processes: Processes) -> None:
     assert processes.ended(0)[0] == 2
 
 
+@pytest.mark.assurance
 @pytest.mark.parametrize("processes", [(3, "rep3")], indirect=True)
 def test_the_result_as_json(processes: Processes) -> None:
     processes.start(processes.config("product", 'adversary = "semi-honest"\ncorruptions = 1'), "--json")
