@@ -43,6 +43,7 @@ __all__ = ["Rep3"]
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _OFFSET: Final = np.uint64(1 << 62)
+_THIN: Final = 2
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -168,13 +169,21 @@ class Rep3(ReplicatedBackend):
             raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
         x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
         mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
-        if self.me == 1:
-            _core.ring_matmul(x[0] + x[1], y[0] + y[1], out=mine)
-        else:
-            # Party 0: x_0 (y_0 + y_1) + x_1 y_0. Party 2: x_2 y_0 + x_0 y_2, as party 1 has x_2 y_2.
-            _core.ring_matmul(x[0], y[0] + y[1] if self.me == 0 else y[1], out=mine)
-            _core.ring_matmul(x[1], y[0], out=mine, accumulate=True)
+        for i, (left, right) in enumerate(self._factors(x, y)):
+            _core.ring_matmul(left, right, out=mine, accumulate=i > 0)
         return await self._reshare("matmul", mine)
+
+    def _factors(self, x: list[U64Array], y: list[U64Array]) -> list[tuple[U64Array, U64Array]]:
+        """Pairs of matrices whose products add up to what this party computes; the smaller operand is added up."""
+        if self.me == 2:
+            return [(x[0], y[1]), (x[1], y[0])]  # x_2 y_0 + x_0 y_2: party 1 has x_2 y_2
+        if self.me == 0:  # x_0 y_0 + x_0 y_1 + x_1 y_0
+            return [(x[0] + x[1], y[0]), (x[0], y[1])] if x[0].size < y[0].size else [(x[0], y[0] + y[1]), (x[1], y[0])]
+        if x[0].shape[0] <= _THIN:  # as fast as the other matrix is read: adding that up first costs more
+            return [(x[0] + x[1], y[0]), (x[0] + x[1], y[1])]
+        if y[0].shape[1] <= _THIN:
+            return [(x[0], y[0] + y[1]), (x[1], y[0] + y[1])]
+        return [(x[0] + x[1], y[0] + y[1])]
 
     async def gram(self, a: Value) -> Value:
         if len(a.shape) != 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from privcomp import _core
 from privcomp.mpc import circuits
@@ -41,3 +42,20 @@ def test_primitives_equal_plain_integers() -> None:
         assert set(quotient.view(np.int64) - (signed_x * signed_y >> 16)) <= {0, 1}
         assert (extended == x).all()
         assert (gram == x.reshape(10, 100) @ x.reshape(10, 100).T).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 50), (50, 7, 1), (2, 3, 2), (3, 4, 5), (9, 2, 3), (1, 1, 1), (3, 200, 2)])
+def test_matrix_products_of_all_shapes(shape: tuple[int, int, int]) -> None:
+    """Thin and wide: the parties add up one operand or the other."""
+    n, k, m = shape
+    rng = np.random.default_rng(sum(shape))
+    a, b = (rng.integers(0, 2**64, size, dtype=np.uint64) for size in ((n, k), (k, m)))
+
+    async def program(mpc: ReplicatedBackend) -> Any:
+        x = await mpc.input(1, a if mpc.me == 1 else None, a.shape)
+        y = await mpc.input(2, b if mpc.me == 2 else None, b.shape)
+        return await mpc.open(await mpc.matmul(x, y)), await mpc.open(await mpc.gram(x))
+
+    for product, gram in simulate("rep3", program).results:
+        assert (product == a @ b).all()
+        assert (gram == a @ a.T).all()
