@@ -24,7 +24,9 @@ travels in the round in which d and e are revealed, so that a product takes one 
 `Spdz2k.triple`.
 
 Security: malicious, n - 1 of n, with abort, given an honest dealer; docs/mpc-others.md has the argument. A check misses
-a wrong number with probability below 2^-58.
+a number whose low word is wrong with probability below 2^-58. A number that is wrong in its high word alone may pass,
+by 2^127 three times of four: no low word, and thus no result, depends on it, and each bit of alpha that a liar learns
+by passing cost it an even chance of being found.
 
 Source: Cramer, Damgard, Escudero, Scholl, Xing, "SPDZ2k: Efficient MPC mod 2^k for Dishonest Majority", CRYPTO 2018,
 with k = s = 64, for sharing, products, masks and the weighted sum. Here all 128 bits of a number are revealed before
