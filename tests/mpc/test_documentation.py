@@ -69,7 +69,7 @@ def measured() -> dict[str, tuple[int, list[float]]]:
 
 
 def payload(mpc: Mpc) -> int:
-    return sum(size for _, size in mpc.cost.operations.values())
+    return sum(spent.sent for spent in mpc.cost.operations.values())
 
 
 def rows() -> dict[str, list[str]]:
