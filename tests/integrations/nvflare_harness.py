@@ -63,7 +63,8 @@ def program(arguments: list[str], out: Path, seconds: float = 240.0, *, record: 
                 shutil.rmtree(entry)
             elif entry.name != "plan.json":
                 entry.unlink()
-    assert code == 0, f"the run {'hung' if code is None else f'ended with {code}'}:\n{text[:12000]}\n...\n{text[-6000:]}"
+    shown = f"{text[:12000]}\n...\n{text[-6000:]}"
+    assert code == 0, f"the run {'hung' if code is None else f'ended with {code}'}:\n{shown}"
     return text
 
 
