@@ -9,6 +9,7 @@ honest members answered and corrupt members hold.
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -109,7 +110,7 @@ class OneshotSetting:
         )
 
 
-class Party:
+class Party(ABC):
     """A machine: a journal that survives, and a process that does not."""
 
     def __init__(self, id: bytes, identity: Identity, policy: Policy, roster: Roster, coins: Coins) -> None:
@@ -126,12 +127,13 @@ class Party:
         self.up = True
         self._build(Tap(self._coins.child("start", self._starts), self.drawn))
 
+    @abstractmethod
     def _build(self, rng: Callable[[int], bytes]) -> None:
-        raise NotImplementedError
+        """Make the role anew."""
 
+    @abstractmethod
     def receive(self, data: bytes) -> list[bytes]:
         """Answer a message of the server; raises what the role raises, or Crash."""
-        raise NotImplementedError
 
 
 class ClientParty(Party):
