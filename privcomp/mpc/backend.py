@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from privcomp import _core
 from privcomp.errors import ParameterError
 from privcomp.mpc.engine import Scheduler, Session, Task
 from privcomp.mpc.security import Security
@@ -231,23 +232,55 @@ class ReplicatedBackend(Backend):
     A number x modulo 2^64 falls apart into two addends, x = u + t (modulo 2^64), and every party knows one of them: on
     three parties one party knows u and two know t; on four, two know u and two know t. All conversions rest on this:
     carries of u + t are computed on bits, products u t are computed from what parties know.
+
+    Attributes:
+        held: the components that this party has, in the order of every `parts`.
     """
+
+    held: tuple[int, ...]
+
+    # ---- local: a public value is component 0 ----
+
+    def _at(self, component: int, values: U64Array) -> tuple[U64Array, ...]:
+        """What those who hold a component know, as that component."""
+        zero = np.zeros_like(values)
+        return tuple(values if c == component else zero for c in self.held)
+
+    def public(self, values: U64Array) -> Value:
+        return Value(self._at(0, values))
+
+    def add(self, a: Value, b: Value) -> Value:
+        return Value(tuple(x + y for x, y in zip(a.parts, b.parts, strict=True)))
+
+    def sub(self, a: Value, b: Value) -> Value:
+        return Value(tuple(x - y for x, y in zip(a.parts, b.parts, strict=True)))
+
+    def scale(self, a: Value, factor: U64Array) -> Value:
+        return a.map(lambda part: part * factor)
+
+    def add_public(self, a: Value, values: U64Array) -> Value:
+        return self.add(a, self.public(np.asarray(values, np.uint64)))
+
+    def matmul_public(self, a: Value, b: U64Array) -> Value:
+        return a.map(lambda part: _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b)))
+
+    # ---- with messages ----
 
     @abstractmethod
     async def gram(self, a: Value) -> Value:
         """a a^T for a of shape (n, d)."""
 
-    @abstractmethod
     def public_bits(self, planes: U64Array, n: int) -> Bits:
         """Public planes, as a sharing."""
+        return Bits(self._at(0, planes), n)
 
-    @abstractmethod
     def xor(self, a: Bits, b: Bits) -> Bits:
         """Plane by plane."""
+        return Bits(tuple(x ^ y for x, y in zip(a.parts, b.parts, strict=True)), a.n)
 
-    @abstractmethod
     def xor_public(self, a: Bits, planes: U64Array) -> Bits:
         """With public planes."""
+        return Bits(tuple(part ^ planes if c == 0 else part for c, part in zip(self.held, a.parts, strict=True)), a.n)
 
     @abstractmethod
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:

@@ -66,6 +66,7 @@ class Rep3(ReplicatedBackend):
         if self.n != 3:
             raise ParameterError(f"rep3 runs among 3 parties; the session names {self.n}")
         self.next = (me + 1) % 3
+        self.held = (me, self.next)
         self.previous = (me - 1) % 3
         self._streams: dict[int, Stream] = {}
 
@@ -88,36 +89,6 @@ class Rep3(ReplicatedBackend):
     @property
     def _second(self) -> Stream:
         return self._streams[self.next]
-
-    # ---- local ----
-
-    def _public_parts(self, values: U64Array) -> tuple[U64Array, U64Array]:
-        """A public array as component 0."""
-        zero = np.zeros_like(values)
-        return (values if self.me == 0 else zero, values if self.next == 0 else zero)
-
-    def public(self, values: U64Array) -> Value:
-        return Value(self._public_parts(values))
-
-    def add(self, a: Value, b: Value) -> Value:
-        return Value(tuple(x + y for x, y in zip(a.parts, b.parts, strict=True)))
-
-    def sub(self, a: Value, b: Value) -> Value:
-        return Value(tuple(x - y for x, y in zip(a.parts, b.parts, strict=True)))
-
-    def scale(self, a: Value, factor: U64Array) -> Value:
-        return a.map(lambda part: part * factor)
-
-    def add_public(self, a: Value, values: U64Array) -> Value:
-        return self.add(a, self.public(np.asarray(values, np.uint64)))
-
-    def matmul_public(self, a: Value, b: U64Array) -> Value:
-        def times(part: U64Array) -> U64Array:
-            out = np.empty((part.shape[0], b.shape[1]), np.uint64)
-            _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b), out=out)
-            return out
-
-        return a.map(times)
 
     # ---- numbers ----
 
@@ -199,19 +170,6 @@ class Rep3(ReplicatedBackend):
         return await self._reshare("gram", mine)
 
     # ---- bits ----
-
-    def public_bits(self, planes: U64Array, n: int) -> Bits:
-        return Bits(self._public_parts(planes), n)
-
-    def xor(self, a: Bits, b: Bits) -> Bits:
-        return Bits(tuple(x ^ y for x, y in zip(a.parts, b.parts, strict=True)), a.n)
-
-    def xor_public(self, a: Bits, planes: U64Array) -> Bits:
-        parts = tuple(
-            part ^ planes if component == 0 else part
-            for component, part in zip((self.me, self.next), a.parts, strict=True)
-        )
-        return Bits(parts, a.n)
 
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
         shape = (count, words(n))

@@ -506,36 +506,6 @@ class Rep4(ReplicatedBackend):
         self._require(not odd, odd, label, "the three who hold a component do not agree on it")
         return got[full]
 
-    # ---- local ----
-
-    def _at(self, component: int, values: U64Array) -> tuple[U64Array, ...]:
-        """What those who hold a component know, as that component."""
-        zero = np.zeros_like(values)
-        return tuple(values if c == component else zero for c in self.held)
-
-    def public(self, values: U64Array) -> Value:
-        return Value(self._at(0, values))
-
-    def add(self, a: Value, b: Value) -> Value:
-        return Value(tuple(x + y for x, y in zip(a.parts, b.parts, strict=True)))
-
-    def sub(self, a: Value, b: Value) -> Value:
-        return Value(tuple(x - y for x, y in zip(a.parts, b.parts, strict=True)))
-
-    def scale(self, a: Value, factor: U64Array) -> Value:
-        return a.map(lambda part: part * factor)
-
-    def add_public(self, a: Value, values: U64Array) -> Value:
-        return self.add(a, self.public(np.asarray(values, np.uint64)))
-
-    def matmul_public(self, a: Value, b: U64Array) -> Value:
-        def times(part: U64Array) -> U64Array:
-            out = np.empty((part.shape[0], b.shape[1]), np.uint64)
-            _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b), out=out)
-            return out
-
-        return a.map(times)
-
     # ---- numbers ----
 
     async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
@@ -609,15 +579,6 @@ class Rep4(ReplicatedBackend):
         return await self._matrix(f"gram {a.shape[1]}", shape, product)
 
     # ---- bits ----
-
-    def public_bits(self, planes: U64Array, n: int) -> Bits:
-        return Bits(self._at(0, planes), n)
-
-    def xor(self, a: Bits, b: Bits) -> Bits:
-        return Bits(tuple(x ^ y for x, y in zip(a.parts, b.parts, strict=True)), a.n)
-
-    def xor_public(self, a: Bits, planes: U64Array) -> Bits:
-        return Bits(tuple(part ^ planes if c == 0 else part for c, part in zip(self.held, a.parts, strict=True)), a.n)
 
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
         shape = (count, words(n))
