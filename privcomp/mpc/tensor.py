@@ -17,8 +17,10 @@ check either.
 **Fixed point.** Addition raises the smaller fraction to the larger one, which is exact. A product of X / 2^a and Y /
 2^b is X Y / 2^(a + b), from which min(a, b) bits are truncated: the error is below one unit in the last place, and |X
 Y| has to stay below 2^62. A matrix product adds up first and truncates once. A public real factor c becomes round(c
-2^k) with the largest k for which bounds permit, and costs one truncation of k bits; where c is an integer over a small
-power of two, only as many bits as it needs. Backends without truncation keep all a + b bits of fraction instead.
+2^k) with the largest k for which bounds permit, and costs one truncation of k bits; it is refused where bounds leave
+the largest factor fewer than max(fraction, 16) significant bits, and that could move a result by more than half a
+unit. Where c is an integer over a small power of two, only as many bits as it needs. Backends without truncation keep
+all a + b bits of fraction instead.
 
 **Width.** Comparisons look at as many bits as the bounds leave open: bounds that are too wide cost time, not
 correctness.
@@ -57,6 +59,8 @@ _Source: TypeAlias = "Value | Task[Value]"
 _Rounding: TypeAlias = Literal["nearest", "down", "up", "exact"]
 
 MAX_FRACTION: Final = 61
+_FACTOR_BITS: Final = 16
+"""What a public real factor keeps at least: a relative error of 2^-16."""
 _PUBLIC: Final = b"privcomp/mpc/public/v1"
 _TRUNCATABLE: Final = (1 << 62) - 1
 """`Backend.truncate` takes |X| < 2^62."""
@@ -761,7 +765,11 @@ class Shared:
     # ---- products ----
 
     def _real_factor(self, array: F64Array, terms: Callable[[I64Array], int]) -> tuple[I64Array, int]:
-        """round(c 2^k), and k, the largest for which `terms`, the bound of the product, stays below 2^62."""
+        """round(c 2^k), and k, the largest for which `terms`, the bound of the product, stays below 2^62.
+
+        The largest factor keeps max(fraction, 16) significant bits, or is exact, or its rounding moves no result by
+        more than half a unit; otherwise it is refused.
+        """
         most = float(np.abs(array).max())
         # bound >= 2^(bits - 1) and c >= 2^(e - 1), so that no larger k comes into question.
         k = min(MAX_FRACTION, 64 - math.frexp(most)[1] - self.bound.bit_length())
@@ -776,9 +784,10 @@ class Shared:
         else:
             k = -1
         exact = k >= 0 and bool((np.ldexp(found.astype(np.float64), -k) == array).all()) and most > 0
-        if k < 0 or (k < self.fraction and not exact):
+        needed = max(self.fraction, _FACTOR_BITS)
+        if k < 0 or not (exact or int(np.abs(found).max()) >> (needed - 1) or terms(np.ones_like(found)) <= 1 << k):
             raise ParameterError(
-                f"a factor of {most:.4g} leaves fewer bits than the tensor's {self.fraction} for its own fraction; "
+                f"beside the tensor's bound a factor of {most:.4g} would keep fewer than {needed} significant bits; "
                 "declare tighter bounds or fewer bits of fraction"
             )
         # An integer over a small power of two needs no more bits than it has.

@@ -628,3 +628,16 @@ def test_fixed_point_decoding_strided() -> None:
 @pytest.mark.parametrize("fraction", [8, 16, 24])
 def test_fixed_point_decoding_of_all_25_bits(fraction: int) -> None:
     check_decoding(-(1 << 24), 1 << 24, 1, fraction)
+
+
+def test_factors_keep_their_bits_or_are_refused() -> None:
+    """Beside a bound near 2^62 hardly a bit is left for the factor: 51/1024 would have become 0."""
+
+    def program(bound: float, fraction: int, factor: float) -> Any:
+        return lambda mpc: at(mpc, 0, [1.0], bound=bound, fraction=fraction) * factor
+
+    for bound, fraction, factor in ((2.0**58, 1, 51 / 1024), (2.0**48, 1, 0.3), (2.0**34, 16, 0.001)):
+        with pytest.raises(ParameterError, match="significant bits"):
+            evaluate(program(bound, fraction, factor))
+    assert evaluate(program(2.0**58, 1, 0.5)) == [0.5]
+    assert abs(evaluate(program(2.0**10, 16, 0.001))[0] - 0.001) <= 2.0**-16
