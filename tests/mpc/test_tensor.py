@@ -641,3 +641,18 @@ def test_factors_keep_their_bits_or_are_refused() -> None:
             evaluate(program(bound, fraction, factor))
     assert evaluate(program(2.0**58, 1, 0.5)) == [0.5]
     assert abs(evaluate(program(2.0**10, 16, 0.001))[0] - 0.001) <= 2.0**-16
+
+
+@pytest.mark.parametrize("protocol", ["rep3", "rep4"])
+def test_transposed_numbers_are_truncated(protocol: str) -> None:
+    """What a party knows of a transposed tensor lies in another order in memory."""
+    x = np.arange(6.0).reshape(2, 3)
+
+    def build(mpc: Mpc) -> list[Shared]:
+        turned = at(mpc, 0, x, bound=8, fraction=8).T
+        return [turned * 0.75, turned.fixed(3), (turned + 1).fixed(2)]
+
+    scaled, same, more = evaluate(build, protocol)
+    assert abs(scaled - x.T * 0.75).max() <= 2.0**-8
+    assert abs(same - x.T).max() <= 2.0**-3
+    assert abs(more - x.T - 1).max() <= 2.0**-2
