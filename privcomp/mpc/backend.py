@@ -12,6 +12,7 @@ Shared values:
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ class Backend(ABC):
 
     Attributes:
         security: what holds, and against whom.
+        rng: the party's source of fresh bytes.
         largest: the largest absolute value that a shared number can have and be opened with its sign.
     """
 
@@ -153,6 +155,7 @@ class Backend(ABC):
         self.session = session
         self.me = me
         self.n = len(session.parties)
+        self.rng: Callable[[int], bytes] = os.urandom
 
     # ---- keys ----
 

@@ -61,6 +61,7 @@ def start(
 
     async def main(scheduler: Scheduler, agreed: Session, index: int, entropy: Callable[[int], bytes]) -> T:
         backend = make(scheduler, agreed, index, **options)
+        backend.rng = entropy
         await backend.setup(entropy)
         return await program(backend)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +455,79 @@ def test_servers_that_run_other_rules_stop_before_anything_is_opened(others: tup
     assert not any(name.startswith("open") for end in ends for name in end.cost.operations)
 
 
+# ---- noise in place of a threshold ----
+
+
+MASKED: tuple[tuple[Rule, float], ...] = (
+    (Mean(), 0.0),
+    (NormFilter(10**6), 0.0),
+    (NormClip(500), 1.0),
+    (Krum(2), 0.0),
+    (TrimmedMean(4), 0.0),
+    (Median(), 0.0),
+    (FLTrust(np.arange(1, 401)), 1.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rule", "slack"),
+    [("rep3", *one) for one in MASKED] + [("rep4", *one) for one in (MASKED[0], MASKED[4])],
+)
+def test_masked_openings_carry_noise_of_all_servers(protocol: str, rule: Rule, slack: float) -> None:
+    """Variance V * servers / honest: over 400 entries within 40 %, 5.6 deviations of an estimate of a variance."""
+    variance, x = 90_000, updates("random", 9, 400)
+    plain_release = LEAK if rule.accepted(9) is not None else Release(least=2)
+    exact = run_rule(protocol, rule, x, WIDTH, plain_release)
+    done = run_rule(protocol, rule, x, WIDTH, Release(masked=variance))
+    assert done.divisor == exact.divisor
+    servers = len(deal(protocol, x, WIDTH))
+    noise = done.total - exact.total
+    assert abs(noise.var() / (variance * servers / (servers - 1)) - 1) < 0.4
+    assert abs(noise.mean()) <= slack + 7 * (2 * variance / 400) ** 0.5
+    assert "masking, no epsilon" in done.opened[-1]
+    assert done.opened[:-1] == exact.opened
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("rule", [Mean(), TrimmedMean(2)])
+def test_a_server_that_lies_about_its_noise_moves_an_entry_by_the_stated_reach(protocol: str, rule: Rule) -> None:
+    """Whatever it inputs, in numbers or on planes, the low bits of it are all that counts."""
+    x = np.zeros((9, 3), np.int64)
+    dealt = deal(protocol, x, WIDTH)
+    lie = np.uint64(0x7654_3210_89AB_CDEF)
+
+    async def program(mpc: ReplicatedBackend) -> object:
+        if mpc.me == 1:
+            numbers, planes = mpc.input, mpc.input_bits
+
+            async def input(owner: int, values: Any, shape: tuple[int, ...]) -> Value:
+                return await numbers(owner, values if values is None else np.full(shape, lie), shape)
+
+            async def input_bits(owner: int, drawn: Any, count: int, n: int) -> Any:
+                return await planes(owner, drawn if drawn is None else np.full_like(drawn, ~np.uint64(0)), count, n)
+
+            mpc.input, mpc.input_bits = input, input_bits  # type: ignore[method-assign]
+        return await aggregate(mpc, rule, dealt[mpc.me], Release(masked=100))
+
+    results = drive(parties(protocol, program))
+    found = re.search(r"moves an entry by (\d+)", results[0].opened[-1])
+    assert found is not None
+    reach = int(found[1])
+    assert reach <= 256
+    honest = 7 * 100**0.5 * 1.5
+    for result in results:
+        assert (abs(result.total) <= reach + honest).all()
+        assert (result.total == results[0].total).all()
+
+
+def test_noise_of_no_or_of_too_much_variance_is_refused() -> None:
+    for refused in (0, Fraction(1, 2), -3, 2.5, 1 << 27, True):
+        with pytest.raises(ParameterError):
+            Release(masked=refused)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="choose one"):
+        Release(leaks="one update", masked=100)
+
+
 # ---- contributions ----
 
 
@@ -485,7 +559,37 @@ def test_contribution_bits_equal_the_plain_scores(protocol: str, case: str) -> N
             assert found.moderate.tolist() == [m <= (42 * limit) ** 2 for m in moves]
 
 
-def test_contributions_are_refused_beyond_their_bound_or_with_noise() -> None:
+@pytest.mark.parametrize(("protocol", "case"), [("rep3", case) for case in CASES] + [("rep4", "poisoned")])
+def test_noisy_scores_are_the_plain_scores_with_that_much_noise(protocol: str, case: str) -> None:
+    """Each score within seven standard deviations of all noise; over clients, and twice, not nearer than noise is."""
+    x = updates(case, 7, 20)
+    x[4] = 0
+    cosines, moves = plain.cosines(x), np.sqrt(np.array(plain.square_moves(x), float)) / 42
+    dealt = deal(protocol, x, 64)
+    servers = len(dealt)
+    fine, coarse = (2.0**-14, 2.0**-3 / 42), (0.25, 100.0)
+
+    async def program(mpc: ReplicatedBackend) -> object:
+        values = Updates((dealt[mpc.me].block(0, 20),), 7, 20, WIDTH)
+        return [await contributions(mpc, values, cosine_noise=c, influence_noise=i) for c, i in (fine, coarse, coarse)]
+
+    results = drive(parties(protocol, program))
+    for (by_cosine, by_move), found in zip((fine, coarse, coarse), zip(*results, strict=True), strict=True):
+        for one in found:
+            assert (one.cosines == found[0].cosines).all()
+            assert (one.influences == found[0].influences).all()
+            assert one.agrees is None
+            assert len(one.opened) == 2
+        all_noise = (servers / (servers - 1)) ** 0.5
+        slack = (COSINE_ERROR + by_cosine / 64, moves * 2.0**-18 + 2.0 / 42 * 2.0**-9 + by_move / 64)
+        assert (abs(found[0].cosines - cosines) <= 7 * all_noise * by_cosine + slack[0]).all()
+        assert (abs(found[0].influences - moves) <= 7 * all_noise * by_move + slack[1]).all()
+    first, second = results[0][1:]
+    for a, b, deviation in ((first.cosines, second.cosines, 0.25), (first.influences, second.influences, 100.0)):
+        assert abs(a - b).max() >= deviation / 8  # 7 differences that are all smaller: 1 of 10^8
+
+
+def test_contributions_are_refused_beyond_their_bound() -> None:
     x = updates("random", 5, 4)
     dealt = deal("rep3", x, 64)
     for width, wanted in (
@@ -495,7 +599,12 @@ def test_contributions_are_refused_beyond_their_bound_or_with_noise() -> None:
         (WIDTH, {"cosine": float("nan")}),
         (WIDTH, {"influence": -1.0}),
         (WIDTH, {"influence": float("inf")}),
-        (WIDTH, {"cosine": 0.5, "noisy": True}),
+        (WIDTH, {"cosine_noise": 0.0}),
+        (WIDTH, {"cosine_noise": float("nan")}),
+        (WIDTH, {"cosine_noise": 2.0**-15}),
+        (WIDTH, {"cosine_noise": 128.0}),
+        (WIDTH, {"influence_noise": 0.004}),
+        (WIDTH, {"influence_noise": 2.0**31}),
     ):
 
         async def program(mpc: ReplicatedBackend, width: int = width, wanted: dict[str, float] = wanted) -> object:

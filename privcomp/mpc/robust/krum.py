@@ -23,6 +23,7 @@ import numpy as np
 
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import ReplicatedBackend, Value
+from privcomp.mpc.robust.masking import add_noise
 from privcomp.mpc.robust.ranks import smallest, smallest_sums
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.rule import Rule, below, in_range
@@ -73,12 +74,12 @@ def _check(poisoners: int, clients: int, entries: int, width: int) -> None:
 
 
 async def _open_mean(
-    backend: ReplicatedBackend, updates: Updates, poisoners: int, count: int, opened: tuple[str, ...]
+    backend: ReplicatedBackend, updates: Updates, release: Release, poisoners: int, count: int, opened: tuple[str, ...]
 ) -> Outcome:
     scores = await krum_scores(backend, updates, poisoners)
     bound = (updates.clients - poisoners - 2) * distance_bound(updates.entries, updates.width)
     chosen = await smallest(backend, scores.map(lambda p: p[None]), count, bound)
-    sums = await updates.weighted_sums(backend, chosen.map(lambda p: p[0]))
+    sums = await add_noise(backend, await updates.weighted_sums(backend, chosen.map(lambda p: p[0])), release)
     return Outcome(await open_blocks(backend, sums), count, opened)
 
 
@@ -106,7 +107,7 @@ class Krum(Rule):
         return ("the update of one client",)
 
     async def run(self, backend: ReplicatedBackend, updates: Updates, release: Release) -> Outcome:
-        return await _open_mean(backend, updates, self.poisoners, 1, self.opens(updates.clients))
+        return await _open_mean(backend, updates, release, self.poisoners, 1, self.opens(updates.clients))
 
 
 @dataclass(frozen=True)
@@ -143,4 +144,4 @@ class MultiKrum(Rule):
 
     async def run(self, backend: ReplicatedBackend, updates: Updates, release: Release) -> Outcome:
         n = updates.clients
-        return await _open_mean(backend, updates, self.poisoners, self.accepted(n), self.opens(n))
+        return await _open_mean(backend, updates, release, self.poisoners, self.accepted(n), self.opens(n))

@@ -24,6 +24,7 @@ from privcomp.errors import ParameterError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.circuits import sign
 from privcomp.mpc.robust._roots import FRACTION, inverse_root
+from privcomp.mpc.robust.masking import add_noise
 from privcomp.mpc.robust.release import Outcome, Release, gate
 from privcomp.mpc.robust.rule import Rule, below, in_range
 from privcomp.mpc.robust.updates import Updates, open_blocks
@@ -107,7 +108,7 @@ class Mean(Rule):
 
     async def run(self, backend: ReplicatedBackend, updates: Updates, release: Release) -> Outcome:
         n = updates.clients
-        return Outcome(await open_blocks(backend, updates.sums()), n, self.opens(n))
+        return Outcome(await open_blocks(backend, await add_noise(backend, updates.sums(), release)), n, self.opens(n))
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class NormFilter(Rule):
         if release.gated:
             excess = backend.add_public(count, constant(count, -release.threshold))
             await gate(backend, excess, max(n, release.threshold))
-        sums = await updates.weighted_sums(backend, chosen)
+        sums = await add_noise(backend, await updates.weighted_sums(backend, chosen), release)
         opened = await open_blocks(backend, [*sums, count])
         if opened[-1] == 0:
             raise RoundAborted(None, "robust", f"no update has a norm of {self.limit} or less; there is no mean")
@@ -212,5 +213,5 @@ class NormClip(Rule):
             await weighted_gate(backend, weights, release.threshold, 2 << fraction)
         sums = await updates.weighted_sums(backend, weights)
         tasks = [backend.scheduler.spawn(backend.truncate(value, fraction)) for value in sums]
-        total = await open_blocks(backend, [await task for task in tasks])
+        total = await open_blocks(backend, await add_noise(backend, [await task for task in tasks], release))
         return Outcome(total, n, self.opens(n))

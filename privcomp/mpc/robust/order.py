@@ -22,6 +22,7 @@ from privcomp import _core
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
 from privcomp.mpc.circuits import add, bits_of
+from privcomp.mpc.robust.masking import noise_planes
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.rule import Rule, in_range
 from privcomp.mpc.robust.updates import ShareSource, Updates, column_blocks
@@ -75,7 +76,22 @@ async def _sum(backend: ReplicatedBackend, items: Bits, count: int) -> Bits:
     return await add(backend, _rows(items, slice(0, 1), 2), _rows(items, slice(1, 2), 2))
 
 
-async def _trimmed(backend: ReplicatedBackend, shares: ShareSource, trim: int) -> I64Array:
+async def _with_noise(backend: ReplicatedBackend, total: Bits, release: Release) -> Bits:
+    """Planes of a sum in two's complement that are about to be opened, with noise if the release wants it."""
+    noise = await noise_planes(backend, release, total.n)
+    if not noise:
+        return total
+    planes = max(row.planes for row in (total, *noise))
+    rows = [_signed_planes(row, planes) for row in (total, *noise)]
+    return await _sum(backend, _beside(rows), len(rows))
+
+
+def _signed_planes(bits: Bits, planes: int) -> Bits:
+    """The same numbers in two's complement on more planes."""
+    return bits.map(lambda p: np.concatenate([p, np.broadcast_to(p[-1:], (planes - p.shape[0], p.shape[1]))]))
+
+
+async def _trimmed(backend: ReplicatedBackend, shares: ShareSource, release: Release, trim: int) -> I64Array:
     n, width = shares.clients, shares.width
     ranks = list(range(trim, n - trim))
     totals = []
@@ -90,7 +106,7 @@ async def _trimmed(backend: ReplicatedBackend, shares: ShareSource, trim: int) -
 
         planes = await bits_of(backend, block.map(whole), width)
         kept = await order_statistics(backend, planes, n, ranks, signed=True)
-        total = await _sum(backend, kept, len(ranks))
+        total = await _with_noise(backend, await _sum(backend, kept, len(ranks)), release)
         opened = await backend.open_bits(total)
         if opened is not None:
             half = np.uint64(1 << (total.planes - 1))
@@ -149,7 +165,7 @@ class TrimmedMean(Rule):
 
     async def from_shares(self, backend: ReplicatedBackend, shares: ShareSource, release: Release) -> Outcome:
         n = shares.clients
-        return Outcome(await _trimmed(backend, shares, self.trim), self.accepted(n), self.opens(n))
+        return Outcome(await _trimmed(backend, shares, release, self.trim), self.accepted(n), self.opens(n))
 
 
 @dataclass(frozen=True)
@@ -176,7 +192,7 @@ class Median(Rule):
 
     async def from_shares(self, backend: ReplicatedBackend, shares: ShareSource, release: Release) -> Outcome:
         n = shares.clients
-        return Outcome(await _trimmed(backend, shares, (n - 1) // 2), self.accepted(n), self.opens(n))
+        return Outcome(await _trimmed(backend, shares, release, (n - 1) // 2), self.accepted(n), self.opens(n))
 
 
 def _check_order(name: str, clients: int) -> None:

@@ -6,19 +6,22 @@ colluders' updates. Where the number is public (mean, Krum, trimmed mean) the ru
 secret (filters, weights) the servers open the one bit [accepted >= least + colluders], and nothing else if it is 0.
 That bit is itself opened once per run.
 
-A caller who wants the output of few clients names the leak: `Release(leaks="one update")`.
+A caller who wants the output of few clients names the leak, `Release(leaks="one update")`, or has the servers add noise
+to every opened entry, `Release(masked=variance)`; then no threshold holds. See `masking` for what that noise is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from fractions import Fraction
+from typing import Final, cast
 
 import numpy as np
 
 from privcomp.errors import ParameterError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.circuits import sign
+from privcomp.samplers import Skellam
 from privcomp.typing import F64Array, I64Array
 
 __all__ = ["ONE_UPDATE", "Outcome", "Release"]
@@ -36,29 +39,31 @@ class Release:
         colluders: clients that may pool what they know, with each other and with a server.
         leaks: None, or "one update": the caller knows that what is opened may be one client's update, or the raw
             coordinates of several, and wants it nevertheless. No threshold holds then.
-        masked: noise of the servers in place of a threshold. Not available.
+        masked: None, or the variance (int or Fraction, squared units of the encoding, 1 .. 2^26) of the noise that
+            the honest servers alone add to every opened entry. No threshold holds then. How many clients a filter
+            accepted is opened without noise.
 
     Raises:
-        ParameterError: numbers out of range, an unknown leak, or masking.
+        ParameterError: numbers out of range, an unknown leak, or a leak and noise at once.
 
     >>> Release(least=3, colluders=2).threshold
     5
-    >>> Release(masked=True)
-    Traceback (most recent call last):
-    privcomp.errors.ParameterError: masked openings are not available: ...
+    >>> Release(masked=10_000).gated
+    False
     """
 
     least: int = 3
     colluders: int = 0
     leaks: str | None = None
-    masked: bool = False
+    masked: Fraction | int | None = None
 
     def __post_init__(self) -> None:
-        if self.masked:
-            raise ParameterError(
-                "masked openings are not available: no noise of the servers is drawn and extended here; "
-                f"take more clients, or name the leak: Release(leaks={ONE_UPDATE!r})"
-            )
+        if self.masked is not None:
+            object.__setattr__(self, "masked", Skellam(cast(Fraction, self.masked)).variance)
+            if self.masked < 1:
+                raise ParameterError(f"noise with a variance of {self.masked} is mostly none; the least is 1")
+            if self.leaks is not None:
+                raise ParameterError("a leak is named and noise asked for; choose one: with noise none has to be named")
         if type(self.least) is not int or not 2 <= self.least <= 1 << 16:
             raise ParameterError(f"least is {self.least}; allowed is [2, 65536]: the mean of one client is its update")
         if type(self.colluders) is not int or not 0 <= self.colluders <= 1 << 16:
@@ -74,7 +79,7 @@ class Release:
     @property
     def gated(self) -> bool:
         """Whether the threshold holds."""
-        return self.leaks is None
+        return self.leaks is None and self.masked is None
 
     def require(self, rule: str, accepted: int) -> None:
         """Refuse a rule that opens a function of `accepted` clients, a public number, if these are too few.
@@ -85,8 +90,8 @@ class Release:
         if self.gated and accepted < self.threshold:
             raise ParameterError(
                 f"{rule} opens what {accepted} clients sent; {self.threshold} are asked for (least {self.least}, "
-                f"colluders {self.colluders}). Choose parameters that accept more, or name the leak: "
-                f"Release(leaks={ONE_UPDATE!r})"
+                f"colluders {self.colluders}). Choose parameters that accept more, name the leak, "
+                f"Release(leaks={ONE_UPDATE!r}), or have noise added, Release(masked=variance)"
             )
 
 

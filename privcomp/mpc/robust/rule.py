@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import fields
+from dataclasses import astuple, dataclass, fields, replace
 from hashlib import sha256
 from typing import Any, ClassVar, Final
 
@@ -14,13 +14,14 @@ from privcomp.errors import ParameterError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.clients import ClientShares
 from privcomp.mpc.engine import Exchange
+from privcomp.mpc.robust.masking import described
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.updates import ShareSource, Updates
 
 __all__ = ["Rule", "aggregate", "terms"]
 
 _TERMS: Final = "privcomp/mpc/robust/terms/v1"
-_SCORES: Final = "privcomp/mpc/robust/scores/v1"
+_SCORES: Final = "privcomp/mpc/robust/scores/v2"
 _DIGEST: Final = 32
 _CLIENTS_MAX: Final = 1 << 16
 
@@ -102,14 +103,37 @@ def _parameter(value: Any) -> bytes:
     return repr(value).encode()
 
 
-def terms(rule: Rule, release: Release, *, cosine: float | None = None, influence: float | None = None) -> bytes:
+@dataclass(frozen=True)
+class Scores:
+    """What `contributions` is asked for; see there."""
+
+    cosine: float | None = None
+    influence: float | None = None
+    cosine_noise: float | None = None
+    influence_noise: float | None = None
+
+    def digest(self) -> bytes:
+        """32 bytes, or none where nothing is asked for."""
+        asked = [None if number is None else float(number) for number in astuple(self)]
+        return b"" if self == Scores() else digest(_SCORES, *(repr(number).encode() for number in asked))
+
+
+def terms(
+    rule: Rule,
+    release: Release,
+    *,
+    cosine: float | None = None,
+    influence: float | None = None,
+    cosine_noise: float | None = None,
+    influence_noise: float | None = None,
+) -> bytes:
     """What stands for all that is computed and may be opened: `Collection.terms`, so that clients sign it.
 
     Args:
         rule: of `aggregate`.
         release: of `aggregate`.
         cosine: of `contributions`; None: no such bits are opened.
-        influence: likewise.
+        influence, cosine_noise, influence_noise: likewise.
 
     Returns:
         32 bytes, and 32 more where `contributions` may be asked for.
@@ -118,24 +142,19 @@ def terms(rule: Rule, release: Release, *, cosine: float | None = None, influenc
     for thing in (rule, release):
         for item in fields(thing):  # type: ignore[arg-type]
             parts += [item.name.encode(), _parameter(getattr(thing, item.name))]
-    return digest(_TERMS, *parts) + _scores(cosine, influence)
+    return digest(_TERMS, *parts) + Scores(cosine, influence, cosine_noise, influence_noise).digest()
 
 
-def _scores(cosine: float | None, influence: float | None) -> bytes:
-    asked = [None if number is None else float(number) for number in (cosine, influence)]
-    return b"" if asked == [None, None] else digest(_SCORES, *(repr(number).encode() for number in asked))
-
-
-def require_scores(signed: bytes | None, cosine: float | None, influence: float | None) -> None:
-    """Refuse thresholds that the clients did not sign: with enough of them every score is found by bisection.
+def require_scores(signed: bytes | None, asked: Scores) -> None:
+    """Refuse scores that the clients did not sign: with enough thresholds each is found by bisection.
 
     Raises:
         ParameterError: they are others.
     """
-    if signed is not None and signed[_DIGEST:] != _scores(cosine, influence):
+    if signed is not None and signed[_DIGEST:] != asked.digest():
         raise ParameterError(
-            "the clients signed other terms than these scores; pass cosine= and influence= to `terms`, too, before "
-            "anything is collected"
+            "the clients signed other terms than these scores; pass the same to `terms`, too, before anything is "
+            "collected"
         )
 
 
@@ -174,5 +193,7 @@ async def aggregate(
             raise RoundAborted(None, "robust", f"{shares.clients} clients are on the final list: {error}") from None
     same(backend, f"rule {terms(rule, release).hex()} {shares.clients} {shares.entries} {shares.width}")
     if isinstance(shares, Updates):
-        return await rule.run(backend, shares, release)
-    return await rule.from_shares(backend, shares, release)
+        outcome = await rule.run(backend, shares, release)
+    else:
+        outcome = await rule.from_shares(backend, shares, release)
+    return replace(outcome, opened=(*outcome.opened, *described(backend, release)))

@@ -41,6 +41,7 @@ from privcomp.errors import ParameterError
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.circuits import sign
 from privcomp.mpc.robust._roots import FRACTION, inverse, inverse_root
+from privcomp.mpc.robust.masking import add_noise
 from privcomp.mpc.robust.norms import check_norm, constant, root_bits, scaled_root, too_light
 from privcomp.mpc.robust.release import Outcome, Release, gate
 from privcomp.mpc.robust.rule import Rule, below
@@ -163,7 +164,8 @@ class FLTrust(Rule):
         weights = await backend.truncate(await backend.mul(v, root.table(backend, table)), 24)
         sums = await updates.weighted_sums(backend, weights)
         tasks = [backend.scheduler.spawn(backend.truncate(value, fraction)) for value in sums]
-        return Outcome(await open_blocks(backend, [await task for task in tasks]), 1, self.opens(n))
+        sums = await add_noise(backend, [await task for task in tasks], release)
+        return Outcome(await open_blocks(backend, sums), 1, self.opens(n))
 
     async def _gate(self, backend: ReplicatedBackend, trust: Value, total: Value, release: Release) -> None:
         """Even where a leak is named, the sum of the trust scores has to be one that can be divided by."""
