@@ -37,11 +37,10 @@ from privcomp.mpc.robust import (
     Rule,
     TrimmedMean,
 )
-from privcomp.mpc.robust.order import CLIENTS_MAX
 from privcomp.mpc.robust.trust import LEAST_TRUST
 from privcomp.typing import F64Array, I64Array
 
-__all__ = ["ATTACKS", "STRENGTH", "Groups", "Plain", "attack_of", "plain_rule", "poisoners", "quantise"]
+__all__ = ["ATTACKS", "STRENGTH", "Plain", "attack_of", "plain_rule", "poisoners", "quantise"]
 
 ATTACKS: Final = ("mixed", "sign_flip", "scaling", "label_flip")
 STRENGTH: Final = 50.0
@@ -66,61 +65,6 @@ def quantise(values: F64Array, granularity: float, width: int) -> I64Array:
     """round(values / granularity), cut to |q| <= 2^(width-1) - 1, the numbers that a client can share."""
     limit = float((1 << (width - 1)) - 1)
     return np.clip(np.rint(values / granularity), -limit, limit).astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Groups:
-    """Clients in groups of nearly one size: rules that sort look at the groups' means, so that more clients can be.
-
-    f poisoners are in f groups at most, whoever is put with whom. A group of s clients counts with the sum of its
-    updates times m / s, m the least common multiple of all sizes: m times its mean, an exact integer.
-
-    Source: Karimireddy, He, Jaggi, "Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing", ICLR 2022.
-
-    Attributes:
-        order: the clients, group by group.
-        starts: where in `order` each group begins.
-        factors: m / s of each client's group, in the order of `order`.
-        multiple: m.
-    """
-
-    order: NDArray[np.intp]
-    starts: NDArray[np.intp]
-    factors: I64Array
-    multiple: int
-
-    @classmethod
-    def draw(cls, clients: int, count: int, *labels: object) -> Groups:
-        """A public function of the labels; 1 <= count <= clients."""
-        order = np.argsort(uniform(clients, "groups", *labels), kind="stable")
-        parts = np.array_split(order, count)
-        sizes = [part.size for part in parts]
-        multiple = math.lcm(*sizes)
-        factors = np.repeat([multiple // size for size in sizes], sizes).astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
-        return cls(order, starts, factors, multiple)
-
-    @classmethod
-    def for_rule(cls, rule: Rule, clients: int, *labels: object) -> Groups | None:
-        """Groups where the rule sorts and there are more clients than it can; None: every client stands for itself."""
-        if not isinstance(rule, (TrimmedMean, Median)) or clients <= CLIENTS_MAX:
-            return None
-        return cls.draw(clients, CLIENTS_MAX, *labels)
-
-    @property
-    def count(self) -> int:
-        """How many groups."""
-        return int(self.starts.size)
-
-    def width(self, width: int) -> int:
-        """Bits of a group's entry: |sum| <= m 2^(b-1)."""
-        return width + (self.multiple - 1).bit_length()
-
-    def combine(self, rows: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """m times the mean of each group, modulo 2^64: (clients, d) to (groups, d)."""
-        scaled = rows[self.order] * self.factors.astype(np.uint64)[:, None]
-        combined: NDArray[np.uint64] = np.add.reduceat(scaled, self.starts, axis=0)
-        return combined
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +101,7 @@ def _closed(weights: F64Array, release: Release) -> bool:
     return release.gated and bool(weights.sum() < release.threshold * weights.max())
 
 
-def plain_rule(rule: Rule, x: I64Array, width: int, release: Release, groups: Groups | None = None) -> Plain:
+def plain_rule(rule: Rule, x: I64Array, width: int, release: Release) -> Plain:
     """The rule on updates that lie open, its gate included.
 
     Args:
@@ -165,12 +109,8 @@ def plain_rule(rule: Rule, x: I64Array, width: int, release: Release, groups: Gr
         x: int64 (n, d), one update a row.
         width: b.
         release: whose threshold the gate holds.
-        groups: of the rows, for rules that sort.
     """
     n = x.shape[0]
-    multiple = 1
-    if groups is not None:
-        x, multiple = groups.combine(x.astype(np.uint64)).view(np.int64), groups.multiple
     norms = np.sqrt(np.square(x.astype(np.float64)).sum(axis=1))
     if isinstance(rule, Mean):
         return Plain(x.sum(axis=0) / n, 0.0)
@@ -178,9 +118,9 @@ def plain_rule(rule: Rule, x: I64Array, width: int, release: Release, groups: Gr
         chosen = _chosen(x, rule)
         return Plain(x[chosen].sum(axis=0) / chosen.size, 0.0)
     if isinstance(rule, TrimmedMean):
-        return Plain(_trimmed(x, rule.trim) / multiple, 0.0)
+        return Plain(_trimmed(x, rule.trim), 0.0)
     if isinstance(rule, Median):
-        return Plain(_trimmed(x, (x.shape[0] - 1) // 2) / multiple, 0.0)
+        return Plain(_trimmed(x, (n - 1) // 2), 0.0)
     if isinstance(rule, NormFilter):
         inside = np.square(x).sum(axis=1) <= rule.limit**2
         count = int(inside.sum())

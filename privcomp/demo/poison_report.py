@@ -58,7 +58,6 @@ class RuleReport:
         name: of the rule.
         opens: what the servers learn.
         refusal: why it does not run on shares, or (no plain runs either) not at all; None: it may.
-        groups: into how many groups the hospitals are put; 0: none.
         plain, shared: "clean" and "poisoned" -> the training; empty where it was not run.
         difference: largest |aggregate on shares - plain rule on the same updates|, over all rounds, in units of the
             update.
@@ -69,7 +68,6 @@ class RuleReport:
     name: str
     opens: tuple[str, ...]
     refusal: str | None
-    groups: int
     plain: Mapping[str, RunReport]
     shared: Mapping[str, RunReport]
     difference: float
@@ -144,9 +142,7 @@ class PoisonReport:
         head = ["held-out accuracy in %", "plain", "on shares", "plain, poison", "on shares, poison"]
         body = []
         for rule in self.rules:
-            name = f"{rule.name} *" if rule.groups else rule.name
-            cells = [_cell(run, rule) for run in _four(rule)]
-            body.append([name, *cells])
+            body.append([rule.name, *(_cell(run, rule) for run in _four(rule))])
         names = ", ".join(map(str, self.poisoners))
         lines = [
             "",
@@ -159,16 +155,11 @@ class PoisonReport:
             "",
             *table(head, body),
         ]
-        if any(rule.groups for rule in self.rules):
-            groups = max(rule.groups for rule in self.rules)
-            lines.append(
-                f"* sorts at most {groups} values: the hospitals are put into {groups} groups, anew each round"
-            )
         lines.append("")
         facts = [("all within bounds", "yes" if self.within_bounds else "NO")]
         for name in self.chosen:
             rule = self.rule(name)
-            facts.append((f"{name} opens", "; ".join(rule.opens) + (" (of groups)" if rule.groups else "")))
+            facts.append((f"{name} opens", "; ".join(rule.opens)))
             stated = "within the stated error" if rule.within else "BEYOND THE STATED ERROR"
             facts.append(
                 (
@@ -219,10 +210,9 @@ class PoisonReport:
 
     def _gate(self) -> str:
         """When an aggregate is opened."""
-        behind = "hospitals (groups, for rules that sort)" if any(r.groups for r in self.rules) else "hospitals"
         named = " and ".join(name for name in self.chosen if name in self.leaking)
         spared = f"; {named}: lifted, the leak of one update is named" if named else ""
-        return f"nothing is opened that fewer than {self.threshold} {behind} stand behind{spared}"
+        return f"nothing is opened that fewer than {self.threshold} hospitals stand behind{spared}"
 
     def draw(self, path: Path) -> None:
         """Write curves and bars as a PNG.

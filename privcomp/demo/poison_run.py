@@ -8,8 +8,6 @@
 The servers have some public rows of their own, as many as `ROOT_SITES` hospitals: their update is the reference of
 FLTrust, and twice its norm is the limit of the rules on norms.
 
-Rules that sort take at most 20 values: more hospitals are put into 20 groups, anew in each round (`Groups`).
-
 For every rule the same training runs on plain updates, with and without poison; for the rules asked for it runs on
 shares. Every opened aggregate is compared with the plain rule on the same encoded updates.
 """
@@ -28,7 +26,7 @@ from privcomp.demo import moments
 from privcomp.demo.data import Federation, Site, federate, uniform
 from privcomp.demo.metrics import Scores, score
 from privcomp.demo.model import Standardiser, class_weights, descend, initial, layout, predict
-from privcomp.demo.poison import STRENGTH, Groups, attack_of, plain_rule, poisoners, quantise
+from privcomp.demo.poison import STRENGTH, attack_of, plain_rule, poisoners, quantise
 from privcomp.demo.poison_report import Cost, PoisonReport, RuleReport, RunReport
 from privcomp.demo.servers import PROTOCOLS, Opened, Servers
 from privcomp.demo.train import DemoOptions, Progress, load_table
@@ -267,11 +265,6 @@ class Study:
         leaks = self.poison.leaks if name in LEAKING else None
         return Release(least=_LEAST, colluders=self.poison.poison, leaks=leaks)
 
-    def rows(self, rule: Rule) -> tuple[int, int]:
-        """How many rows of how many bits a rule looks at."""
-        groups = Groups.for_rule(rule, self.present, self.options.seed, 0)
-        return (self.present, self.width) if groups is None else (groups.count, groups.width(self.width))
-
     def check(self, name: str, *, opening: bool) -> Rule:
         """A rule as it stands before the first round.
 
@@ -279,15 +272,14 @@ class Study:
             ParameterError: it does not run with so many hospitals and poisoners, or (with `opening`) opens too much.
         """
         rule = self.rule(name, np.ones(self.layout.size, np.int64))
-        rows, width = self.rows(rule)
-        rule.check(rows, self.layout.size, width)
+        rule.check(self.present, self.layout.size, self.width)
         if opening:
             if name in LEAKING and self.poison.leaks is None:
-                opens = "; ".join(rule.opens(rows))
+                opens = "; ".join(rule.opens(self.present))
                 raise ParameterError(
                     f"{name} opens {opens}: it runs on shares only if this leak is named (--leaks one-update)"
                 )
-            rule.require(rows, self.layout.size, width, self.release(name))
+            rule.require(self.present, self.layout.size, self.width, self.release(name))
         return rule
 
     def train(self, name: str, setting: _Setting, *, shares: bool) -> _State:
@@ -302,14 +294,13 @@ class Study:
             there = self.survivors(setting.poisoners, number)
             encoded = {i: self.update(i, setting, state.model) for i in there}
             rule = self.rule(name, self.reference(setting, state.model))
-            groups = Groups.for_rule(rule, len(there), self.options.seed, number)
             release = self.release(name)
-            plain = plain_rule(rule, np.array([encoded[i] for i in there]), self.width, release, groups)
+            plain = plain_rule(rule, np.array([encoded[i] for i in there]), self.width, release)
             mean = plain.mean
             if servers is not None:
                 constants = {"mean": setting.standardise.mean, "scale": setting.standardise.scale}
                 model = model_bytes({**state.model, **constants, "class_weights": setting.weights})
-                opened = servers.aggregate(rule, release, encoded, self.width, model=model, groups=groups)
+                opened = servers.aggregate(rule, release, encoded, self.width, model=model)
                 self.costs.setdefault(name, []).append(opened)
                 mean = opened.mean
                 if (mean is None) != (plain.mean is None):
@@ -373,7 +364,7 @@ class Study:
                 refusal = None
                 rule = self.check(name, opening=False)
             except ParameterError as error:
-                rules.append(RuleReport(name, (), str(error), 0, {}, {}, 0.0, True, None))
+                rules.append(RuleReport(name, (), str(error), {}, {}, 0.0, True, None))
                 continue
             plain: dict[str, RunReport] = {
                 scenario: _report(self.train(name, settings[scenario], shares=False)) for scenario in SCENARIOS
@@ -393,9 +384,8 @@ class Study:
             rules.append(
                 RuleReport(
                     name,
-                    rule.opens(self.rows(rule)[0]),
+                    rule.opens(self.present),
                     refusal,
-                    0 if self.rows(rule)[1] == self.width else self.rows(rule)[0],
                     plain,
                     shared,
                     difference,

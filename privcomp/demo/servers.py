@@ -13,15 +13,12 @@ from hashlib import sha256
 from typing import Final
 
 from privcomp._core import Drbg
-from privcomp.codec import digest
-from privcomp.demo.poison import Groups
 from privcomp.errors import ParameterError, RoundAborted
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.clients import Collection, Collector, MpcClient, agree
 from privcomp.mpc.robust import Release, Rule, aggregate, terms
-from privcomp.mpc.robust.updates import Updates
 from privcomp.policy import Policy
 from privcomp.simulation.mpc import simulate
 from privcomp.typing import F64Array, I64Array
@@ -31,8 +28,6 @@ __all__ = ["PROTOCOLS", "PURPOSES", "Opened", "Servers"]
 PROTOCOLS: Final[Mapping[int, str]] = {3: "rep3", 4: "rep4"}
 PURPOSES: Final = ("statistics", "training")
 """The purposes that the hospitals' policies allow."""
-
-_TERMS: Final = "privcomp/demo/groups/v1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +51,6 @@ class Opened:
     sent: int
     rounds: int
     seconds: float
-
-
-def grouped(updates: Updates, groups: Groups) -> Updates:
-    """The same updates as groups. Shares are combined as the updates would be: no message is needed."""
-    blocks = tuple(block.map(groups.combine) for block in updates.blocks)
-    return Updates(blocks, groups.count, updates.entries, groups.width(updates.width))
 
 
 class Servers:
@@ -110,7 +99,6 @@ class Servers:
         *,
         model: bytes,
         purpose: str = "training",
-        groups: Groups | None = None,
     ) -> Opened:
         """One round.
 
@@ -121,7 +109,6 @@ class Servers:
             width: b.
             model: the bytes that the hospitals acted on.
             purpose: for the hospitals' policies and journals, one of `PURPOSES`.
-            groups: of the hospitals in `updates`, in increasing order, for rules that sort.
 
         Raises:
             ParameterError: a bound of the rule or of the release is exceeded; nothing was sent.
@@ -130,11 +117,7 @@ class Servers:
         """
         began = time.perf_counter()
         entries = next(iter(updates.values())).size
-        rows = len(updates) if groups is None else groups.count
-        rule.require(rows, entries, width if groups is None else groups.width(width), release)
-        agreed = terms(rule, release)
-        if groups is not None:
-            agreed = digest(_TERMS, agreed, groups.order.astype("<i8").tobytes(), groups.starts.astype("<i8").tobytes())
+        rule.require(len(updates), entries, width, release)
         collection = Collection(
             self.protocol,
             # The names under which `simulate` runs its parties.
@@ -142,7 +125,7 @@ class Servers:
             self.roster,
             width,
             entries,
-            agreed,
+            terms(rule, release),
             self._rng(32),
             self._count,
             purpose,
@@ -163,12 +146,8 @@ class Servers:
                 backend, collectors[me], self._servers[me], self._journals[me], clients_min=len(updates)
             )
             try:
-                if groups is None:
-                    outcome = await aggregate(backend, rule, shares, release)
-                    return outcome.mean, None, shares.clients
-                extended = grouped(await Updates.extend(backend, shares), groups)
-                outcome = await aggregate(backend, rule, extended, release)
-                return outcome.mean / groups.multiple, None, shares.clients
+                outcome = await aggregate(backend, rule, shares, release)
+                return outcome.mean, None, shares.clients
             except RoundAborted as refused:
                 if refused.party is not None:
                     raise

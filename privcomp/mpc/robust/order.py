@@ -1,11 +1,10 @@
 """Trimmed mean and median, coordinate by coordinate, on ordered bit planes.
 
-The n values of a coordinate are ordered on their bits (`privcomp.mpc.sorting`), as far as they are looked at; of the
-ranks k .. n - k - 1 only the sum is opened, added up on bits. No extension to 64 bits is needed: what is ordered are
-the b bits that clients shared, so no value can leave them. The median is the trimmed mean with k = floor((n - 1) /
-2): of one value, or two.
-
-Up to 20 clients; a network grows with n log^2 n comparators of b bits for every coordinate.
+The n values of a coordinate are ordered on their bits (`privcomp.mpc.sorting`), as far as they are looked at, or where
+they are more than 20 divided on their bits (`privcomp.mpc.selection`): half the bytes at n = 50, for twice the rounds.
+Of the ranks k .. n - k - 1 only the sum is opened, added up on bits. No extension to 64 bits is needed: what is
+ordered are the b bits that clients shared, so no value can leave them. The median is the trimmed mean with
+k = floor((n - 1) / 2): of one value, or two.
 
 Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
 ICML 2018, definitions 1 and 2.
@@ -20,18 +19,21 @@ import numpy as np
 
 from privcomp import _core
 from privcomp.errors import ParameterError
-from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
-from privcomp.mpc.circuits import add, bits_of
+from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
+from privcomp.mpc.circuits import add, bits_of, invert
 from privcomp.mpc.robust.masking import noise_planes
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.rule import Rule, in_range
 from privcomp.mpc.robust.updates import ShareSource, Updates, column_blocks
+from privcomp.mpc.selection import MAX_ITEMS, middle_sum
 from privcomp.mpc.sorting import order_statistics
 from privcomp.typing import I64Array, U64Array
 
 __all__ = ["CLIENTS_MAX", "Median", "TrimmedMean"]
 
-CLIENTS_MAX: Final = 20
+CLIENTS_MAX: Final = MAX_ITEMS
+_SORTED: Final = 20
+"""Up to so many values a network sends less than a search."""
 _BLOCK: Final = 1 << 21
 
 
@@ -76,6 +78,23 @@ async def _sum(backend: ReplicatedBackend, items: Bits, count: int) -> Bits:
     return await add(backend, _rows(items, slice(0, 1), 2), _rows(items, slice(1, 2), 2))
 
 
+async def _middle(backend: ReplicatedBackend, planes: Bits, count: int, trim: int) -> Bits:
+    """The sum of the values between, all of them in two's complement."""
+    kept = count - 2 * trim
+    if trim == 0:
+        return await _sum(backend, planes, count)
+    if count <= _SORTED:
+        ranks = list(range(trim, count - trim))
+        return await _sum(backend, await order_statistics(backend, planes, count, ranks, signed=True), kept)
+    # With the top bit the other way round, x + 2^(b-1) >= 0 in the same order; what that adds is public.
+    top = planes.planes - 1
+    raised = Bits.stack([planes[:top], invert(backend, planes[top:])])
+    total = await middle_sum(backend, raised, count, trim)
+    less = -(kept << top)
+    constant = np.array([[-(less >> bit & 1) % (1 << 64)] for bit in range(total.planes)], np.uint64)
+    return await add(backend, total, backend.public_bits(np.tile(constant, words(total.n)), total.n))
+
+
 async def _with_noise(backend: ReplicatedBackend, total: Bits, release: Release) -> Bits:
     """Planes of a sum in two's complement that are about to be opened, with noise if the release wants it."""
     noise = await noise_planes(backend, release, total.n)
@@ -93,7 +112,6 @@ def _signed_planes(bits: Bits, planes: int) -> Bits:
 
 async def _trimmed(backend: ReplicatedBackend, shares: ShareSource, release: Release, trim: int) -> I64Array:
     n, width = shares.clients, shares.width
-    ranks = list(range(trim, n - trim))
     totals = []
     for start, stop in column_blocks(n, shares.entries, _BLOCK):
         block = shares.block(start, stop)
@@ -105,8 +123,7 @@ async def _trimmed(backend: ReplicatedBackend, shares: ShareSource, release: Rel
             return padded
 
         planes = await bits_of(backend, block.map(whole), width)
-        kept = await order_statistics(backend, planes, n, ranks, signed=True)
-        total = await _with_noise(backend, await _sum(backend, kept, len(ranks)), release)
+        total = await _with_noise(backend, await _middle(backend, planes, n, trim), release)
         opened = await backend.open_bits(total)
         if opened is not None:
             half = np.uint64(1 << (total.planes - 1))
@@ -147,7 +164,7 @@ class TrimmedMean(Rule):
     trim: int
 
     def __post_init__(self) -> None:
-        in_range("trim", self.trim, 0, CLIENTS_MAX)
+        in_range("trim", self.trim, 0, CLIENTS_MAX // 2)
 
     def check(self, clients: int, entries: int, width: int) -> None:
         _check_order(self.name, clients)
@@ -198,5 +215,5 @@ class Median(Rule):
 def _check_order(name: str, clients: int) -> None:
     if clients > CLIENTS_MAX:
         raise ParameterError(
-            f"{name} sorts {clients} values per coordinate; up to {CLIENTS_MAX} are: take multi_krum or norm_filter"
+            f"{name} orders {clients} values per coordinate; up to {CLIENTS_MAX} are: take multi_krum or norm_filter"
         )
