@@ -57,7 +57,7 @@ _BLOCK: Final = 1 << 17  # words: what one joint input touches at a time
 _PIECE: Final = 8 * _BLOCK  # bytes hashed at a time
 _LOG: Final = 1 << 12  # joint steps after which a check starts even though nothing is opened
 _KEY: Final = "privcomp/mpc/rep4/key/v1"
-_TAG: Final = "privcomp/mpc/rep4/tag/v1"
+_TAG: Final = "privcomp/mpc/rep4/tag/v2"
 _COMMIT: Final = "privcomp/mpc/rep4/commit/v1"
 _HASHER: Final = "privcomp/mpc/rep4/hash/v1"
 
@@ -204,8 +204,13 @@ class Rep4(ReplicatedBackend):
         for component, secret in keys.items():
             context = (self.session.digest, bytes([component]))
             self._streams[component] = Stream(secret, *context)
-            self._tag_keys[component] = bytearray(hkdf(secret, *context, length=_HASH, label=_TAG))
             self._hashers[component] = AESGCM(hkdf(secret, *context, length=16, label=_HASHER))
+        for partner in self._peers:
+            # Neither the sender of a log that two keep nor the fourth party has both of these keys.
+            one, other = (component for component in self.held if component != partner)
+            context = (self.session.digest, bytes([one, other]))
+            key = hkdf(keys[one] + keys[other], *context, length=_HASH, label=_TAG)
+            self._tag_keys[partner] = bytearray(key)
 
     def _key_view(self, component: int, key: bytes) -> bytes:
         return digest(_KEY, self.session.digest, bytes([component]), key)
@@ -235,10 +240,10 @@ class Rep4(ReplicatedBackend):
     # ---- the check ----
 
     def _tag(self, sender: int, partner: int, step: int, prefix: bytes) -> bytes:
-        """One log after one step, under the key that its sender lacks: alike at both who keep that log."""
+        """One log after one step, under the key that those two alone have who keep it: alike at both."""
         low, high = sorted((self.me, partner))
         return hmac.digest(
-            self._tag_keys[sender], lp(bytes([sender, low, high]), step.to_bytes(8, "little"), prefix), "sha256"
+            self._tag_keys[partner], lp(bytes([sender, low, high]), step.to_bytes(8, "little"), prefix), "sha256"
         )
 
     def _tags(self, steps: Sequence[int], cut: Cut) -> list[list[bytes]]:
@@ -282,10 +287,11 @@ class Rep4(ReplicatedBackend):
     async def _check(self, before: Task[None] | None, steps: list[int], cut: Cut) -> None:
         """Whether every message so far was what its two senders know; raises if not.
 
-        Each pair of parties has one log per third party s, tagged under k_s. Every party XORs its six tags, and the
-        four sums XOR to zero if all logs agree. A liar s does not know the tags of the logs of its own messages, so
-        that it cannot make up for a difference between them; and these tags mask every honest party's sum from it,
-        so that a difference shows nothing but itself. Sums are committed to first: who speaks last cannot choose.
+        Each pair of parties has one log per third party, tagged under a key that only these two have. Every party XORs
+        its six tags, and the four sums XOR to zero if all logs agree. A liar does not know the tags of the logs that
+        two others keep of its messages, so that it cannot make up for a difference between them; and these tags mask
+        every honest party's sum from it, so that a difference shows nothing but itself. Sums are committed to first:
+        who speaks last cannot choose.
         """
         if before is not None:
             await before
@@ -297,7 +303,9 @@ class Rep4(ReplicatedBackend):
     async def _trace(self, steps: list[int], cut: Cut, sums: dict[int, bytes]) -> None:
         """Find the first step at which logs differ, and whose; raises in any case.
 
-        Up to that step every honest party has the right values, so that the tags may be shown one by one.
+        Up to that step every honest party has the right values, so that those who keep a log may see each other's tags
+        of it. To everybody else tags are noise: a log is a hash of messages, some of which went past the liar and are
+        the component that it lacks, so that under a key that it has it would test guesses of an input.
         """
         stage = f"trace {steps[-1]}"
         rows = self._tags(steps, cut)

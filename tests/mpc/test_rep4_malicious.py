@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import itertools
 import operator
 import random
@@ -527,6 +528,57 @@ def test_a_false_sum_of_tags_leads_to_who_gave_it(corrupt: int) -> None:
     judge(play(recorded(_mul), corrupt=corrupt, backend=liar_in("check+trace+tags")), corrupt)
 
 
+class Curious(liar_in("check+trace")):  # type: ignore[misc]
+    """Fails the check for nothing, so that everybody shows its tags, and tests guesses of a secret against them."""
+
+    shown: dict[int, bytes]
+    guessed: list[int]
+
+    async def setup(self, rng: Any) -> None:
+        await super().setup(rng)
+        streams = {c: Stream.__new__(Stream) for c in (1, 2)}
+        for c, stream in streams.items():
+            stream._seed, stream._at = self._streams[c].seed.copy(), 0
+        self.masks = [int(stream.words((1,))[0]) for stream in streams.values()]
+        self.keys = [bytes(key) for key in self._tag_keys.values()]
+        self.hashers = dict(self._hashers)
+
+    def guesses(self, keys: Sequence[bytes], step: int) -> list[int]:
+        """Which secrets of one byte party 0 may have shared: its message to 1 and 2 is the component that 3 lacks."""
+        found = []
+        for guess in range(256):
+            message = np.array([(guess - sum(self.masks)) % 2**64], np.uint64)
+            item = rep4._Hash(self.hashers[0], 0, (0, 1, 2), 1).add(message).value
+            prefix = hashlib.sha256(bytes(32) + item).digest()
+            text = rep4.lp(bytes([0, 1, 2]), step.to_bytes(8, "little"), prefix)
+            if any(hmac.digest(key, text, "sha256") in self.shown[1] for key in keys):
+                found.append(guess)
+        return found
+
+    async def _agree(self, name: str, mine: bytes) -> dict[int, bytes]:
+        got = await super()._agree(name, mine)
+        if " step " in name:
+            self.shown = got
+        return dict(got)
+
+
+def test_tags_that_are_shown_tell_the_liar_nothing_about_messages_that_went_past_it() -> None:
+    held: dict[int, list[bytes]] = {}
+
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        held[mpc.me] = [bytes(key) for key in mpc._tag_keys.values()]
+        secret = await mpc.input(0, np.array([77], np.uint64) if mpc.me == 0 else None, (1,))
+        opened.append(await mpc.open(secret, 2))
+
+    out = play(program, corrupt=3, backend=Curious)
+    judge(out, 3)
+    liar = out.backends[3]
+    assert isinstance(liar, Curious)
+    # With a key that the two who keep the log have, the guess is right; with those that the liar has, there is none.
+    assert liar.guesses(held[1], 1) == [77]
+    assert liar.guesses(liar.keys, 1) == []
+
+
 def test_without_a_look_at_the_last_sum_the_trace_finds_nothing() -> None:
     mutant = without("its last sum")
     with pytest.raises(RuntimeError, match="StopIteration"):
@@ -574,26 +626,26 @@ def counting() -> Any:
     return rng
 
 
-class OtherTagKey(Rep4):
-    """The key that party 1 lacks is another one, for tags alone, alike at all who have it."""
+class OtherTagKeys(Rep4):
+    """The keys of tags that party 1 lacks are others, alike at the two who have each."""
 
     async def setup(self, rng: Any) -> None:
         await super().setup(rng)
-        if self.me != 1:
-            self._tag_keys[1] = bytearray(b"another key of thirty-two bytes.")
+        for partner in {0, 2, 3} - {self.me} if self.me != 1 else ():
+            self._tag_keys[partner] = bytearray(b"other key of thirty-one bytes! ") + bytes([self.me + partner])
 
 
 @pytest.mark.parametrize("lies", [False, True])
-def test_sums_of_tags_are_masked_by_the_key_that_a_liar_lacks(lies: bool) -> None:
-    # Party 1 alters a product; its victim's messages then depend on a secret, and so do its tags. The liar knows three
-    # of the keys. Whatever it adds up of the others' sums depends on the fourth, but for all three if it was honest.
+def test_sums_of_tags_are_masked_by_keys_that_a_liar_lacks(lies: bool) -> None:
+    # Party 1 alters a product; its victim's messages then depend on a secret, and so do its tags. Whatever the liar
+    # adds up of the others' sums depends on keys that it lacks, but for all three if it was honest.
     async def program(mpc: Rep4, opened: list[Any]) -> None:
         x, y = await _two(mpc)
         product = await mpc.mul(x, y)
         opened.append(await mpc.open(await mpc.mul(product, y)))
 
     sums = []
-    for backend in (Rep4, OtherTagKey):
+    for backend in (Rep4, OtherTagKeys):
         out = play(program, corrupt=1, tamper=flip(3, 3) if lies else None, everywhere=backend, rng=counting())
         sums.append([int.from_bytes(out.frames[6, other, 1][:32], "little") for other in (0, 2, 3)])
     for chosen in itertools.chain.from_iterable(itertools.combinations(range(3), size) for size in (1, 2, 3)):
