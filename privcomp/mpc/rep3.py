@@ -332,8 +332,9 @@ class Rep3(ReplicatedBackend):
 
     def _flat(self, a: Value, constant: np.uint64) -> U64Array:
         """A copy of the addend of a + constant that this party knows, flat: the constant is in component 0."""
-        # Party 0 knows a sum, which is an array of its own already, if not always in C order.
-        known = np.array(self._known(a), order="C", copy=None if self.me == 0 else True).reshape(-1)
+        addend = self._known(a)
+        # Party 0's is a sum, new already, but in the order in which its terms lie in memory.
+        known = np.array(addend, order="C", copy=None if self.me == 0 else True).reshape(-1)
         if self.me == 0:
             known += constant
         return known

@@ -656,3 +656,19 @@ def test_transposed_numbers_are_truncated(protocol: str) -> None:
     assert abs(scaled - x.T * 0.75).max() <= 2.0**-8
     assert abs(same - x.T).max() <= 2.0**-3
     assert abs(more - x.T - 1).max() <= 2.0**-2
+
+
+@pytest.mark.parametrize("protocol", REPLICATED)
+def test_truncation_and_extension_take_arrays_in_any_order(protocol: str) -> None:
+    held = np.arange(12.0).reshape(3, 4) / 8
+
+    async def program(mpc: Mpc) -> Any:
+        x = mpc.input(held if mpc.me == 0 else None, owner=0, shape=(3, 4), bound=2.0, fraction=16)
+        small = (await x.fixed(8).T.value()).map(lambda part: part & np.uint64(0xFFFF))
+        extended = mpc.wrap(await mpc.backend.extend(small, 16), bound=1 << 15)  # type: ignore[attr-defined]
+        return await mpc.gather(mpc.open(x.T.fixed(8)), mpc.open(x.T * 0.5), mpc.open(extended))
+
+    for fewer, half, extended in run(protocol, tensors(program)).results:
+        assert fewer.tolist() == held.T.tolist()
+        assert half.tolist() == (held.T / 2).tolist()
+        assert extended.tolist() == (held.T * 256).tolist()
