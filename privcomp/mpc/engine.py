@@ -191,10 +191,13 @@ class Scheduler:
 
     Attributes:
         cost: what the party has sent; the party counts it here, where a program sees it.
+        objection: why what the program returns must not be taken for a result. An operation that notices something
+            that no other party may learn puts it here and goes on: a party that stopped would tell them.
     """
 
     def __init__(self) -> None:
         self.cost = Cost()
+        self.objection: PrivcompError | None = None
         self._ready: deque[tuple[Task[Any], Any]] = deque()
         self._blocked: list[tuple[Task[Any], Exchange]] = []
         self._count = 0
@@ -343,9 +346,13 @@ class Party(Generic[T]):
 
         Raises:
             StateError: it has not ended, or it failed.
+            PrivcompError: it has ended, and an operation noticed something that it could not tell before: see
+                `Scheduler.objection`.
         """
         if self._failed or not self._main.done:
             raise StateError("the computation has no result: it has not ended, or it was aborted")
+        if self._scheduler.objection is not None:
+            raise self._scheduler.objection
         return self._main.result
 
     @property

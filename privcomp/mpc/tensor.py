@@ -406,9 +406,14 @@ class Mpc:
             a task; awaiting it gives int64 (fraction 0), float64 (else; exact up to 2^53 units) or bool (of bits), of
             the tensor's shape, and None at parties that it was not opened to.
 
+        A number beyond its bound says that some party broke the protocol or its word. Opened to all, it ends the
+        computation. Opened to one party, it is cut to its bound, the program goes on, and the party's end raises in
+        place of a result once it has returned: whoever lied would learn of an earlier end something about a number
+        that is not for it.
+
         Raises:
-            RemoteError: on awaiting: an opened number is beyond its bound, so some party broke the protocol or its
-            word. StateError: the tensor is of another computation.
+            RemoteError: on awaiting: a number that was opened to all is beyond its bound. StateError: the tensor is of
+                another computation.
         """
         self._own(x)
         to = None if to is None else _integer(to, "to")
@@ -423,7 +428,7 @@ class Mpc:
 
     async def _open_number(self, value: Value, x: Shared, to: int | None) -> NDArray[Any] | None:
         opened = await self.backend.open(value, to)
-        return None if opened is None else self._checked(self.backend.decode(opened).reshape(x.shape), x)
+        return None if opened is None else self._checked(self.backend.decode(opened).reshape(x.shape), x, to)
 
     async def _open_ordered(
         self, planes: Bits, arrange: Callable[[NDArray[Any]], NDArray[Any]], x: Shared, to: int | None
@@ -434,11 +439,16 @@ class Mpc:
         unsigned = _core.from_planes(np.ascontiguousarray(opened), planes.n)
         spare = 64 - planes.planes
         numbers = (unsigned << np.uint64(spare)).view(np.int64) >> spare
-        return self._checked(arrange(numbers).reshape(x.shape), x)
+        return self._checked(arrange(numbers).reshape(x.shape), x, to)
 
-    def _checked(self, numbers: I64Array, x: Shared) -> NDArray[Any]:
+    def _checked(self, numbers: I64Array, x: Shared, to: int | None) -> NDArray[Any]:
         if numbers.size and _extent(numbers) > x.bound:
-            raise RemoteError(None, "open", f"a number beyond its bound of {x.bound}; some party broke the protocol")
+            error = RemoteError(None, "open", f"a number beyond its bound of {x.bound}; some party broke the protocol")
+            if to is None:
+                raise error
+            scheduler = self.backend.scheduler
+            scheduler.objection = scheduler.objection or error
+            numbers = np.clip(numbers, -x.bound, x.bound)
         return decode_fixed(numbers, x.fraction) if x.fraction else numbers
 
     async def _open_bits(self, bits: Bits, shape: tuple[int, ...], to: int | None) -> BoolArray | None:

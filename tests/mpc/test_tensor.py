@@ -16,7 +16,7 @@ from privcomp.mpc.engine import Scheduler, Session
 from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.tensor import _integers, decode_fixed
 from privcomp.simulation.mpc import simulate
-from tests.mpc.parties import REPLICATED, run
+from tests.mpc.parties import PARTIES, REPLICATED, run
 
 PROTOCOL = pytest.mark.parametrize("protocol", REPLICATED)
 
@@ -672,3 +672,26 @@ def test_truncation_and_extension_take_arrays_in_any_order(protocol: str) -> Non
         assert fewer.tolist() == held.T.tolist()
         assert half.tolist() == (held.T / 2).tolist()
         assert extended.tolist() == (held.T * 256).tolist()
+
+
+@PROTOCOL
+def test_who_alone_sees_a_lie_beyond_a_bound_does_not_stop_before_the_end(protocol: str) -> None:
+    # Whether it stops would say whether the secret is 0.
+    ended: list[tuple[int, Any]] = []
+
+    async def program(mpc: Mpc) -> Any:
+        lie = np.array([1 << 40], np.uint64) if mpc.me == 0 else None
+        x = mpc.wrap(await mpc.backend.input(0, lie, (1,)), bound=8)  # type: ignore[attr-defined]
+        found = await mpc.open(x * at(mpc, 1, [secret], bound=1), to=2)
+        again = mpc.input(found, owner=2, shape=1, bound=8)
+        ended.append((mpc.me, await mpc.open(again)))
+        return found
+
+    secret = 0
+    assert run(protocol, tensors(program)).results[2].tolist() == [0]
+    ended.clear()
+    secret = -1
+    with pytest.raises(RemoteError, match="beyond its bound of 8"):
+        run(protocol, tensors(program))
+    assert [(me, opened.tolist()) for me, opened in ended] == [(me, [-8]) for me in range(len(ended))]
+    assert len(ended) == PARTIES[protocol]
