@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
@@ -482,9 +482,26 @@ class Collector:
         )
 
 
+def spend(spent: set[str], what: str) -> None:
+    """Note that something is used, which can be used once.
+
+    Raises:
+        StateError: it was used before.
+    """
+    if what in spent:
+        raise StateError(
+            f"these {what} of clients have been used: a second result of the same updates says more than both say "
+            "alone; begin a new collection"
+        )
+    spent.add(what)
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class ClientShares:
     """One server's shares of the updates that all servers agreed on. Secret: redacted in `repr`.
+
+    Good for one rule: what consumes them calls `take`, and the second to do so raises. Two rules on the same updates,
+    or one of them twice, open more than the clients signed.
 
     Attributes:
         collection: what was collected.
@@ -501,6 +518,16 @@ class ClientShares:
     dropped: Mapping[bytes, str]
     signatures: tuple[bytes, ...]
     bodies: Mapping[int, tuple[bytes, ...]]
+    _spent: set[str] = field(default_factory=set, init=False)
+
+    def take(self) -> ClientShares:
+        """The same shares, for who computes on them; these here are used up.
+
+        Raises:
+            StateError: they were used before.
+        """
+        spend(self._spent, "shares")
+        return replace(self)
 
     def __repr__(self) -> str:
         return f"ClientShares(clients={len(self.ids)}, entries={self.entries}, width={self.width})"

@@ -722,6 +722,45 @@ def test_what_the_clients_signed_holds_for_extended_updates_too() -> None:
                 assert fit or "signed other terms" in str(outcome)
 
 
+def test_shares_of_clients_are_used_once() -> None:
+    rule, release = MultiKrum(1), Release()
+    x = matrix(6, 70, 8)
+    signed = terms(rule, release, cosine=0.5)
+
+    def used(again: Callable[..., Any]) -> list[Any]:
+        of = world("rep3", 6, 8, 70, terms=signed)
+        of.send(of.uploads(x))
+        return settle(of, after=again)
+
+    async def twice(mpc: ReplicatedBackend, s: ClientShares) -> Any:
+        await aggregate(mpc, rule, s, release)
+        return await aggregate(mpc, rule, s, release)
+
+    async def then_extended(mpc: ReplicatedBackend, s: ClientShares) -> Any:
+        await aggregate(mpc, rule, s, release)
+        return await Updates.extend(mpc, s)
+
+    async def extended_twice(mpc: ReplicatedBackend, s: ClientShares) -> Any:
+        await Updates.extend(mpc, s)
+        return await Updates.extend(mpc, s)
+
+    async def updates_twice(mpc: ReplicatedBackend, s: ClientShares) -> Any:
+        updates = await Updates.extend(mpc, s)
+        await aggregate(mpc, rule, updates, release)
+        return await aggregate(mpc, rule, updates, release)
+
+    async def scores_twice(mpc: ReplicatedBackend, s: ClientShares) -> Any:
+        updates = await Updates.extend(mpc, s)
+        await aggregate(mpc, rule, updates, release)
+        await contributions(mpc, updates, cosine=0.5)
+        return await contributions(mpc, updates, cosine=0.5)
+
+    for again in (twice, then_extended, extended_twice, updates_twice, scores_twice):
+        for error in used(again):
+            assert isinstance(error, StateError)
+            assert "have been used" in str(error)
+
+
 def test_a_server_signs_one_list_per_collection() -> None:
     """A server that is asked to agree again, after a restart, on fewer clients, does not sign."""
     x = matrix(4, 5, 8)

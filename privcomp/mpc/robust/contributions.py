@@ -139,6 +139,7 @@ async def contributions(
     Raises:
         ParameterError: sizes, thresholds, deviations, nothing asked for, or other scores than the clients signed
             (`terms`); nothing was sent.
+        StateError: scores of these updates of clients were opened before.
     """
     n, d, b = updates.clients, updates.entries, updates.width
     asked = Scores(cosine, influence, cosine_noise, influence_noise)
@@ -157,6 +158,7 @@ async def contributions(
         per = n * (n - 1)
         influence_steps = _Steps.of("influence_noise", influence_noise, per, _INFLUENCE_FINEST, _INFLUENCE_COARSEST)
     require_scores(updates.terms, asked)
+    updates.spend("scores")
     same(backend, f"contributions {asked} {n} {d} {b}")
     gram = await updates.gram(backend)
     dots = gram.map(lambda p: p.sum(axis=1, dtype=np.uint64))

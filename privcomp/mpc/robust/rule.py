@@ -174,6 +174,7 @@ async def aggregate(
             signed other terms.
         RoundAborted: the clients that were agreed on are too few for the rule, or too few were accepted.
         RemoteError: another server runs another rule, or the same one with other parameters.
+        StateError: these shares, or these updates of clients, have given a result already.
     """
     release = release if release is not None else Release()
     if not isinstance(backend, ReplicatedBackend):
@@ -191,6 +192,10 @@ async def aggregate(
         except ParameterError as error:
             # The parameters were right for the roster; who is left on the final list is not this node's doing.
             raise RoundAborted(None, "robust", f"{shares.clients} clients are on the final list: {error}") from None
+    if isinstance(shares, Updates):
+        shares.spend("updates")
+    elif isinstance(shares, ClientShares):
+        shares = shares.take()
     same(backend, f"rule {terms(rule, release).hex()} {shares.clients} {shares.entries} {shares.width}")
     if isinstance(shares, Updates):
         outcome = await rule.run(backend, shares, release)

@@ -6,14 +6,14 @@ no temporary array is larger than a block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
 
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import ReplicatedBackend, Value
-from privcomp.mpc.clients import ClientShares
+from privcomp.mpc.clients import ClientShares, spend
 from privcomp.typing import I64Array, U64Array
 
 __all__ = ["ShareSource", "Updates", "column_blocks", "join"]
@@ -76,8 +76,9 @@ class Updates:
         entries: d.
         width: b: every entry lies in [-2^(b-1), 2^(b-1)).
         terms: what the clients signed that is computed and opened (`robust.terms`): nothing else is, for two rules on
-            the same updates can open what neither of them does, such as two sums that differ by one client. None:
-            updates that no clients shared by `agree`.
+            the same updates can open what neither of them does, such as two sums that differ by one client. For the
+            same reason they are good for one rule, and for scores once. None: updates that no clients shared by
+            `agree`; they may be used as often as one likes.
     """
 
     blocks: tuple[Value, ...]
@@ -85,6 +86,16 @@ class Updates:
     entries: int
     width: int
     terms: bytes | None = None
+    _spent: set[str] = field(default_factory=set, init=False)
+
+    def spend(self, what: str) -> None:
+        """Note that they are used for a rule's result, or for scores.
+
+        Raises:
+            StateError: they were before, and clients signed what they are used for.
+        """
+        if self.terms is not None:
+            spend(self._spent, what)
 
     def __post_init__(self) -> None:
         if any(block.shape[0] != self.clients for block in self.blocks):
@@ -97,7 +108,12 @@ class Updates:
 
     @classmethod
     async def extend(cls, backend: ReplicatedBackend, shares: ShareSource, *, block: int = BLOCK) -> Updates:
-        """From Z_{2^b} to Z_{2^64}, block by block."""
+        """From Z_{2^b} to Z_{2^64}, block by block.
+
+        Raises:
+            StateError: shares of clients that have been used.
+        """
+        shares = shares.take() if isinstance(shares, ClientShares) else shares
         blocks = []
         for start, stop in column_blocks(shares.clients, shares.entries, block):
             blocks.append(await backend.extend(shares.block(start, stop), shares.width))
