@@ -30,6 +30,7 @@ from privcomp.mpc.robust import (
     contributions,
     terms,
 )
+from privcomp.mpc.robust import updates as module_of_updates
 from privcomp.mpc.robust._roots import FRACTION, inverse, inverse_root
 from privcomp.mpc.robust.contributions import check_contributions
 from privcomp.mpc.robust.ranks import smallest
@@ -587,6 +588,30 @@ def test_noisy_scores_are_the_plain_scores_with_that_much_noise(protocol: str, c
     first, second = results[0][1:]
     for a, b, deviation in ((first.cosines, second.cosines, 0.25), (first.influences, second.influences, 100.0)):
         assert abs(a - b).max() >= deviation / 8  # 7 differences that are all smaller: 1 of 10^8
+
+
+def test_rules_on_all_pairs_refuse_more_clients_than_memory_holds() -> None:
+    for rule in (Krum(1), MultiKrum(1)):
+        rule.check(1 << 10, 1, 8)
+        with pytest.raises(ParameterError, match="1024 clients at most"):
+            rule.check((1 << 10) + 1, 1, 8)
+    check_contributions(1 << 12, 1, 8)
+    with pytest.raises(ParameterError, match="4096 at most"):
+        check_contributions((1 << 12) + 1, 1, 8)
+
+
+def test_norms_of_many_updates_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_of_updates, "_TASKS", 4)
+    x = updates("random", 9, 400)
+    dealt = deal("rep3", x, WIDTH)
+
+    async def program(mpc: ReplicatedBackend) -> object:
+        some = await Updates.extend(mpc, dealt[mpc.me], block=576)
+        assert len(some.blocks) > 1
+        return await mpc.open(await some.square_norms(mpc))
+
+    for norms in drive(parties("rep3", program)):
+        assert norms.tolist() == plain.square_norms(x)
 
 
 def test_contributions_are_refused_beyond_their_bound() -> None:

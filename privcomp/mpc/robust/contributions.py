@@ -10,7 +10,7 @@ With s = sum_j x_j, everything comes from one Gram matrix: <x_i, s> = sum_j G_ij
   | s/n - (s - x_i)/(n - 1) | = |n x_i - s| / (n (n - 1)). |n x_i - s|^2 = n^2 G_ii - 2 n <x_i, s> + |s|^2 is an
   integer, and the bit [influence <= limit] is exact.
 
-Bounds: n^2 d 2^(2b) < 2^62 covers every number here.
+Bounds: n^2 d 2^(2b) < 2^62 covers every number here; n <= 4,096, for the Gram matrix is n^2 words.
 
 Exact scores are not opened: a cosine is a linear equation about an update, and n of them with the opened sum are n.
 Instead of bits, scores can be opened with noise of the servers (`masking`), of which the honest ones alone add the
@@ -57,6 +57,8 @@ _INFLUENCE_FINEST: Final = 9
 _INFLUENCE_COARSEST: Final = -24
 _ROOT_FRACTION: Final = 20
 
+_CLIENTS_MAX: Final = 1 << 12
+
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
@@ -101,11 +103,13 @@ class _Steps:
 
 
 def check_contributions(clients: int, entries: int, width: int) -> None:
-    """Refuse sizes at which a number could wrap.
+    """Refuse sizes at which a number could wrap, or that take more memory than a server has.
 
     Raises:
-        ParameterError: n^2 d 2^(2b) >= 2^62, or fewer than 3 clients.
+        ParameterError: n^2 d 2^(2b) >= 2^62, fewer than 3 clients, more than 4,096.
     """
+    if clients > _CLIENTS_MAX:
+        raise ParameterError(f"{clients} clients; scores come from products of all pairs, of {_CLIENTS_MAX} at most")
     if clients < 3:
         raise ParameterError(f"{clients} clients; of two, each one's contribution says what the other one's is")
     below(

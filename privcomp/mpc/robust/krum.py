@@ -9,6 +9,7 @@ Scores and the choice stay shared; the sum of the chosen updates is a product of
 
 **Bounds.** |x_i - x_j| < 2^b per entry, so a distance is below d 2^(2b), and a score, a sum of n - f - 2 of them,
 must stay below 2^63: (n - f - 2) d 2^(2b) < 2^63. Beyond that a score wraps, and a far update would look near.
+n <= 1,024: distances are n^2 words, and ranks n^3 / 2 comparisons, of which those of one client are made at once.
 
 Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
 Descent", NeurIPS 2017, sections 4 and 5 (n >= 2f + 3).
@@ -17,7 +18,7 @@ Descent", NeurIPS 2017, sections 4 and 5 (n >= 2f + 3).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from privcomp.mpc.robust.rule import Rule, below, in_range
 from privcomp.mpc.robust.updates import Updates, open_blocks
 from privcomp.typing import U64Array
 
-__all__ = ["Krum", "MultiKrum", "distances", "krum_scores"]
+__all__ = ["KRUM_CLIENTS_MAX", "Krum", "MultiKrum", "distances", "krum_scores"]
+
+KRUM_CLIENTS_MAX: Final = 1 << 10
 
 
 def distance_bound(entries: int, width: int) -> int:
@@ -64,6 +67,11 @@ def _check(poisoners: int, clients: int, entries: int, width: int) -> None:
     if clients < 2 * poisoners + 3:
         raise ParameterError(
             f"{clients} clients with f = {poisoners} poisoners; Krum needs n >= 2f + 3 = {2 * poisoners + 3}"
+        )
+    if clients > KRUM_CLIENTS_MAX:
+        raise ParameterError(
+            f"{clients} clients; Krum compares the distances of all pairs, of {KRUM_CLIENTS_MAX} clients at most: take "
+            "norm_filter or norm_clip, or put clients into groups first"
         )
     below(
         f"the score of {clients - poisoners - 2} distances over {entries} entries of {width} bits",

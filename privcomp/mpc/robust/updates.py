@@ -21,6 +21,9 @@ __all__ = ["ShareSource", "Updates", "column_blocks", "join"]
 BLOCK: Final = 1 << 21
 """Entries (clients times columns) of a block."""
 
+_TASKS: Final = 1 << 14
+"""Products in one round: each takes some kilobytes beside its operands."""
+
 
 class ShareSource(Protocol):
     """Shares of n updates in Z_{2^width}: what `ClientShares` is."""
@@ -127,12 +130,15 @@ class Updates:
 
     async def square_norms(self, backend: ReplicatedBackend) -> Value:
         """|x_i|^2, (n,): right as long as d 2^(2b-2) < 2^63."""
-        tasks = [
-            [backend.scheduler.spawn(backend.matmul(*_row_and_column(block, i))) for block in self.blocks]
-            for i in range(self.clients)
-        ]
-        rows = [row_sum(backend, [await task for task in row]) for row in tasks]
-        return join([row.map(lambda p: p.reshape(1)) for row in rows])
+        sums: list[Value | None] = [None] * self.clients
+        products = [(block, i) for block in self.blocks for i in range(self.clients)]
+        for start in range(0, len(products), _TASKS):
+            group = products[start : start + _TASKS]
+            tasks = [backend.scheduler.spawn(backend.matmul(*_row_and_column(*one))) for one in group]
+            for (_, i), task in zip(group, tasks, strict=True):
+                before, one = sums[i], await task
+                sums[i] = one if before is None else backend.add(before, one)
+        return join([one.map(lambda p: p.reshape(1)) for one in sums if one is not None])
 
     def dots_public(self, backend: ReplicatedBackend, vector: I64Array) -> Value:
         """<x_i, v> with a public v, (n,)."""
