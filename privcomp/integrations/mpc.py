@@ -65,6 +65,7 @@ _NONCE: Final = "privcomp/mpc/nonce/v1"
 _TICKS: Final = 8  # of the clock, in a deadline
 _SIGNS_MAX: Final = 1 << 12  # signs of life beyond those that the clock asks for
 _STRANGERS: Final = 32  # connections at a time that have not shown who they are
+_ACCEPT_PAUSE: Final = 0.1  # seconds, after a connection could not be accepted
 _BATCH: Final = 64  # reads before other connections have their turn
 _NOTICE_SECONDS: Final = 1.0
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
@@ -406,10 +407,13 @@ class _Setup:
 
     # ---- from the parties behind this one
 
+    async def _accepted(self, listener: socket.socket, pause: float) -> tuple[socket.socket, Any]:
+        await asyncio.sleep(pause)
+        return await asyncio.get_running_loop().sock_accept(listener)
+
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         strangers: dict[asyncio.Task[None], None] = {}
-        accepting = asyncio.create_task(loop.sock_accept(listener))
+        accepting = asyncio.create_task(self._accepted(listener, 0.0))
         try:
             while True:
                 done, _ = await asyncio.wait([accepting, *strangers], return_when=asyncio.FIRST_COMPLETED)
@@ -418,11 +422,19 @@ class _Setup:
                     if not task.cancelled():
                         task.result()  # a party that is who it says, and does something else
                 if accepting in done:
-                    connection, address = accepting.result()
-                    strangers[asyncio.create_task(self._welcome(connection, address))] = None
-                    if len(strangers) > _STRANGERS:
-                        next(iter(strangers)).cancel()
-                    accepting = asyncio.create_task(loop.sock_accept(listener))
+                    pause = 0.0
+                    try:
+                        connection, address = accepting.result()
+                    except OSError as error:
+                        # No descriptor is free, or who came has gone. Others still wait, in the kernel's queue.
+                        self._refused = f"a connection could not be accepted: {explained(error)}"
+                        _log.warning("%s", self._refused)
+                        pause = _ACCEPT_PAUSE
+                    else:
+                        strangers[asyncio.create_task(self._welcome(connection, address))] = None
+                        if len(strangers) > _STRANGERS:
+                            next(iter(strangers)).cancel()
+                    accepting = asyncio.create_task(self._accepted(listener, pause))
         finally:
             for task in (accepting, *strangers):
                 task.cancel()

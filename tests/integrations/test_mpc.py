@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -311,6 +312,21 @@ def test_strangers_do_not_stop_the_parties(parties: Parties) -> None:
     for each in silent:
         each.close()
     assert all((outcome.result == np.arange(1000) ** 2).all() for outcome in outcomes)
+
+
+def test_a_process_without_file_descriptors_waits_for_some(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = asyncio.selector_events.BaseSelectorEventLoop.sock_accept
+    left = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]
+
+    async def accept(loop: Any, listener: socket.socket) -> Any:
+        if left:
+            raise OSError(left.pop(), "nothing to accept with")
+        return await real(loop, listener)
+
+    monkeypatch.setattr(asyncio.selector_events.BaseSelectorEventLoop, "sock_accept", accept)
+    outcomes = together(*(run(parties.secure(me), product) for me in range(3)))
+    assert all((outcome.result == np.arange(1000) ** 2).all() for outcome in outcomes)
+    assert not left
 
 
 def test_a_demand_that_the_protocol_does_not_meet(parties: Parties) -> None:
