@@ -1,6 +1,7 @@
 """A party of a computation on shares as a process: connections to its peers over mutual TLS 1.3, rounds, deadlines.
 
-    party -> party   GREETING; then per round: length u16, header, payload; ALIVE while it waits; DONE at its end
+    party -> party   GREETING; EARLY while it waits for others to come; then per round: length u16, header, payload;
+                     ALIVE while it waits; DONE at its end
 
 The parties are equals: each connects to those before it in the list, and is connected to by those behind it. Who is
 at the other end says TLS (`privcomp.integrations.tls`): the transport certificate has to be issued by the identity that
@@ -33,14 +34,14 @@ from typing import Any, Final, Generic, Self, TypeVar
 import numpy as np
 
 from privcomp.codec import digest, lp
-from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError
+from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted
 from privcomp.integrations import tls
 from privcomp.integrations.home import PartyHome
-from privcomp.integrations.mpc_link import ALIVE, DONE, Link, prefixed, readable, writable
+from privcomp.integrations.mpc_link import ALIVE, DONE, EARLY, Link, prefixed, readable, writable
 from privcomp.integrations.tcp_frames import explained, shown
 from privcomp.keys import Roster, check_id
 from privcomp.mpc.engine import Cost, Party, Session
-from privcomp.mpc.messages import FRAME_MAX, AbortNotice, Greeting
+from privcomp.mpc.messages import FRAME_MAX, REASON_MAX, AbortNotice, Greeting
 from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.security import Adversary
 
@@ -68,6 +69,7 @@ _STRANGERS: Final = 32  # connections at a time that have not shown who they are
 _ACCEPT_PAUSE: Final = 0.1  # seconds, after a connection could not be accepted
 _BATCH: Final = 64  # reads before other connections have their turn
 _NOTICE_SECONDS: Final = 1.0
+_STOPPED: Final = "it was stopped by its operator"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
@@ -326,14 +328,14 @@ class _Setup:
             listener = _listening(seats[me])
         self._changed = asyncio.Event()
         tasks = [asyncio.create_task(self._dial(peer)) for peer in range(me)]
+        tasks.append(asyncio.create_task(self._signs()))
         if listener is not None and not last:
             listener.setblocking(False)
             tasks.append(asyncio.create_task(self._accept(listener)))
         try:
             await self._all(tasks)
-        except BaseException:
-            for connection in self._found.values():
-                connection.close()
+        except BaseException as error:
+            await self._give_up(error)
             raise
         finally:
             for task in tasks:
@@ -345,7 +347,29 @@ class _Setup:
         if session is None:
             session = self._computation.session(digest(_NONCE, *(self._nonces[i] for i in range(len(seats)))))
         links = {peer: Link(connection, peer) for peer, connection in sorted(self._found.items())}
-        return Connection(self._computation, me, session, links)
+        return Connection(self._computation, me, session, links, self._agreement)
+
+    async def _signs(self) -> None:
+        """Those who are connected to all may have begun, and wait for this party: it is not the one that is missing."""
+        while True:
+            await asyncio.sleep(self._computation.deadline / _TICKS)
+            for connection in self._found.values():
+                with suppress(OSError):  # whoever needs this connection learns it there
+                    connection.send(EARLY)
+
+    async def _give_up(self, error: BaseException) -> None:
+        """Tell those who are connected why, and close. There is no session yet: the agreement stands for it."""
+        notice = prefixed(AbortNotice(self._agreement, self._me, _reason(error)).to_bytes())
+        links = [Link(connection, peer) for peer, connection in self._found.items()]
+        for link in links:
+            link.push(notice)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_NOTICE_SECONDS, self._computation.deadline / _TICKS)):
+                    await asyncio.gather(*(link.goodbye() for link in links))
+        finally:
+            for link in links:
+                link.close()
 
     async def _all(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         seats, loop = self._computation.seats, asyncio.get_running_loop()
@@ -586,9 +610,12 @@ class Connection:
         me: this party's index.
     """
 
-    def __init__(self, computation: Computation, me: int, session: Session, links: Mapping[int, Link]) -> None:
+    def __init__(
+        self, computation: Computation, me: int, session: Session, links: Mapping[int, Link], agreement: bytes
+    ) -> None:
         self.session = session
         self.me = me
+        self._agreement = agreement
         self._computation = computation
         self._links = links
         self._used = False
@@ -624,7 +651,7 @@ class Connection:
             return await program(backend)
 
         party = start(self.session, self.me, checked, rng=rng, insecure_dealer=self._computation.insecure_dealer)
-        drive = _Drive(party, self._links, self._computation)
+        drive = _Drive(party, self._links, self._computation, self._agreement)
         seconds = await drive.run()
         return Outcome(party.result, party.cost, seconds)
 
@@ -632,9 +659,13 @@ class Connection:
 class _Drive:
     """Carries the rounds of one party. Everything happens in callbacks of the loop: no task, no future per message."""
 
-    def __init__(self, party: Party[Any], links: Mapping[int, Link], computation: Computation) -> None:
+    def __init__(
+        self, party: Party[Any], links: Mapping[int, Link], computation: Computation, agreement: bytes
+    ) -> None:
         self._party = party
         self._links = links
+        self._agreement = agreement
+        self._wait = computation.wait
         self._deadline = computation.deadline
         self._rate = computation.rate
         self._loop = asyncio.get_running_loop()
@@ -658,7 +689,7 @@ class _Drive:
             try:
                 await self._ended
             except asyncio.CancelledError:
-                self._tell("it was stopped by its operator")
+                self._tell(_STOPPED)
                 await self._goodbye(_NOTICE_SECONDS)
                 raise
             except BaseException:
@@ -796,7 +827,8 @@ class _Drive:
                 raise CodecError(str(error), self._party.name(peer), self._party.stage) from None
             if head is None:
                 return
-            if head == ALIVE:
+            link.early = head == EARLY
+            if head in (ALIVE, EARLY):
                 link.signs += 1
                 # One a tick, from a peer that has no frame for this party and need not have one for hours.
                 due = 2 * _TICKS * (self._loop.time() - self._began) / self._deadline
@@ -813,6 +845,7 @@ class _Drive:
                         "its program has returned while this one waits for it: the programs differ",
                     )
             elif peer in self._missing or _is_notice(head):
+                self._check_early_notice(peer, head)
                 length = self._party.check_header(peer, head)
                 link.skip(head)
                 payload = np.empty(length, np.uint8).data
@@ -822,6 +855,15 @@ class _Drive:
             else:
                 return  # it is ahead
             link.skip(head)
+
+    def _check_early_notice(self, peer: int, head: bytes) -> None:
+        """A peer that gave up before it was connected to all knew no session. Raises if this is what it says."""
+        if not _is_notice(head):
+            return
+        with suppress(CodecError):  # is refused as any other header
+            notice = AbortNotice.from_bytes(head, max_bytes=FRAME_MAX)
+            if (notice.session, notice.sender) == (self._agreement, peer):
+                raise RoundAborted(self._party.name(peer), self._party.stage, f"gave up: {notice.reason}")
 
     # ---- the end
 
@@ -838,8 +880,10 @@ class _Drive:
             last = max(self._since, link.heard if peer in self._missing else link.taken)
             (quiet if now - last > self._deadline / 2 else late).append(peer)
         waited = now - self._since
-        over = waited > self._allowed - self._deadline / _TICKS
-        if quiet or (late and over):
+        over = waited - self._allowed + self._deadline / _TICKS
+        # Who is not connected to all yet gives up by itself, and says whom it lacks.
+        late = [peer for peer in late if over > (self._wait if self._links[peer].early else 0)]
+        if quiet or late:
             first, *others = quiet or late
             also = f"; also {', '.join(shown(self._party.name(peer)) for peer in others)}" if others else ""
             did = "sent nothing" if first in self._missing else "took nothing"
@@ -854,11 +898,7 @@ class _Drive:
     def _fail(self, error: BaseException) -> None:
         if self._ended.done():
             return
-        # What a peer did, the others may know; of errors of this party's own only the kind.
-        if isinstance(error, RemoteError) and error.party is not None:
-            self._tell(f"{shown(error.party)}: {error.message}")
-        else:
-            self._tell(type(error).__name__)
+        self._tell(_reason(error))
         self._ended.set_exception(error)
 
     def _tell(self, reason: str) -> None:
@@ -881,6 +921,16 @@ class _Drive:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(link.goodbye() for link in self._links.values()))
+
+
+def _reason(error: BaseException) -> str:
+    """For a notice: what a peer did, the others may know; of errors of this party's own only the kind."""
+    if isinstance(error, asyncio.CancelledError):
+        return _STOPPED
+    if isinstance(error, RemoteError) and error.party is not None:
+        said = f"{shown(error.party)}: {error.message}".encode()[:REASON_MAX]
+        return said.decode(errors="ignore")
+    return type(error).__name__
 
 
 def _is_notice(head: bytes) -> bool:

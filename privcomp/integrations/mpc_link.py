@@ -19,11 +19,13 @@ from typing import Final
 
 from privcomp.mpc.messages import FRAME_MAX
 
-__all__ = ["ALIVE", "DONE", "SCRATCH", "Link", "prefixed", "readable", "writable"]
+__all__ = ["ALIVE", "DONE", "EARLY", "SCRATCH", "Link", "prefixed", "readable", "writable"]
 
-#: In place of a header's length: "this party waits, too", and "this party's program has returned".
+#: In place of a header's length: "this party waits, too", "this party's program has returned", and "this party waits,
+#: for it is not connected to all others yet".
 ALIVE: Final = b"\0\0"
 DONE: Final = b"\1\0"
+EARLY: Final = b"\2\0"
 
 SCRATCH: Final = 1 << 16
 _SMALL: Final = 1 << 14  # payload that is copied behind its header: one call, and one record of TLS
@@ -47,13 +49,14 @@ class Link:
         over: the peer has closed its side.
         done: the peer has said that its program has returned.
         signs: signs of life so far.
+        early: the last thing that the peer said is that it is not connected to all yet; kept by the caller.
     """
 
     def __init__(self, connection: socket.socket, party: int) -> None:
         self.connection = connection
         self.party = party
         self.heard = self.taken = 0.0
-        self.over = self.done = False
+        self.over = self.done = self.early = False
         self.signs = 0
         self._secured = isinstance(connection, ssl.SSLSocket)
         self._scratch = memoryview(bytearray(SCRATCH))
@@ -147,7 +150,7 @@ class Link:
         return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
 
     def head(self) -> bytes | None:
-        """The next header, notice or sign (`ALIVE`, `DONE`), which stays there; None where it is not whole.
+        """The next header, notice or sign (`ALIVE`, `DONE`, `EARLY`), which stays there; None where it is not whole.
 
         Raises:
             ValueError: its length is none that this protocol has.
@@ -156,7 +159,7 @@ class Link:
         if have < 2:
             return None
         mark = bytes(self._scratch[self._begin : self._begin + 2])
-        if mark in (ALIVE, DONE):
+        if mark in (ALIVE, DONE, EARLY):
             return mark
         size = int.from_bytes(mark, "little")
         if size > FRAME_MAX:
@@ -167,7 +170,7 @@ class Link:
 
     def skip(self, head: bytes) -> None:
         """Take what `head` returned away."""
-        self._begin += 2 if head in (ALIVE, DONE) else 2 + len(head)
+        self._begin += 2 if head in (ALIVE, DONE, EARLY) else 2 + len(head)
 
     def expect(self, payload: memoryview) -> None:
         """Read the next bytes into `payload`, those first that are here already."""

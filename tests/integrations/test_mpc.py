@@ -420,6 +420,24 @@ def test_a_cancelled_party_tells_the_others(parties: Parties) -> None:
     assert any("stopped by its operator" in str(error) for error in errors)
 
 
+@pytest.mark.parametrize("secure", [True, False])
+def test_who_is_not_connected_to_all_is_not_taken_for_who_is_missing(parties: Parties, secure: bool) -> None:
+    """South comes to north and not to east: north, connected to both, waits for east until east gives south up."""
+    slow = replace(parties.computation, deadline=1.0, wait=3.0)
+    side = parties.secure if secure else parties.plain
+    seats = slow.seats
+    elsewhere = socket.create_server(("127.0.0.1", 0))  # where nobody answers for east
+    astray = replace(slow, wait=30.0, seats=(seats[0], replace(seats[1], port=elsewhere.getsockname()[1]), seats[2]))
+    south = asyncio.wait_for(run(side(2, astray), product), 5.0)
+    errors = together(run(side(0, slow), product), run(side(1, slow), product), south)
+    elsewhere.close()
+    check(errors[:2], RemoteError, "south")
+    assert errors[1].party == b"south"
+    assert isinstance(errors[0], RoundAborted)
+    assert "east" in str(errors[0])
+    assert "did not come within 3 s" in str(errors[0])
+
+
 class Evil:
     """South, over plain TCP, by hand: it greets as it should, and then does what a test says."""
 
