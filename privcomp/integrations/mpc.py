@@ -63,8 +63,9 @@ Program = Callable[[Any], Coroutine[Any, Any, T]]
 
 _AGREEMENT: Final = "privcomp/mpc/agreement/v1"
 _NONCE: Final = "privcomp/mpc/nonce/v1"
-_TICKS: Final = 8  # of the clock, in a deadline
-_SIGNS_MAX: Final = 1 << 12  # signs of life beyond those that the clock asks for
+_TICKS: Final = 8  # of the clock, in a deadline, and more where that makes it slow: peers may have shorter deadlines
+_TICK_MAX: Final = 1.0  # seconds
+_SIGNS_MAX: Final = 1 << 14  # signs of life that a peer may give in a tick
 _STRANGERS: Final = 32  # connections at a time that have not shown who they are
 _ACCEPT_PAUSE: Final = 0.1  # seconds, after a connection could not be accepted
 _BATCH: Final = 64  # reads before other connections have their turn
@@ -352,7 +353,7 @@ class _Setup:
     async def _signs(self) -> None:
         """Those who are connected to all may have begun, and wait for this party: it is not the one that is missing."""
         while True:
-            await asyncio.sleep(self._computation.deadline / _TICKS)
+            await asyncio.sleep(_tick(self._computation))
             for connection in self._found.values():
                 with suppress(OSError):  # whoever needs this connection learns it there
                     connection.send(EARLY)
@@ -667,6 +668,7 @@ class _Drive:
         self._agreement = agreement
         self._wait = computation.wait
         self._deadline = computation.deadline
+        self._ticks = _tick(computation)
         self._rate = computation.rate
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -674,7 +676,7 @@ class _Drive:
         self._unsent: set[int] = set()
         self._headers: dict[int, bytes] = {}
         self._payloads: dict[int, memoryview] = {}
-        self._since = self._began = self._loop.time()
+        self._since = self._loop.time()
         self._allowed = self._deadline
         self._reading: set[int] = set()
 
@@ -682,8 +684,7 @@ class _Drive:
         began = self._loop.time()
         for link in self._links.values():
             self._listen(link)
-        timer = self._loop.call_later(self._deadline / _TICKS, self._tick)
-        self._timer = timer
+        self._timer = self._loop.call_later(self._ticks, self._tick)
         try:
             self._loop.call_soon(self._guarded, self._proceed)
             try:
@@ -756,7 +757,7 @@ class _Drive:
                     self._take(link)
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(self._deadline / _TICKS, self._tick)
+        self._timer = self._loop.call_later(self._ticks, self._tick)
         self._guarded(self._watch)
 
     # ---- one connection
@@ -830,9 +831,8 @@ class _Drive:
             link.early = head == EARLY
             if head in (ALIVE, EARLY):
                 link.signs += 1
-                # One a tick, from a peer that has no frame for this party and need not have one for hours.
-                due = 2 * _TICKS * (self._loop.time() - self._began) / self._deadline
-                if link.signs > _SIGNS_MAX + due:
+                # A peer that has no frame for this party need not have one for hours, and its clock may be faster.
+                if link.signs > _SIGNS_MAX:
                     raise RemoteError(
                         self._party.name(peer), self._party.stage, "more signs of life than its clock can give"
                     )
@@ -880,7 +880,7 @@ class _Drive:
             last = max(self._since, link.heard if peer in self._missing else link.taken)
             (quiet if now - last > self._deadline / 2 else late).append(peer)
         waited = now - self._since
-        over = waited - self._allowed + self._deadline / _TICKS
+        over = waited - self._allowed + self._ticks
         # Who is not connected to all yet gives up by itself, and says whom it lacks.
         late = [peer for peer in late if over > (self._wait if self._links[peer].early else 0)]
         if quiet or late:
@@ -890,6 +890,7 @@ class _Drive:
             what = f"it {did} for {waited:.1f} s" if quiet else f"its frame was not whole after {waited:.1f} s"
             raise RemoteError(self._party.name(first), self._party.stage, what + also)
         for link in self._links.values():
+            link.signs = 0
             if link.flushed and not link.over:
                 link.push(ALIVE)
                 with suppress(OSError):  # whoever needs this connection learns it there
@@ -921,6 +922,11 @@ class _Drive:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(link.goodbye() for link in self._links.values()))
+
+
+def _tick(computation: Computation) -> float:
+    """Seconds between two looks at the clock, and between two signs of life."""
+    return min(computation.deadline / _TICKS, _TICK_MAX)
 
 
 def _reason(error: BaseException) -> str:

@@ -48,7 +48,7 @@ class Link:
         heard, taken: when the peer last sent something, and took something, on the loop's clock; kept by the caller.
         over: the peer has closed its side.
         done: the peer has said that its program has returned.
-        signs: signs of life so far.
+        signs: signs of life since the caller last looked; kept by the caller.
         early: the last thing that the peer said is that it is not connected to all yet; kept by the caller.
     """
 

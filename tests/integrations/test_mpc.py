@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privcomp.codec import lp
 from privcomp.errors import CodecError, LocalError, ParameterError, PrivcompError, RemoteError, RoundAborted
 from privcomp.integrations import PartyHome
 from privcomp.integrations import mpc as transport
@@ -644,7 +646,7 @@ class TestEvil:
     def test_a_flood_of_signs_of_life(self, homes: list[PartyHome]) -> None:
         async def deed(evil: Evil) -> None:
             for peer in range(2):
-                await evil.send(peer, ALIVE * 5000)
+                await evil.send(peer, ALIVE * 20000)
             await evil.drain()
 
         errors = suffer(homes, deed)
@@ -690,3 +692,28 @@ class TestEvil:
         errors = together(run(parties.plain(0), chain), run(parties.plain(1), chain), Evil(parties).act(Evil.drain))
         check(errors[:2], RemoteError, "south", "sent nothing")
         assert isinstance(errors[1], RoundAborted)
+
+    def test_who_has_a_long_deadline_lives_for_those_who_have_a_short_one(
+        self, homes: list[PartyHome], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """North waits three seconds for south, as it may, and east for north."""
+        monkeypatch.setattr(transport, "_SIGNS_MAX", 12)
+        parties = Parties(homes)
+        north, east = (replace(parties.computation, deadline=deadline) for deadline in (40.0, 4.0))
+
+        async def chain(mpc: Any) -> int:
+            await Exchange("first", {}, {2: 8} if mpc.me == 0 else {})
+            await Exchange("second", {1: b"8 bytes."} if mpc.me == 0 else {}, {0: 8} if mpc.me == 1 else {})
+            return 1
+
+        async def late(evil: Evil) -> None:
+            schedule = hashlib.sha256(hashlib.sha256(evil.session.digest).digest())
+            schedule.update(lp(bytes(8), b"first"))
+            header = RoundHeader(evil.session.digest, 2, 0, 0, schedule.digest(), 8)
+            for _ in range(30):
+                await evil.send(0, ALIVE)
+                await asyncio.sleep(0.1)
+            await evil.send(0, prefixed(header.to_bytes()) + bytes(8) + DONE)
+
+        works = run(parties.plain(0, north), chain), run(parties.plain(1, east), chain), Evil(parties).act(late)
+        assert [getattr(outcome, "result", outcome) for outcome in together(*works)] == [1, 1, None]
