@@ -692,20 +692,30 @@ class _Agreement:
         """What the shares that a peer has to pass take at most."""
         return 64 + sum(self.collection.body_bytes(j) + 64 for _, j in self._passes(peer, self.collector.me))
 
-    def echo(self, peer: int, mine: bytes, seen: bytes) -> None:
-        """Compare which reports a peer saw with those that this server saw: 32 bytes each, by server."""
-        for server in range(len(self.names)):
-            cut = slice(32 * server, 32 * server + 32)
-            if mine[cut] == seen[cut]:
-                continue
-            if server in (peer, self.collector.me):
-                raise self._error(peer, "denies the report that it sent, or that it was sent")
-            raise RoundAborted(
-                self.names[server],
-                _STAGE,
-                f"this server and {self.names[peer]!r} have different reports of it: one of the two others lies; "
-                "nothing was computed. Compare the servers' records",
-            )
+    def echo(self, mine: bytes, seen: Mapping[int, bytes]) -> None:
+        """Compare which reports the peers saw with those that this server saw: 32 bytes each, by server.
+
+        Where a peer saw another report of a third server than this one, either of the two may lie. Whoever is in all
+        disputes is named if it is one.
+        """
+        disputes: list[set[int]] = []
+        for peer, other in seen.items():
+            for server in range(len(self.names)):
+                cut = slice(32 * server, 32 * server + 32)
+                if mine[cut] != other[cut]:
+                    disputes.append({peer} if server in (peer, self.collector.me) else {peer, server})
+        if not disputes:
+            return
+        suspects = set.intersection(*disputes)
+        if len(suspects) == 1:
+            raise self._error(suspects.pop(), "says different things about a report, its own or another server's")
+        names = " or ".join(repr(self.names[server]) for server in sorted(suspects)) or "more than one"
+        raise RoundAborted(
+            None,
+            _STAGE,
+            f"servers have different reports of one server; who lied: {names}; nothing was computed. Compare the "
+            "servers' records",
+        )
 
     def take(self, forwarded: Mapping[int, bytes]) -> None:
         """Fill in what was lacking. Whoever reported a share and cannot show it has lied."""
@@ -780,8 +790,7 @@ async def agree(
     reports[me] = own.to_bytes()
     seen = b"".join(sha256(reports[p]).digest() for p in range(backend.n))
     echoes = await Exchange("clients-echo", dict.fromkeys(peers, seen), dict.fromkeys(peers, len(seen)))
-    for p in peers:
-        state.echo(p, seen, bytes(echoes[p]))
+    state.echo(seen, {p: bytes(echoes[p]) for p in peers})
     state.merge([own if p == me else state.report(p, reports[p]) for p in range(backend.n)])
 
     sends = {p: state.forward(p) for p in peers}

@@ -475,9 +475,35 @@ def test_a_server_that_reports_two_things_ends_the_run(protocol: str, monkeypatc
         return sends
 
     _lying(monkeypatch, change)
+    results = settle(of)
+    for error in _errors(results):
+        assert isinstance(error, RemoteError)
+        assert "server-0" in str(error)
+        assert error.party in (b"server-0", None)
+    assert results[1].party == b"server-0"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("about", [0, 1, 2])
+def test_a_server_that_lies_about_what_it_saw_has_nobody_else_named(
+    protocol: str, about: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = world(protocol, 4, 8, 5)
+    of.send(of.uploads(matrix(4, 5, 8)))
+    honest = clients.Exchange
+
+    def exchange(label: str, sends: Any, wants: Any) -> Any:
+        if label == "clients-echo" and len(begun := [*asked, 1]) == 1:  # server 0 comes first
+            asked.extend(begun)
+            sends = {p: data[: 32 * about] + bytes(32) + data[32 * about + 32 :] for p, data in sends.items()}
+        return honest(label, sends, wants)
+
+    asked: list[int] = []
+    monkeypatch.setattr(clients, "Exchange", exchange)
     for error in _errors(settle(of)):
         assert isinstance(error, RemoteError)
-        assert error.party == b"server-0"
+        assert error.party in (b"server-0", None)
+        assert "server-0" in str(error)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
