@@ -41,7 +41,7 @@ from privcomp.integrations.mpc_link import ALIVE, DONE, EARLY, Link, prefixed, r
 from privcomp.integrations.tcp_frames import explained, shown
 from privcomp.keys import Roster, check_id
 from privcomp.mpc.engine import Cost, Party, Session
-from privcomp.mpc.messages import FRAME_MAX, REASON_MAX, AbortNotice, Greeting
+from privcomp.mpc.messages import FRAME_MAX, REASON_MAX, AbortNotice, Greeting, Nonces
 from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.security import Adversary
 
@@ -344,11 +344,12 @@ class _Setup:
             await asyncio.gather(*tasks, return_exceptions=True)
             if listener is not None:
                 listener.close()
-        session = self._session
+        session, nonces = self._session, None
         if session is None:
-            session = self._computation.session(digest(_NONCE, *(self._nonces[i] for i in range(len(seats)))))
+            nonces = tuple(self._nonces[i] for i in range(len(seats)))
+            session = self._computation.session(digest(_NONCE, *nonces))
         links = {peer: Link(connection, peer) for peer, connection in sorted(self._found.items())}
-        return Connection(self._computation, me, session, links, self._agreement)
+        return Connection(self._computation, me, session, links, self._agreement, nonces)
 
     async def _signs(self) -> None:
         """Those who are connected to all may have begun, and wait for this party: it is not the one that is missing."""
@@ -612,11 +613,18 @@ class Connection:
     """
 
     def __init__(
-        self, computation: Computation, me: int, session: Session, links: Mapping[int, Link], agreement: bytes
+        self,
+        computation: Computation,
+        me: int,
+        session: Session,
+        links: Mapping[int, Link],
+        agreement: bytes,
+        nonces: tuple[bytes, ...] | None,
     ) -> None:
         self.session = session
         self.me = me
         self._agreement = agreement
+        self._nonces = nonces
         self._computation = computation
         self._links = links
         self._used = False
@@ -652,7 +660,7 @@ class Connection:
             return await program(backend)
 
         party = start(self.session, self.me, checked, rng=rng, insecure_dealer=self._computation.insecure_dealer)
-        drive = _Drive(party, self._links, self._computation, self._agreement)
+        drive = _Drive(party, self._links, self._computation, self._agreement, self._nonces)
         seconds = await drive.run()
         return Outcome(party.result, party.cost, seconds)
 
@@ -661,8 +669,14 @@ class _Drive:
     """Carries the rounds of one party. Everything happens in callbacks of the loop: no task, no future per message."""
 
     def __init__(
-        self, party: Party[Any], links: Mapping[int, Link], computation: Computation, agreement: bytes
+        self,
+        party: Party[Any],
+        links: Mapping[int, Link],
+        computation: Computation,
+        agreement: bytes,
+        nonces: tuple[bytes, ...] | None,
     ) -> None:
+        self._nonces = nonces
         self._party = party
         self._links = links
         self._agreement = agreement
@@ -686,7 +700,7 @@ class _Drive:
             self._listen(link)
         self._timer = self._loop.call_later(self._ticks, self._tick)
         try:
-            self._loop.call_soon(self._guarded, self._proceed)
+            self._loop.call_soon(self._guarded, self._begin)
             try:
                 await self._ended
             except asyncio.CancelledError:
@@ -729,6 +743,14 @@ class _Drive:
         self._flush(link)
         if not self._missing and not self._unsent:
             self._proceed()
+
+    def _begin(self) -> None:
+        if self._nonces is not None:
+            told = prefixed(Nonces(self._party.me, self._nonces).to_bytes())
+            for link in self._links.values():
+                link.push(told)
+                self._flush(link)
+        self._proceed()
 
     def _proceed(self) -> None:
         """Round after round, until something has to be waited for."""
@@ -844,7 +866,10 @@ class _Drive:
                         self._party.stage,
                         "its program has returned while this one waits for it: the programs differ",
                     )
-            elif peer in self._missing or _is_notice(head):
+            elif _tag(head) == Nonces.TAG:
+                link.signs += 1
+                self._check_nonces(peer, head)
+            elif peer in self._missing or _tag(head) == AbortNotice.TAG:
                 self._check_early_notice(peer, head)
                 length = self._party.check_header(peer, head)
                 link.skip(head)
@@ -858,12 +883,31 @@ class _Drive:
 
     def _check_early_notice(self, peer: int, head: bytes) -> None:
         """A peer that gave up before it was connected to all knew no session. Raises if this is what it says."""
-        if not _is_notice(head):
+        if _tag(head) != AbortNotice.TAG:
             return
         with suppress(CodecError):  # is refused as any other header
             notice = AbortNotice.from_bytes(head, max_bytes=FRAME_MAX)
             if (notice.session, notice.sender) == (self._agreement, peer):
                 raise RoundAborted(self._party.name(peer), self._party.stage, f"gave up: {notice.reason}")
+
+    def _check_nonces(self, peer: int, head: bytes) -> None:
+        """Whether a peer was told the same nonces as this party: else they are in different sessions, and one lied."""
+        name, stage = self._party.name(peer), self._party.stage
+        try:
+            seen = Nonces.from_bytes(head, max_bytes=FRAME_MAX)
+        except CodecError as error:
+            raise error.by(name, stage) from None
+        if self._nonces is None or seen.sender != peer or len(seen.nonces) != len(self._nonces):
+            raise RemoteError(name, stage, "nonces that nobody asked for, or of other parties")
+        for party, (mine, other) in enumerate(zip(self._nonces, seen.nonces, strict=True)):
+            if mine == other:
+                continue
+            if party in (peer, self._party.me):
+                raise RemoteError(name, stage, "it denies the nonce that it told, or was told")
+            odd = shown(self._party.name(party))
+            raise RemoteError(
+                None, stage, f"{odd} told this party and {shown(name)} different nonces, or one of the two lies"
+            )
 
     # ---- the end
 
@@ -939,5 +983,6 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _is_notice(head: bytes) -> bool:
-    return head[3:5] == AbortNotice.TAG.to_bytes(2, "little")
+def _tag(head: bytes) -> int:
+    """Which message this is."""
+    return int.from_bytes(head[3:5], "little")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from privcomp.codec import U8, U64, Codec, Fixed, Message, Text
+from privcomp.codec import U8, U64, Codec, Fixed, Message, Seq, Text
 
-__all__ = ["FRAME_MAX", "REASON_MAX", "AbortNotice", "Greeting", "RoundHeader"]
+__all__ = ["FRAME_MAX", "REASON_MAX", "AbortNotice", "Greeting", "Nonces", "RoundHeader"]
 
 REASON_MAX: Final = 200
 
@@ -73,7 +73,7 @@ class Greeting(Message):
         sender: index of the party.
         receiver: index of the party that it is for.
         nonce: this party's part of the session's nonce, 32 fresh bytes. Whoever tells two peers different ones ends up
-            with peers in different sessions, who refuse each other's frames.
+            with peers in different sessions, who compare `Nonces`.
     """
 
     TAG: ClassVar[int] = 0x0A10
@@ -89,5 +89,20 @@ class Greeting(Message):
     nonce: bytes
 
 
-FRAME_MAX: Final = 512
+@dataclass(frozen=True)
+class Nonces(Message):
+    """What a party tells its peers before its first round, so that they know who it is whose nonces differ.
+
+    Args:
+        sender: index of the party.
+        nonces: of all parties, as they told this one; 32 bytes each.
+    """
+
+    TAG: ClassVar[int] = 0x0A11
+    FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (("sender", U8), ("nonces", Seq(Fixed(32), 255)))
+    sender: int
+    nonces: tuple[bytes, ...]
+
+
+FRAME_MAX: Final = 1 << 14
 """No header and no notice is longer."""

@@ -25,7 +25,7 @@ from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecu
 from privcomp.integrations.mpc_config import RunConfig
 from privcomp.integrations.mpc_link import ALIVE, DONE, SCRATCH, prefixed
 from privcomp.mpc.engine import Exchange
-from privcomp.mpc.messages import FRAME_MAX, Greeting, RoundHeader
+from privcomp.mpc.messages import FRAME_MAX, Greeting, Nonces, RoundHeader
 from privcomp.mpc.security import Adversary
 
 PATIENCE = 60.0
@@ -447,6 +447,7 @@ class Evil:
         self.parties = parties
         self.computation = parties.computation
         self.sockets: list[socket.socket] = []
+        self.told: set[int] = set()
 
     async def act(self, deed: Callable[[Evil], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
@@ -455,7 +456,7 @@ class Evil:
             connection = socket.socket()
             connection.setblocking(False)
             await loop.sock_connect(connection, ("127.0.0.1", self.computation.seats[peer].port))
-            greeting = Greeting(self.computation.agreement, 2, peer, nonces[2])
+            greeting = Greeting(self.computation.agreement, 2, peer, self.nonce(peer))
             await loop.sock_sendall(connection, prefixed(greeting.to_bytes()))
             size = int.from_bytes(await self.exactly(connection, 2), "little")
             nonces[peer] = Greeting.from_bytes(await self.exactly(connection, size), max_bytes=FRAME_MAX).nonce
@@ -468,6 +469,15 @@ class Evil:
         finally:
             for connection in self.sockets:
                 connection.close()
+
+    async def head(self, peer: int) -> bytes:
+        return await self.exactly(
+            self.sockets[peer], int.from_bytes(await self.exactly(self.sockets[peer], 2), "little")
+        )
+
+    def nonce(self, peer: int) -> bytes:
+        """Its part of the session's nonce, as it tells a peer."""
+        return bytes(32)
 
     async def exactly(self, connection: socket.socket, size: int) -> bytes:
         data = b""
@@ -482,8 +492,12 @@ class Evil:
 
     async def right_header(self, peer: int) -> RoundHeader:
         """What an honest south would send: every field is in what the others send to it."""
-        size = int.from_bytes(await self.exactly(self.sockets[peer], 2), "little")
-        seen = RoundHeader.from_bytes(await self.exactly(self.sockets[peer], size), max_bytes=FRAME_MAX)
+        data = await self.head(peer)
+        if peer not in self.told:
+            self.told.add(peer)
+            assert Nonces.from_bytes(data, max_bytes=FRAME_MAX).sender == peer
+            data = await self.head(peer)
+        seen = RoundHeader.from_bytes(data, max_bytes=FRAME_MAX)
         return replace(seen, sender=2, receiver=peer)
 
     async def hold(self) -> None:
@@ -571,6 +585,20 @@ class TestEvil:
 
         outcomes = together(*(run(parties.plain(me), both(64)) for me in range(2)), Evil(parties).act(dripping))
         assert [outcome.result for outcome in outcomes[:2]] == [256, 256]
+
+    def test_two_nonces_have_nobody_honest_named(self, homes: list[PartyHome]) -> None:
+        """North and east end up in different sessions: each of them sees frames of the other that it has to refuse."""
+
+        class TwoFaced(Evil):
+            def nonce(self, peer: int) -> bytes:
+                return bytes([peer]) * 32
+
+        parties = Parties(homes)
+        works = run(parties.plain(0), both(64)), run(parties.plain(1), both(64)), TwoFaced(parties).act(Evil.drain)
+        errors = together(*works)[:2]
+        check(errors, RemoteError, "south")
+        assert all(error.party is None or isinstance(error, RoundAborted) for error in errors)
+        assert any("different nonces" in str(error) for error in errors)
 
     def test_a_header_that_is_too_long(self, homes: list[PartyHome]) -> None:
         async def deed(evil: Evil) -> None:
