@@ -347,6 +347,8 @@ class Mpc:
         if not 0 <= owner < self.n:
             raise ParameterError(f"owner is {owner}; there are parties 0 .. {self.n - 1}")
         limit = self._limit(bound, fraction)
+        # Where parties disagree on these, their results differ, and messages do not.
+        self._public.update(lp(b"input", limit.to_bytes(8, "little"), bytes([fraction])))
         if (values is None) == (self.me == owner):
             raise ParameterError(f"party {owner} owns this input: it passes the values, everybody else passes None")
         encoded = None

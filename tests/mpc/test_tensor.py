@@ -695,3 +695,14 @@ def test_who_alone_sees_a_lie_beyond_a_bound_does_not_stop_before_the_end(protoc
         run(protocol, tensors(program))
     assert [(me, opened.tolist()) for me, opened in ended] == [(me, [-8]) for me in range(len(ended))]
     assert len(ended) == PARTIES[protocol]
+
+
+@pytest.mark.parametrize("odd", [{"bound": 9.0}, {"fraction": 12}])
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_parties_that_declare_different_inputs_stop(protocol: str, odd: dict[str, Any]) -> None:
+    async def program(mpc: Mpc) -> Any:
+        declared = {"bound": 8.0, "fraction": 8, **(odd if mpc.me == 1 else {})}
+        return await mpc.open(at(mpc, 0, [1.0], **declared) + at(mpc, 1, [1.0], **declared))
+
+    with pytest.raises(RemoteError, match="begun other operations"):
+        run(protocol, tensors(program))
