@@ -66,7 +66,7 @@ _NONCE: Final = "privcomp/mpc/nonce/v1"
 _TICKS: Final = 8  # of the clock, in a deadline, and more where that makes it slow: peers may have shorter deadlines
 _TICK_MAX: Final = 1.0  # seconds
 _SIGNS_MAX: Final = 1 << 14  # signs of life that a peer may give in a tick
-_STRANGERS: Final = 32  # connections at a time that have not shown who they are
+_STRANGERS: Final = 128  # connections at a time that have not shown who they are
 _ACCEPT_PAUSE: Final = 0.1  # seconds, after a connection could not be accepted
 _BATCH: Final = 64  # reads before other connections have their turn
 _NOTICE_SECONDS: Final = 1.0
@@ -321,6 +321,8 @@ class _Setup:
         self._found: dict[int, socket.socket] = {}
         self._problems: dict[int, str] = {}
         self._refused = ""
+        self._strangers: set[asyncio.Task[None]] = set()
+        self._greeted: dict[int, asyncio.Task[None]] = {}  # parties that have shown who they are, and have not greeted
 
     async def connect(self, listener: socket.socket | None) -> Connection:
         seats, me = self._computation.seats, self._me
@@ -438,13 +440,14 @@ class _Setup:
         return await asyncio.get_running_loop().sock_accept(listener)
 
     async def _accept(self, listener: socket.socket) -> None:
-        strangers: dict[asyncio.Task[None], None] = {}
         accepting = asyncio.create_task(self._accepted(listener, 0.0))
+        guests: set[asyncio.Task[None]] = set()
         try:
             while True:
-                done, _ = await asyncio.wait([accepting, *strangers], return_when=asyncio.FIRST_COMPLETED)
-                for task in done - {accepting}:
-                    del strangers[task]  # type: ignore[arg-type]
+                done, _ = await asyncio.wait([accepting, *guests], return_when=asyncio.FIRST_COMPLETED)
+                for task in done & guests:
+                    guests.discard(task)
+                    self._strangers.discard(task)
                     if not task.cancelled():
                         task.result()  # a party that is who it says, and does something else
                 if accepting in done:
@@ -457,14 +460,34 @@ class _Setup:
                         _log.warning("%s", self._refused)
                         pause = _ACCEPT_PAUSE
                     else:
-                        strangers[asyncio.create_task(self._welcome(connection, address))] = None
-                        if len(strangers) > _STRANGERS:
-                            next(iter(strangers)).cancel()
+                        guest = asyncio.create_task(self._welcome(connection, address))
+                        guests.add(guest)
+                        self._strangers.add(guest)
+                        if len(self._strangers) > _STRANGERS:
+                            self._turn_one_away()
                     accepting = asyncio.create_task(self._accepted(listener, pause))
         finally:
-            for task in (accepting, *strangers):
+            for task in (accepting, *guests):
                 task.cancel()
-            await asyncio.gather(accepting, *strangers, return_exceptions=True)
+            await asyncio.gather(accepting, *guests, return_exceptions=True)
+
+    def _turn_one_away(self) -> None:
+        """Any of the strangers: were it the oldest, those who keep coming would reach whoever is about to show who it
+        is; so a party has its chance each time that it comes again."""
+        unlucky = list(self._strangers)[int.from_bytes(os.urandom(8), "little") % len(self._strangers)]
+        self._strangers.discard(unlucky)
+        unlucky.cancel()
+
+    def _known(self, peer: int) -> None:
+        """The task that runs is a party's, and no stranger's; a party has one."""
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._strangers.discard(task)
+        before = self._greeted.get(peer)
+        if before is not None and not before.done():
+            before.cancel()
+        self._greeted[peer] = task
 
     async def _welcome(self, connection: socket.socket, address: Any) -> None:
         """A connection from anybody: errors of strangers are logged, errors of parties are raised."""
@@ -473,6 +496,8 @@ class _Setup:
             connection.setblocking(False)
             connection = await self._secured(connection, 0)
             peer = self._who(connection)
+            if peer is not None:
+                self._known(peer)
             peer = await self._greet(connection, peer)
             self._take(connection, peer)
             kept = True

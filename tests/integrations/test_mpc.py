@@ -316,6 +316,48 @@ def test_strangers_do_not_stop_the_parties(parties: Parties) -> None:
     assert all((outcome.result == np.arange(1000) ** 2).all() for outcome in outcomes)
 
 
+def test_strangers_who_keep_coming_do_not_stop_the_parties(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hundreds a second come while a party takes its time to show who it is."""
+    real = transport._Setup._secured
+
+    async def slowly(self: Any, connection: socket.socket, side: int) -> socket.socket:
+        if side == 0:
+            await asyncio.sleep(0.3)
+        return await real(self, connection, side)
+
+    monkeypatch.setattr(transport._Setup, "_secured", slowly)
+    patient = replace(parties.computation, wait=5.0)
+    came = 0
+
+    async def crowd(others: asyncio.Task[Any]) -> None:
+        nonlocal came
+        addresses = [("127.0.0.1", seat.port) for seat in parties.computation.seats[:2]]
+        silent: list[socket.socket] = []
+        while not others.done():
+            for address in 2 * addresses:
+                stranger = socket.socket()
+                stranger.setblocking(False)
+                stranger.connect_ex(address)
+                silent.append(stranger)
+                came += 1
+            for each in silent[:-150]:
+                each.close()
+            del silent[:-150]
+            await asyncio.sleep(0.005)
+        for each in silent:
+            each.close()
+
+    async def main() -> list[Any]:
+        runs = asyncio.gather(*(run(parties.secure(me, patient), product) for me in range(3)), return_exceptions=True)
+        connected = asyncio.ensure_future(runs)
+        await crowd(connected)  # type: ignore[arg-type]
+        return await connected
+
+    outcomes = asyncio.run(main())
+    assert all((outcome.result == np.arange(1000) ** 2).all() for outcome in outcomes)
+    assert came > 40
+
+
 def test_a_process_without_file_descriptors_waits_for_some(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     real = asyncio.selector_events.BaseSelectorEventLoop.sock_accept
     left = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]
