@@ -952,12 +952,19 @@ class _Drive:
         over = waited - self._allowed + self._ticks
         # Who is not connected to all yet gives up by itself, and says whom it lacks.
         late = [peer for peer in late if over > (self._wait if self._links[peer].early else 0)]
-        if quiet or late:
-            first, *others = quiet or late
+        if quiet:
+            first, *others = quiet
             also = f"; also {', '.join(shown(self._party.name(peer)) for peer in others)}" if others else ""
             did = "sent nothing" if first in self._missing else "took nothing"
-            what = f"it {did} for {waited:.1f} s" if quiet else f"its frame was not whole after {waited:.1f} s"
-            raise RemoteError(self._party.name(first), self._party.stage, what + also)
+            raise RemoteError(self._party.name(first), self._party.stage, f"it {did} for {waited:.1f} s{also}")
+        if late:
+            # Those who have begun a frame do not wait for somebody else; others may.
+            late = [peer for peer in late if peer in self._payloads or peer in self._unsent] or late
+            what = f"frame was not whole after {waited:.1f} s"
+            if len(late) == 1:
+                raise RemoteError(self._party.name(late[0]), self._party.stage, f"its {what}")
+            names = ", ".join(shown(self._party.name(peer)) for peer in late)
+            raise RemoteError(None, self._party.stage, f"{names} are alive, and no {what}; one may wait for the other")
         for link in self._links.values():
             link.signs = 0
             if link.flushed and not link.over:
@@ -1002,9 +1009,9 @@ def _reason(error: BaseException) -> str:
     """For a notice: what a peer did, the others may know; of errors of this party's own only the kind."""
     if isinstance(error, asyncio.CancelledError):
         return _STOPPED
-    if isinstance(error, RemoteError) and error.party is not None:
-        said = f"{shown(error.party)}: {error.message}".encode()[:REASON_MAX]
-        return said.decode(errors="ignore")
+    if isinstance(error, RemoteError):
+        about = "" if error.party is None else f"{shown(error.party)}: "
+        return f"{about}{error.message}".encode()[:REASON_MAX].decode(errors="ignore")
     return type(error).__name__
 
 

@@ -787,3 +787,35 @@ class TestEvil:
 
         works = run(parties.plain(0, north), chain), run(parties.plain(1, east), chain), Evil(parties).act(late)
         assert [getattr(outcome, "result", outcome) for outcome in together(*works)] == [1, 1, None]
+
+    @pytest.mark.parametrize("drips", [True, False])
+    def test_of_several_late_ones_who_waits_is_not_named(self, homes: list[PartyHome], drips: bool) -> None:
+        """East waits for a large frame of south, and may for long; north for both of them. South is alive."""
+        parties = Parties(homes)
+
+        async def chain(mpc: Any) -> None:
+            await Exchange("first", {}, {2: 8 << 20} if mpc.me == 1 else {})
+            wants = {1: 8, 2: 8} if mpc.me == 0 else {}
+            await Exchange("second", {0: b"8 bytes."} if mpc.me == 1 else {}, wants)
+
+        async def alive(evil: Evil) -> None:
+            schedule = hashlib.sha256(evil.session.digest).digest()
+            for round_, label in enumerate((b"first", b"second")):
+                running = hashlib.sha256(schedule)
+                running.update(lp(round_.to_bytes(8, "little"), label))
+                schedule = running.digest()
+            if drips:
+                header = RoundHeader(evil.session.digest, 2, 0, 1, schedule, 8)
+                await evil.send(0, prefixed(header.to_bytes()))
+            for piece in range(30):
+                await evil.send(1, ALIVE)
+                if not drips:
+                    await evil.send(0, ALIVE)
+                elif piece % 5 == 4:
+                    await evil.send(0, b"x")
+                await asyncio.sleep(0.1)
+            await evil.drain()
+
+        errors = together(run(parties.plain(0), chain), run(parties.plain(1), chain), Evil(parties).act(alive))
+        check(errors[:2], RemoteError, "south")
+        assert errors[0].party == (b"south" if drips else None)
