@@ -520,12 +520,19 @@ class ClientShares:
     bodies: Mapping[int, tuple[bytes, ...]]
     _spent: set[str] = field(default_factory=set, init=False)
 
-    def take(self) -> ClientShares:
+    def take(self, backend: Backend) -> ClientShares:
         """The same shares, for who computes on them; these here are used up.
 
         Raises:
+            ParameterError: they are another server's, or of other servers.
             StateError: they were used before.
         """
+        session = backend.session
+        if (session.protocol, session.parties, backend.me) != (self.collection.protocol, self.collection.ids, self.me):
+            raise ParameterError(
+                f"shares of server {self.me} of {self.collection.protocol}, and a session in which this is party "
+                f"{backend.me} of {session.protocol}, or that runs among others; compute where they were agreed on"
+            )
         spend(self._spent, "shares")
         return replace(self)
 

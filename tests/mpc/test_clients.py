@@ -787,6 +787,26 @@ def test_shares_of_clients_are_used_once() -> None:
             assert "have been used" in str(error)
 
 
+def test_shares_belong_to_one_server_of_one_collection() -> None:
+    rule, release = MultiKrum(1), Release()
+    of = world("rep3", 6, 8, 70, terms=terms(rule, release))
+    of.send(of.uploads(matrix(6, 70, 8)))
+    shares = settle(of)
+
+    async def rolled(mpc: ReplicatedBackend) -> Any:
+        return await aggregate(mpc, rule, shares[(mpc.me + 1) % 3], release)
+
+    async def extended(mpc: ReplicatedBackend) -> Any:
+        return await Updates.extend(mpc, shares[mpc.me % 3])
+
+    for results in (
+        drive(parties("rep3", rolled, of.collection.ids)),
+        drive(parties("rep3", extended, (b"a", b"b", b"c"))),
+        drive(parties("rep4", extended)),
+    ):
+        assert all(isinstance(error, ParameterError) and "agreed on" in str(error) for error in results)
+
+
 def test_a_server_signs_one_list_per_collection() -> None:
     """A server that is asked to agree again, after a restart, on fewer clients, does not sign."""
     x = matrix(4, 5, 8)

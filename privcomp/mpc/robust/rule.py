@@ -171,7 +171,7 @@ async def aggregate(
 
     Raises:
         ParameterError: a bound of the rule, or of the release, is exceeded; nothing was sent. Also where the clients
-            signed other terms.
+            signed other terms, or the shares are another server's.
         RoundAborted: the clients that were agreed on are too few for the rule, or too few were accepted.
         RemoteError: another server runs another rule, or the same one with other parameters.
         StateError: these shares, or these updates of clients, have given a result already.
@@ -195,7 +195,7 @@ async def aggregate(
     if isinstance(shares, Updates):
         shares.spend("updates")
     elif isinstance(shares, ClientShares):
-        shares = shares.take()
+        shares = shares.take(backend)
     same(backend, f"rule {terms(rule, release).hex()} {shares.clients} {shares.entries} {shares.width}")
     if isinstance(shares, Updates):
         outcome = await rule.run(backend, shares, release)

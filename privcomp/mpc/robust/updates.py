@@ -114,9 +114,10 @@ class Updates:
         """From Z_{2^b} to Z_{2^64}, block by block.
 
         Raises:
+            ParameterError: shares of clients that belong to another server, or to other servers.
             StateError: shares of clients that have been used.
         """
-        shares = shares.take() if isinstance(shares, ClientShares) else shares
+        shares = shares.take(backend) if isinstance(shares, ClientShares) else shares
         blocks = []
         for start, stop in column_blocks(shares.clients, shares.entries, block):
             blocks.append(await backend.extend(shares.block(start, stop), shares.width))
