@@ -24,6 +24,7 @@ from privcomp.integrations import mpc as transport
 from privcomp.integrations.mpc import Computation, Seat, connect, connect_insecure_tcp
 from privcomp.integrations.mpc_config import RunConfig
 from privcomp.integrations.mpc_link import ALIVE, DONE, SCRATCH, prefixed
+from privcomp.mpc import Mpc, tensors
 from privcomp.mpc.engine import Exchange
 from privcomp.mpc.messages import FRAME_MAX, Greeting, Nonces, RoundHeader
 from privcomp.mpc.security import Adversary
@@ -427,6 +428,18 @@ def test_a_program_that_ends_early(parties: Parties) -> None:
     assert outcomes[0].result is None
     check(outcomes[1:], RemoteError)
     assert any("its program has returned" in str(error) and error.party == b"north" for error in outcomes[1:])
+
+
+def test_an_objection_comes_after_the_others_have_their_results(parties: Parties) -> None:
+    async def program(mpc: Mpc) -> Any:
+        lie = np.array([1 << 40], np.uint64) if mpc.me == 0 else None
+        x = mpc.wrap(await mpc.backend.input(0, lie, (1,)), bound=8)
+        found = await mpc.open(x, to=2)
+        return None if found is None else int(found[0])
+
+    outcomes = together(*(run(parties.plain(me), tensors(program)) for me in range(3)))
+    assert [outcome.result for outcome in outcomes[:2]] == [None, None]
+    check(outcomes[2:], RemoteError, "beyond its bound")
 
 
 def test_a_program_that_fails(parties: Parties) -> None:
