@@ -114,15 +114,24 @@ int privcomp_ring_center_u64(int64_t *out, const uint64_t *values, size_t n, uns
 
 /* ---- sums of products of shares, modulo 2^64; constant time in every value. `accumulate`: out += the result, else out = it ---- */
 
-/* out = A B for row-major A (n, k) and B (k, m). requires: A, B and out have at most SIZE_MAX / 16 words. out is none of the others. */
-int privcomp_ring_matmul_u64(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, size_t k, size_t m, int accumulate);
+/* Words of scratch for the next function, or -1 where A, B or out would have more than SIZE_MAX / 16 words: at most about 2^17, and for large products
+ * two thirds of the largest of A, B and out more. */
+int64_t privcomp_matmul_scratch(size_t n, size_t k, size_t m);
 
-/* Words of scratch for the three functions below, or -1 if there cannot be so many rows: at most about 2^17, but at least 64 n. */
+/* out = A B for row-major A (n, k) and B (k, m). out is none of the others. requires: sizes as above; scratch_words at least what that says, else
+ * PRIVCOMP_E_LENGTH. Scratch is wiped.
+ * Source: Winograd, "A new algorithm for inner product", IEEE Transactions on Computers C-17, 1968; for large ones Strassen's algorithm in Winograd's
+ * form. Both are exact in every commutative ring. */
+int privcomp_ring_matmul_u64(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n, size_t k, size_t m, int accumulate, uint64_t *scratch,
+                             size_t scratch_words);
+
+/* Words of scratch for the three functions below, or -1 if there cannot be so many rows: at most about 2^17, but at least 65 n. */
 int64_t privcomp_gram_scratch(size_t n);
 
-/* out (n, n) = X X', of row-major X (n, d); out is symmetric and half of it is computed.
- * requires: scratch_words at least the above, else PRIVCOMP_E_LENGTH; sizes as above. Scratch is wiped. */
-int privcomp_ring_gram_u64(uint64_t *out, const uint64_t *x, size_t n, size_t d, uint64_t *scratch, size_t scratch_words);
+/* out (n, n) = (p X + q Y)(p X + q Y)', of row-major X and Y (n, d); out is symmetric and half of it is computed. Where q is 0, y is not read.
+ * requires: scratch_words at least the above, else PRIVCOMP_E_LENGTH; sizes as above. p and q are public. Scratch is wiped. */
+int privcomp_ring_gram_u64(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n, size_t d, uint64_t *scratch,
+                           size_t scratch_words);
 
 /* out = X1 X1' + X1 X2' + X2 X1' = (X1 + X2)(X1 + X2)' - X2 X2'. Where the sum of components is X and each party i holds components i and i + 1 of three,
  * the parties' results add up to X X': each of the nine products of components occurs once.
@@ -131,6 +140,9 @@ int privcomp_rep3_gram_u64(uint64_t *out, const uint64_t *x1, const uint64_t *x2
 
 /* out = X Y' + Y X', what two components contribute among four parties. */
 int privcomp_cross_gram_u64(uint64_t *out, const uint64_t *x, const uint64_t *y, size_t n, size_t d, uint64_t *scratch, size_t scratch_words);
+
+/* out[i] = p x[i] + q y[i]. Where q is 0, y is not read. p and q are public. out may be x or y. */
+void privcomp_ring_combine_u64(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n);
 
 /* Word by word: out[i] = x1[i] (y1[i] + y2[i]) + x2[i] y1[i], what the holder of components 1 and 2 contributes to a product, and the same with XOR and AND
  * of bits for + and times (accumulating with XOR). Inputs may overlap, out nothing. Source: as privcomp_rep3_gram_u64. */

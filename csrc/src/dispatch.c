@@ -266,10 +266,10 @@ static int agrees_with_portable(int level)
     }
     const struct mpc *const p[2] = {&pc_mpc_portable, pc_mpc_at(level)};
     if (p[0] != p[1]) {
-        enum { LENGTH = 87, STRIDE = WORDS / MPC_ROWS, PLANES = 63 }; /* whole vectors and rests */
+        enum { LENGTH = WORDS / MPC_ROWS - 1, STRIDE = LENGTH + 1, PAIRS = LENGTH - LENGTH % 2, HALF = LENGTH / 8 * 4, PLANES = 63 }; /* whole vectors and rests */
         uint64_t values[MPC_GROUP];
         struct { /* without padding */
-            uint64_t dots[MPC_ROWS][MPC_ROWS], tiles[MPC_ROWS][MPC_ROWS * MPC_PANEL], words[8][LENGTH], planes[PLANES * MPC_GROUP_WORDS], values[MPC_GROUP];
+            uint64_t dots[MPC_ROWS][MPC_ROWS], tiles[MPC_ROWS][MPC_ROWS * MPC_PANEL], combined[LENGTH], words[8][LENGTH], planes[PLANES * MPC_GROUP_WORDS], values[MPC_GROUP];
         } out[2];
         memset(out, 0, sizeof out);
         for (int i = 0; i < MPC_GROUP; i++) values[i] = want[i % WORDS] ^ start[i / 2 % WORDS];
@@ -277,7 +277,10 @@ static int agrees_with_portable(int level)
             for (size_t rows = 1; rows <= MPC_ROWS; rows++) {
                 p[q]->dots(out[q].dots[rows - 1], rows, want, STRIDE, start, LENGTH);
                 p[q]->tile(out[q].tiles[rows - 1], MPC_PANEL, rows, want, STRIDE, start, LENGTH);
+                p[q]->pair_dots(out[q].dots[rows - 1], rows, want, STRIDE, start, HALF, start, want[0]);
+                p[q]->pair_tile(out[q].tiles[rows - 1], MPC_PANEL, rows, want, STRIDE, start, PAIRS, start, want);
             }
+            p[q]->combine(out[q].combined, want, start[0], start, want[0], LENGTH);
             for (int accumulate = 0; accumulate < 2; accumulate++) {
                 uint64_t(*const w)[LENGTH] = out[q].words + 4 * accumulate;
                 p[q]->rep3_product(w[0], want, want + STRIDE, start, start + STRIDE, LENGTH, accumulate);

@@ -72,28 +72,96 @@ AVX2 PC_INLINE void tile(uint64_t *out, size_t out_stride, const int rows, const
     }
 }
 
+/* low[r] and cross[r] += the parts of f g. */
+#define MULTIPLY_SUMS(r, f, g) \
+    do { \
+        const __m256i f_ = (f), g_ = (g); \
+        low[r] += (v4)_mm256_mul_epu32(f_, g_); \
+        cross[r] += (v8)_mm256_mullo_epi32(f_, swapped(g_)); \
+    } while (0)
+
+AVX2 PC_INLINE void pair_dots(uint64_t *out, const int rows, const uint64_t *a, size_t stride, const uint64_t *b, size_t half,
+                           const uint64_t *own, uint64_t other)
+{
+    v4 low[MPC_ROWS] = {{0}};
+    v8 cross[MPC_ROWS] = {{0}};
+    for (size_t t = 0; t < half; t += 4) {
+        const __m256i v = load4(b + t), w = load4(b + half + t);
+        PC_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const uint64_t *const x = a + (size_t)r * stride + t;
+            MULTIPLY_SUMS(r, _mm256_add_epi64(load4(x), w), _mm256_add_epi64(load4(x + half), v));
+        }
+    }
+    PC_UNROLL
+    for (int r = 0; r < rows; r++) out[r] += sum4(joined((__m256i)low[r], (__m256i)cross[r])) - own[r] - other;
+}
+
+AVX2 PC_INLINE void pair_tile(uint64_t *out, size_t out_stride, const int rows, const uint64_t *a, size_t stride, const uint64_t *panel, size_t n,
+                           const uint64_t *own, const uint64_t *others)
+{
+    v4 low[MPC_ROWS] = {{0}};
+    v8 cross[MPC_ROWS] = {{0}};
+    for (size_t t = 0; t < n; t += 2) {
+        const __m256i v = load4(panel + MPC_PANEL * t), w = load4(panel + MPC_PANEL * (t + 1));
+        PC_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const uint64_t *const x = a + (size_t)r * stride + t;
+            MULTIPLY_SUMS(r, _mm256_add_epi64(all4(x[0]), w), _mm256_add_epi64(all4(x[1]), v));
+        }
+    }
+    PC_UNROLL
+    for (int r = 0; r < rows; r++) {
+        uint64_t *const at = out + (size_t)r * out_stride;
+        const __m256i less = _mm256_add_epi64(all4(own[r]), load4(others)), sum = joined((__m256i)low[r], (__m256i)cross[r]);
+        store4(at, _mm256_add_epi64(load4(at), _mm256_sub_epi64(sum, less)));
+    }
+}
+
+/* The number of rows is a constant in each call, so that their sums stay in registers. */
+#define EACH_ROWS(call) \
+    switch (rows) { \
+    case 1: call(1); break; \
+    case 2: call(2); break; \
+    case 3: call(3); break; \
+    case 4: call(4); break; \
+    default: call(5); break; /* check: 5 == MPC_ROWS */ \
+    }
+
 AVX2 static void dots_avx2(uint64_t *out, size_t rows, const uint64_t *a, size_t stride, const uint64_t *b, size_t n)
 {
     const size_t whole = n - n % 4;
     VERIFY(rows >= 1 && rows <= MPC_ROWS);
-    switch (rows) {
-    case 1: dots(out, 1, a, stride, b, whole); break;
-    case 2: dots(out, 2, a, stride, b, whole); break;
-    case 3: dots(out, 3, a, stride, b, whole); break;
-    default: dots(out, 4, a, stride, b, whole); break;
-    }
+#define CALL(r) dots(out, r, a, stride, b, whole)
+    EACH_ROWS(CALL)
+#undef CALL
     if (whole < n) pc_mpc_portable.dots(out, rows, a + whole, stride, b + whole, n - whole);
 }
 
 AVX2 static void tile_avx2(uint64_t *out, size_t out_stride, size_t rows, const uint64_t *a, size_t stride, const uint64_t *panel, size_t n)
 {
     VERIFY(rows >= 1 && rows <= MPC_ROWS);
-    switch (rows) {
-    case 1: tile(out, out_stride, 1, a, stride, panel, n); break;
-    case 2: tile(out, out_stride, 2, a, stride, panel, n); break;
-    case 3: tile(out, out_stride, 3, a, stride, panel, n); break;
-    default: tile(out, out_stride, 4, a, stride, panel, n); break;
-    }
+#define CALL(r) tile(out, out_stride, r, a, stride, panel, n)
+    EACH_ROWS(CALL)
+#undef CALL
+}
+
+AVX2 static void pair_dots_avx2(uint64_t *out, size_t rows, const uint64_t *a, size_t stride, const uint64_t *b, size_t half, const uint64_t *own,
+                                uint64_t other)
+{
+    VERIFY(rows >= 1 && rows <= MPC_ROWS && half % 4 == 0);
+#define CALL(r) pair_dots(out, r, a, stride, b, half, own, other)
+    EACH_ROWS(CALL)
+#undef CALL
+}
+
+AVX2 static void pair_tile_avx2(uint64_t *out, size_t out_stride, size_t rows, const uint64_t *a, size_t stride, const uint64_t *panel, size_t n,
+                                const uint64_t *own, const uint64_t *others)
+{
+    VERIFY(rows >= 1 && rows <= MPC_ROWS && n % 2 == 0);
+#define CALL(r) pair_tile(out, out_stride, r, a, stride, panel, n, own, others)
+    EACH_ROWS(CALL)
+#undef CALL
 }
 
 /* ---- word by word ---- */
@@ -133,6 +201,22 @@ DEFINE_WORDS(rep3_product, rep3_product4, _mm256_add_epi64)
 DEFINE_WORDS(cross_product, two_products, _mm256_add_epi64)
 DEFINE_WORDS(rep3_and, rep3_and4, _mm256_xor_si256)
 DEFINE_WORDS(cross_and, two_ands, _mm256_xor_si256)
+
+AVX2 static void combine_avx2(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n)
+{
+    const size_t whole = n - n % 4;
+    if (q == 0 && p == 1) {
+        if (out != x) memcpy(out, x, 8 * n);
+        return;
+    }
+    if (q == 0) {
+        pc_mpc_portable.combine(out, x, p, y, q, n);
+        return;
+    }
+    const __m256i a = all4(p), b = all4(q);
+    for (size_t i = 0; i < whole; i += 4) store4(out + i, two_products(load4(x + i), a, load4(y + i), b));
+    pc_mpc_portable.combine(out + whole, x + whole, p, y + whole, q, n - whole);
+}
 
 /* ---- transposition of 64 x 64 bits ----
  * Row 16 l + v of a block lies in lane l of vector v. Transposing exchanges bit s of a row's number with bit s of a column's, for each s: for
@@ -245,10 +329,13 @@ AVX2 static void from_planes_avx2(uint64_t *values, size_t groups, const uint64_
 const struct mpc pc_mpc_avx2 = {
     .dots = dots_avx2,
     .tile = tile_avx2,
+    .pair_dots = pair_dots_avx2,
+    .pair_tile = pair_tile_avx2,
     .rep3_product = rep3_product_avx2,
     .cross_product = cross_product_avx2,
     .rep3_and = rep3_and_avx2,
     .cross_and = cross_and_avx2,
+    .combine = combine_avx2,
     .to_planes = to_planes_avx2,
     .from_planes = from_planes_avx2,
 };

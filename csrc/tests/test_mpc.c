@@ -24,20 +24,25 @@ static uint64_t *extreme(size_t n)
 
 static void matmul(size_t n, size_t k, size_t m)
 {
-    uint64_t *a = extreme(n * k), *b = extreme(k * m), *start = words(n * m), *out = words(n * m);
+    const size_t scratch_words = (size_t)privcomp_matmul_scratch(n, k, m);
+    uint64_t *a = extreme(n * k), *b = extreme(k * m), *start = words(n * m), *out = words(n * m), *scratch = words(scratch_words);
+    uint64_t *want = malloc(8 * n * m + 8);
+    memset(want, 0, 8 * n * m);
+    for (size_t i = 0; i < n; i++)
+        for (size_t t = 0; t < k; t++)
+            for (size_t j = 0; j < m; j++) want[i * m + j] += a[i * k + t] * b[t * m + j];
     for (int level = 0; level <= privcomp_level_max(); level++)
         for (int accumulate = 0; accumulate < 2; accumulate++) {
             privcomp_level_set(level);
             memcpy(out, start, 8 * n * m);
-            CHECK(privcomp_ring_matmul_u64(out, a, b, n, k, m, accumulate) == PRIVCOMP_OK && out[n * m] == GUARD);
-            for (size_t i = 0; i < n; i++)
-                for (size_t j = 0; j < m; j++) {
-                    uint64_t want = accumulate ? start[i * m + j] : 0;
-                    for (size_t t = 0; t < k; t++) want += a[i * k + t] * b[t * m + j];
-                    CHECK(out[i * m + j] == want);
-                }
+            test_fill(scratch, 8 * scratch_words);
+            CHECK(privcomp_ring_matmul_u64(out, a, b, n, k, m, accumulate, scratch, scratch_words) == PRIVCOMP_OK);
+            CHECK(out[n * m] == GUARD && scratch[scratch_words] == GUARD);
+            for (size_t i = 0; i < scratch_words; i++) CHECK(scratch[i] == 0);
+            for (size_t i = 0; i < n * m; i++) CHECK(out[i] == (accumulate ? start[i] : 0) + want[i]);
         }
-    free(a), free(b), free(start), free(out);
+    CHECK(privcomp_ring_matmul_u64(out, a, b, n, k, m, 0, scratch, scratch_words - 1) == PRIVCOMP_E_LENGTH);
+    free(a), free(b), free(start), free(out), free(scratch), free(want);
 }
 
 static void gram(size_t n, size_t d)
@@ -46,10 +51,12 @@ static void gram(size_t n, size_t d)
     const size_t scratch_words = (size_t)privcomp_gram_scratch(n);
     uint64_t *scratch = words(scratch_words);
     for (int level = 0; level <= privcomp_level_max(); level++)
-        for (int form = 0; form < 3; form++) {
+        for (int form = 0; form < 4; form++) {
+            const uint64_t p = form == 3 ? test_u64() : 1, q = form == 3 ? test_u64() : 0;
             privcomp_level_set(level);
             test_fill(scratch, 8 * scratch_words);
-            if (form == 0) CHECK(privcomp_ring_gram_u64(out, x, n, d, scratch, scratch_words) == PRIVCOMP_OK);
+            if (form == 0) CHECK(privcomp_ring_gram_u64(out, x, 1, NULL, 0, n, d, scratch, scratch_words) == PRIVCOMP_OK);
+            if (form == 3) CHECK(privcomp_ring_gram_u64(out, x, p, y, q, n, d, scratch, scratch_words) == PRIVCOMP_OK);
             if (form == 1) CHECK(privcomp_rep3_gram_u64(out, x, y, n, d, scratch, scratch_words) == PRIVCOMP_OK);
             if (form == 2) CHECK(privcomp_cross_gram_u64(out, x, y, n, d, scratch, scratch_words) == PRIVCOMP_OK);
             CHECK(out[n * n] == GUARD && scratch[scratch_words] == GUARD);
@@ -59,7 +66,7 @@ static void gram(size_t n, size_t d)
                     uint64_t want = 0;
                     for (size_t t = 0; t < d; t++) {
                         const uint64_t xi = x[i * d + t], xj = x[j * d + t], yi = y[i * d + t], yj = y[j * d + t];
-                        want += form == 0 ? xi * xj : form == 1 ? xi * xj + xi * yj + yi * xj : xi * yj + yi * xj;
+                        want += form == 0 || form == 3 ? (p * xi + q * yi) * (p * xj + q * yj) : form == 1 ? xi * xj + xi * yj + yi * xj : xi * yj + yi * xj;
                     }
                     CHECK(out[i * n + j] == want);
                 }
@@ -93,6 +100,21 @@ static void word_by_word(void)
                     }
                     CHECK(memcmp(out + n, start + n, 8 * (N + 1 - n)) == 0);
                 }
+    for (size_t n = 0; n <= N; n++)
+        for (int level = 0; level <= privcomp_level_max(); level++) {
+            static const uint64_t factors[][2] = {{1, 0}, {1, UINT64_MAX}, {2, 1}, {1, 2}, {7, 0}, {0, 0}, {UINT64_C(0xfedcba9876543210), UINT64_C(0x123456789abcdef)}};
+            privcomp_level_set(level);
+            for (size_t f = 0; f < sizeof factors / sizeof *factors; f++) {
+                const uint64_t p = factors[f][0], q = factors[f][1];
+                memcpy(out, start, sizeof out);
+                privcomp_ring_combine_u64(out, in[0], p, q == 0 ? NULL : in[1], q, n);
+                for (size_t i = 0; i < n; i++) CHECK(out[i] == p * in[0][i] + q * in[1][i]);
+                CHECK(memcmp(out + n, start + n, 8 * (N + 1 - n)) == 0);
+                memcpy(out, in[1], 8 * n);
+                privcomp_ring_combine_u64(out, in[0], p, out, q, n);
+                for (size_t i = 0; i < n; i++) CHECK(out[i] == p * in[0][i] + q * in[1][i]);
+            }
+        }
 }
 
 static void planes(size_t n, unsigned bits)
@@ -128,6 +150,8 @@ static void twins(const struct mpc *k)
                 memcpy(out[q], start, sizeof start);
                 kernels[q]->dots(out[q], rows, a + 1, STRIDE, b + 3, n);
                 kernels[q]->tile(out[q] + 5, 7, rows, a + 1, STRIDE, b + 3, n);
+                kernels[q]->pair_tile(out[q] + 50, 9, rows, a + 1, STRIDE, b + 3, n - n % 2, a + 7, b + 9);
+                kernels[q]->pair_dots(out[q] + 100, rows, a + 1, STRIDE, b + 3, n / 8 * 4, a + 7, b[9]);
             }
             CHECK(memcmp(out[0], out[1], sizeof out[0]) == 0);
         }
@@ -181,15 +205,17 @@ static void wide_words(void)
 int main(void)
 {
     static const size_t shapes[][3] = {{1, 1, 1}, {1, 5, 1}, {4, 4, 4}, {3, 2, 5}, {5, 7, 9}, {8, 16, 8}, {9, 255, 11}, {2, 256, 12}, {7, 257, 13},
-                                       {13, 600, 19}, {1, 700, 30}, {30, 700, 1}, {0, 3, 2}, {3, 0, 2}, {3, 2, 0}, {33, 40, 37}};
+                                       {13, 600, 19}, {1, 700, 30}, {30, 700, 1}, {0, 3, 2}, {3, 0, 2}, {3, 2, 0}, {33, 40, 37}, {24, 8, 4}, {25, 9, 6}, {70, 515, 10}};
+    static const size_t large[][3] = {{66, 257, 521}, {512, 514, 520}, {513, 512, 512}};
+    for (size_t s = 0; s < sizeof large / sizeof *large; s++) matmul(large[s][0], large[s][1], large[s][2]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) matmul(shapes[s][0], shapes[s][1], shapes[s][2]);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) wide(shapes[s][0], shapes[s][1], shapes[s][2]);
     uint64_t x[4] = {0};
-    CHECK(privcomp_ring_matmul_u64(x, x, x, SIZE_MAX / 2, 3, 1, 0) == PRIVCOMP_E_ARGUMENT);
-    CHECK(privcomp_ring_matmul_u64(x, x, x, 1, SIZE_MAX, 0, 0) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_ring_matmul_u64(x, x, x, SIZE_MAX / 2, 3, 1, 0, x, 4) == PRIVCOMP_E_ARGUMENT && privcomp_matmul_scratch(SIZE_MAX / 2, 3, 1) == -1);
+    CHECK(privcomp_ring_matmul_u64(x, x, x, 1, SIZE_MAX, 0, 0, x, 4) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_ring_matmul_u128(x, x, x, 1, 1, SIZE_MAX / 8, 0) == PRIVCOMP_E_ARGUMENT);
-    CHECK(privcomp_ring_gram_u64(x, x, SIZE_MAX / 2, 3, x, 4) == PRIVCOMP_E_ARGUMENT && privcomp_gram_scratch(SIZE_MAX / 2) == -1);
-    CHECK(privcomp_ring_gram_u64(x, x, 1, SIZE_MAX, x, 4) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_ring_gram_u64(x, x, 1, x, 0, SIZE_MAX / 2, 3, x, 4) == PRIVCOMP_E_ARGUMENT && privcomp_gram_scratch(SIZE_MAX / 2) == -1);
+    CHECK(privcomp_ring_gram_u64(x, x, 1, x, 0, 1, SIZE_MAX, x, 4) == PRIVCOMP_E_ARGUMENT);
     static const size_t rows[][2] = {{0, 5}, {1, 0}, {1, 1}, {2, 3}, {3, 511}, {4, 512}, {5, 513}, {6, 256}, {7, 257}, {20, 300}, {63, 9}, {64, 10}, {65, 11}, {130, 5}, {67, 700}, {260, 140}};
     for (size_t s = 0; s < sizeof rows / sizeof *rows; s++) gram(rows[s][0], rows[s][1]);
     word_by_word();

@@ -63,7 +63,54 @@ def ring_matmul(a: U64Array, b: U64Array, *, out: U64Array | None = None, accumu
     check_array("b", b, _U64, (a.shape[1], None))
     (n, k), m = a.shape, b.shape[1]
     out = _output(out, (n, m), accumulate, a=a, b=b)
-    _check(lib.privcomp_ring_matmul_u64(pointer(out, write=True), pointer(a), pointer(b), n, k, m, accumulate))
+    scratch: U64Array = np.empty(lib.privcomp_matmul_scratch(n, k, m), np.uint64)
+    _check(
+        lib.privcomp_ring_matmul_u64(
+            pointer(out, write=True), pointer(a), pointer(b), n, k, m, accumulate, pointer(scratch, write=True),
+            scratch.size,
+        )
+    )  # fmt: skip
+    return out
+
+
+def _combined(x: U64Array, factor: int, y: U64Array | None, other: int) -> tuple[int, U64Array, int]:
+    """The arguments of p x + q y as the core takes them: p, y, q."""
+    if y is None:
+        if other:
+            raise ParameterError("there is a factor of y, but no y; pass it")
+        y = x
+    limit = 1 << 64
+    p, q = (check_int("a factor", number, -limit, limit) % limit for number in (factor, other))
+    return p, y, q
+
+
+def ring_combine(
+    x: U64Array, factor: int, y: U64Array | None = None, other: int = 0, *, out: U64Array | None = None
+) -> U64Array:
+    """factor * x + other * y modulo 2^64, word by word, in one pass.
+
+    Args:
+        x: u64 of any shape.
+        factor: public, |factor| <= 2^64; reduced modulo 2^64.
+        y: u64 of the same shape; None: x alone.
+        other: as `factor`.
+        out: of that shape, to write to, no part of the others; None allocates.
+
+    Returns:
+        u64 of that shape; `out` where it was given.
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths, factors, or a factor of a y that is not there.
+
+    >>> ring_combine(np.array([5], np.uint64), 2, np.array([3], np.uint64), -1)
+    array([7], dtype=uint64)
+    """
+    p, y, q = _combined(x, factor, y, other)
+    check_array("x", x, _U64, (None,) * np.ndim(x))
+    check_array("y", y, _U64, x.shape)
+    out = _output(out, x.shape, False, x=x, y=y)
+    lib.privcomp_ring_combine_u64(pointer(out, write=True), pointer(x), p, pointer(y), q, x.size)
     return out
 
 
@@ -80,11 +127,18 @@ def _gram(run: Any, out: U64Array | None, **inputs: U64Array) -> U64Array:
     return out
 
 
-def ring_gram(x: U64Array, *, out: U64Array | None = None) -> U64Array:
-    """x x^T modulo 2^64: the dot products of all pairs of rows. It is symmetric; half of it is computed.
+def ring_gram(
+    x: U64Array, factor: int = 1, y: U64Array | None = None, other: int = 0, *, out: U64Array | None = None
+) -> U64Array:
+    """z z^T modulo 2^64 for z = factor * x + other * y: the dot products of all pairs of rows.
+
+    It is symmetric; half of it is computed. z is never held whole.
 
     Args:
         x: u64 (n, d).
+        factor: public, |factor| <= 2^64; reduced modulo 2^64.
+        y: u64 (n, d); None: x alone.
+        other: as `factor`.
         out: u64 (n, n) to write to; None allocates.
 
     Returns:
@@ -92,13 +146,19 @@ def ring_gram(x: U64Array, *, out: U64Array | None = None) -> U64Array:
 
     Raises:
         BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
-        ParameterError: lengths.
+        ParameterError: lengths, factors, or a factor of a y that is not there.
 
     >>> ring_gram(np.array([[1, 2], [3, 4]], np.uint64))
     array([[ 5, 11],
            [11, 25]], dtype=uint64)
     """
-    return _gram(lib.privcomp_ring_gram_u64, out, x=x)
+    p, y, q = _combined(x, factor, y, other)
+
+    def run(to: Any, left: Any, right: Any, *rest: Any) -> int:
+        status: int = lib.privcomp_ring_gram_u64(to, left, p, right, q, *rest)
+        return status
+
+    return _gram(run, out, x=x, y=y)
 
 
 def rep3_gram(x1: U64Array, x2: U64Array, *, out: U64Array | None = None) -> U64Array:

@@ -54,7 +54,10 @@ def test_matmul_is_the_product_of_integers(at_level, n, k, m, salt):
     np.testing.assert_array_equal(out, from_ints(want))
 
 
-@pytest.mark.parametrize(("n", "k", "m"), [(70, 513, 43), (4, 256, 8), (1, 2000, 1), (129, 3, 130), (2, 300, 3)])
+@pytest.mark.parametrize(
+    ("n", "k", "m"),
+    [(70, 513, 43), (4, 256, 8), (1, 2000, 1), (129, 3, 130), (2, 300, 3), (512, 514, 520), (30, 9, 1100)],
+)
 def test_matmul_over_blocks(at_level, n, k, m):
     """NumPy's product of unsigned words wraps, too, and shares no line with the core."""
     rng = np.random.default_rng(n)
@@ -69,6 +72,10 @@ def test_gram(at_level, n, d, salt):
     x, y = words(rng, n, d), words(rng, n, d)
     a, b = (ints(v) if d else np.zeros((n, 1), object) for v in (x, y))
     np.testing.assert_array_equal(_core.ring_gram(x), from_ints(a.dot(a.T)))
+    p, q = (int(v) for v in words(rng, 2))
+    z = p * a + q * b
+    np.testing.assert_array_equal(_core.ring_gram(x, p, y, q - M64), from_ints(z.dot(z.T)))
+    np.testing.assert_array_equal(_core.ring_gram(x, -2), from_ints(4 * a.dot(a.T)))
     np.testing.assert_array_equal(_core.rep3_gram(x, y), from_ints(a.dot(a.T) + a.dot(b.T) + b.dot(a.T)))
     np.testing.assert_array_equal(_core.cross_gram(x, y), from_ints(a.dot(b.T) + b.dot(a.T)))
 
@@ -117,6 +124,19 @@ def test_word_by_word(at_level, name, shape):
     np.testing.assert_array_equal(out, want)
     one = inputs[0]
     np.testing.assert_array_equal(run(one, one, one, one), plain(one, one, one, one))
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (7,), (64,), (1001,), (5, 3)])
+@pytest.mark.parametrize("factors", [(1, 0), (1, -1), (2, 1), (1, 2), (-2, 0), (M64, -M64), (3**40, -(5**27))])
+def test_combine(at_level, shape, factors):
+    rng = np.random.default_rng(len(shape))
+    x, y = words(rng, *shape), words(rng, *shape)
+    want = from_ints(factors[0] * ints(x) + factors[1] * ints(y))
+    np.testing.assert_array_equal(_core.ring_combine(x, factors[0], y, factors[1]), want)
+    out = np.empty_like(x)
+    assert _core.ring_combine(x, factors[0], y, factors[1], out=out) is out
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(_core.ring_combine(x, factors[0]), from_ints(factors[0] * ints(x)))
 
 
 def test_terms_of_the_parties_add_up(at_level):
@@ -255,6 +275,12 @@ W = np.ones((4, 2), np.uint64)
         (lambda: _core.rep3_gram(A, B), ParameterError, "x2 has length"),
         (lambda: _core.cross_gram(A, A[:2]), ParameterError, "xj has length"),
         (lambda: _core.ring_gram(A, out=B), ParameterError, "out has length"),
+        (lambda: _core.ring_gram(A, 1, A[:2], 1), ParameterError, "y has length"),
+        (lambda: _core.ring_gram(A, 1, None, 1), ParameterError, "no y"),
+        (lambda: _core.ring_combine(V, 2**64 + 1), ParameterError, "a factor is"),
+        (lambda: _core.ring_combine(V, 1, None, 1), ParameterError, "no y"),
+        (lambda: _core.ring_combine(V, 1, V[:7], 1), ParameterError, "y has length"),
+        (lambda: _core.ring_combine(V[::2], 1), BufferTypeError, "C-contiguous"),
         (lambda: _core.rep3_product(V, V, V, V[:7]), ParameterError, "y2 has length"),
         (lambda: _core.rep3_product(V, V, V, W), BufferTypeError, "y2 has 2 dimensions"),
         (lambda: _core.rep3_and([1], V, V, V), BufferTypeError, "is a list"),
@@ -290,6 +316,8 @@ def test_refusals(call, error, text):
     [
         lambda x: _core.ring_matmul(x, x.copy(), out=x),
         lambda x: _core.ring_gram(x, out=x),
+        lambda x: _core.ring_gram(x.copy(), 1, x, 1, out=x),
+        lambda x: _core.ring_combine(x, 2, out=x),
         lambda x: _core.rep3_gram(x, x.copy(), out=x),
         lambda x: _core.rep3_product(x, x, x, x, out=x),
         lambda x: _core.cross_and(x.copy(), x.copy(), x.copy(), x[:], out=x),
