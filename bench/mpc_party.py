@@ -77,7 +77,7 @@ async def matmul(mpc: ReplicatedBackend, size: int) -> tuple[Work, Check]:
     a, b = await _shared(mpc, 0, x), await _shared(mpc, 1, y)
 
     async def work() -> Value:
-        return await mpc.truncate(await mpc.matmul(a, b), FRACTION)
+        return await mpc.matmul_truncated(a, b, FRACTION, size << 40)
 
     async def check(product: Value) -> None:
         _equal(await mpc.open(product), (x @ y) >> FRACTION, 1)

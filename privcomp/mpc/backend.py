@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ from privcomp.mpc.security import Security
 from privcomp.typing import I64Array, U64Array
 
 __all__ = ["Backend", "Bits", "Elements", "ReplicatedBackend", "Value", "words"]
+
+_ONE: Final = np.uint64(1)
 
 
 def words(n: int) -> int:
@@ -272,6 +274,26 @@ class ReplicatedBackend(Backend):
     @abstractmethod
     async def gram(self, a: Value) -> Value:
         """a a^T for a of shape (n, d)."""
+
+    async def gram_doubled(self, blocks: Sequence[Value]) -> Value:
+        """2 x x^T, where the blocks, (n, ...) each, are x cut along its columns: cheaper than x x^T on some backends,
+        and as good where only signs of differences count."""
+        total = await self.gram(blocks[0])
+        for block in blocks[1:]:
+            total = self.add(total, await self.gram(block))
+        return total.map(lambda part: part << _ONE)
+
+    async def mul_truncated(self, a: Value, b: Value, shift: int) -> Value:
+        """`truncate` of `mul`, in fewer rounds on some backends; |a b| < 2^62."""
+        return await self.truncate(await self.mul(a, b), shift)
+
+    async def matmul_truncated(self, a: Value, b: Value, shift: int, bound: int) -> Value:
+        """`truncate` of `matmul`, whose entries are at most `bound` < 2^62 in absolute value."""
+        return await self.truncate(await self.matmul(a, b), shift)
+
+    async def gram_truncated(self, a: Value, shift: int, bound: int) -> Value:
+        """`truncate` of `gram`, whose entries are at most `bound` < 2^62 in absolute value."""
+        return await self.truncate(await self.gram(a), shift)
 
     def public_bits(self, planes: U64Array, n: int) -> Bits:
         """Public planes, as a sharing."""

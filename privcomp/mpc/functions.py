@@ -72,9 +72,9 @@ def _constant(value: int) -> U64Array:
 
 async def _product(backend: ReplicatedBackend, a: Value, b: Value, shift: int) -> Value:
     """a b / 2^shift; for shift < 0 exactly."""
-    raw = await backend.mul(a, b)
     if shift > 0:
-        return await backend.truncate(raw, shift)
+        return await backend.mul_truncated(a, b, shift)
+    raw = await backend.mul(a, b)
     return raw if shift == 0 else backend.scale(raw, _constant(1 << -shift))
 
 

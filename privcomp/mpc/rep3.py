@@ -7,8 +7,14 @@ the same order: whatever an operation draws, it draws at the same point of its r
 * A product: party i computes z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + F(k_i) - F(k_{i+1}) and sends it to party
   i - 1. The z_i add up to x y, and the F make each of them uniform on its own. A dot product adds up before it is sent.
 * Of matrices, party 1 takes x_2 y_2 over from party 2 and computes (x_1 + x_2)(y_1 + y_2): five products of matrices in
-  all instead of six. Fewer there are not: three, one each, would need coefficients a b' = 1 and a + a' = 1 that are all
-  units modulo 2^64, and the sum of two units is even.
+  all instead of six. Three, one each, would need coefficients a b' = 1 and a + a' = 1 that are all units modulo 2^64,
+  and the sum of two units is even.
+* Of twice the product, three are enough:
+      2 x y = -2 (x_0 - x_1)(y_0 - y_1) + (2 x_1 + x_2)(2 y_1 + y_2) + (x_2 + 2 x_0)(y_2 + 2 y_0),
+  one for each party. A truncation by one more bit takes the factor away, where there is room for it, and comparisons
+  do not see it.
+* A product that is truncated is not reshared first: u = z_0 + F(k_0) + F(k_1) is known to party 0, and parties 1 and 2
+  tell each other z_1 - F(k_1) and z_2 - F(k_0), which add up to t. Both messages are uniform to their receiver.
 * Addends: u = x_0 + x_1 is known to party 0, t = x_2 to parties 1 and 2. Their product: u = u_0 + u_1 with u_0 =
   F(k_0), which parties 0 and 2 know, and u_1, which party 0 sends to party 1; party 2 has u_0 t, party 1 has u_1 t, and
   both pass what they have, masked by a key that the other lacks.
@@ -23,7 +29,7 @@ derived where they stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -35,7 +41,7 @@ from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
 from privcomp.mpc.packing import narrow, narrow_bytes, widen
 from privcomp.mpc.security import Adversary, Guarantee, Security
-from privcomp.mpc.streams import KEY_BYTES, Stream, add_streams, xor_streams
+from privcomp.mpc.streams import KEY_BYTES, Stream, add_at, add_streams, xor_streams
 from privcomp.typing import U64Array
 
 __all__ = ["Rep3"]
@@ -44,6 +50,11 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _OFFSET: Final = np.uint64(1 << 62)
 _THIN: Final = 2
+_ROOM: Final = 1 << 62
+"""What is truncated is smaller."""
+_DOUBLED: Final = ((1, -1), (2, 1), (1, 2))
+"""By party: p, q of the factors p x_i + q x_{i+1} whose products, with the next number, add up to 2 x y."""
+_WEIGHTS: Final = (-2, 1, 1)
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -126,23 +137,61 @@ class Rep3(ReplicatedBackend):
         got = await Exchange(f"{label} {mine.shape}", {self.previous: mine}, {self.next: mine.nbytes})
         return Value((mine, _array(got[self.next], mine.shape)))
 
-    async def mul(self, a: Value, b: Value) -> Value:
+    def _mul(self, a: Value, b: Value) -> U64Array:
+        """This party's additive share of a b, not masked yet."""
         shape = np.broadcast_shapes(a.shape, b.shape)
         x, y = (
             [np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1) for part in value.parts] for value in (a, b)
         )
         mine = np.empty(x[0].size, np.uint64)
         _core.rep3_product(*x, *y, out=mine)
-        return await self._reshare("mul", mine.reshape(shape))
+        return mine.reshape(shape)
 
-    async def matmul(self, a: Value, b: Value) -> Value:
-        if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
-            raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
+    async def mul(self, a: Value, b: Value) -> Value:
+        return await self._reshare("mul", self._mul(a, b))
+
+    async def mul_truncated(self, a: Value, b: Value, shift: int) -> Value:
+        return await self._truncated("mul", self._mul(a, b), shift)
+
+    def _matmul(self, a: Value, b: Value) -> U64Array:
+        """This party's additive share of a b."""
         x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
         mine = np.empty((a.shape[0], b.shape[1]), np.uint64)
         for i, (left, right) in enumerate(self._factors(x, y)):
             _core.ring_matmul(left, right, out=mine, accumulate=i > 0)
-        return await self._reshare("matmul", mine)
+        return mine
+
+    def _matmul_doubled(self, a: Value, b: Value) -> U64Array:
+        """This party's additive share of 2 a b."""
+        p, q = _DOUBLED[self.me]
+        left, right = (
+            _core.ring_combine(np.ascontiguousarray(v.parts[0]), p, np.ascontiguousarray(v.parts[1]), q) for v in (a, b)
+        )
+        if self.me == 0:
+            smaller = left if left.size < right.size else right
+            _core.ring_combine(smaller.copy(), _WEIGHTS[0], out=smaller)
+        return _core.ring_matmul(left, right)
+
+    @staticmethod
+    def _check_matmul(a: Value, b: Value) -> None:
+        if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
+            raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
+
+    async def matmul(self, a: Value, b: Value) -> Value:
+        self._check_matmul(a, b)
+        return await self._reshare("matmul", self._matmul(a, b))
+
+    async def matmul_truncated(self, a: Value, b: Value, shift: int, bound: int) -> Value:
+        self._check_matmul(a, b)
+        # Thin ones are as fast as the other matrix is read, and adding that up costs more.
+        if self._has_room(shift, bound) and min(a.shape[0], b.shape[1]) > _THIN:
+            return await self._truncated("matmul", self._matmul_doubled(a, b), shift + 1)
+        return await self._truncated("matmul", self._matmul(a, b), shift)
+
+    @staticmethod
+    def _has_room(shift: int, bound: int) -> bool:
+        """Whether twice a number can be truncated by one bit more."""
+        return 2 * bound < _ROOM and shift < 62
 
     def _factors(self, x: list[U64Array], y: list[U64Array]) -> list[tuple[U64Array, U64Array]]:
         """Pairs of matrices whose products add up to what this party computes; the smaller operand is added up."""
@@ -156,18 +205,45 @@ class Rep3(ReplicatedBackend):
             return [(x[0], y[0] + y[1]), (x[1], y[0] + y[1])]
         return [(x[0] + x[1], y[0] + y[1])]
 
-    async def gram(self, a: Value) -> Value:
+    @staticmethod
+    def _check_gram(a: Value) -> None:
         if len(a.shape) != 2:
             raise ParameterError(f"shape is {a.shape}; a Gram matrix is taken of (n, d)")
+
+    def _gram(self, a: Value) -> U64Array:
+        """This party's additive share of a a^T."""
         x = [np.ascontiguousarray(part) for part in a.parts]
-        mine = np.empty((a.shape[0], a.shape[0]), np.uint64)
         if self.me == 0:
-            _core.rep3_gram(x[0], x[1], out=mine)
-        elif self.me == 1:
-            _core.ring_gram(x[0] + x[1], out=mine)
-        else:
-            _core.cross_gram(x[0], x[1], out=mine)
-        return await self._reshare("gram", mine)
+            return _core.rep3_gram(x[0], x[1])
+        if self.me == 1:
+            return _core.ring_gram(x[0], 1, x[1], 1)
+        return _core.cross_gram(x[0], x[1])
+
+    def _gram_doubled(self, a: Value) -> U64Array:
+        """This party's additive share of 2 a a^T: of the three products for matrices, each is symmetric here."""
+        x = [np.ascontiguousarray(part) for part in a.parts]
+        p, q = _DOUBLED[self.me]
+        mine = _core.ring_gram(x[0], p, x[1], q)
+        mine *= np.uint64(_WEIGHTS[self.me] % (1 << 64))
+        return mine
+
+    async def gram(self, a: Value) -> Value:
+        self._check_gram(a)
+        return await self._reshare("gram", self._gram(a))
+
+    async def gram_truncated(self, a: Value, shift: int, bound: int) -> Value:
+        self._check_gram(a)
+        if self._has_room(shift, bound):
+            return await self._truncated("gram", self._gram_doubled(a), shift + 1)
+        return await self._truncated("gram", self._gram(a), shift)
+
+    async def gram_doubled(self, blocks: Sequence[Value]) -> Value:
+        for block in blocks:
+            self._check_gram(block)
+        mine = self._gram_doubled(blocks[0])
+        for block in blocks[1:]:
+            mine += self._gram_doubled(block)
+        return await self._reshare("gram-doubled", mine)
 
     # ---- bits ----
 
@@ -252,37 +328,45 @@ class Rep3(ReplicatedBackend):
         total = message ^ _array(got[peer], shape)
         return Bits((mask, total) if self.me == 1 else (total, mask), u.n)
 
+    async def _known_share(self, name: str, known: U64Array | None, n: int, width: int) -> Value:
+        """[u] of u, which party 0 knows (others pass None), without component 2; right modulo 2^width."""
+        if known is not None:
+            first = self._mine.words((n,))
+            second = known - first
+            await Exchange(name, {1: narrow(second, width)}, {})
+            return Value((first, second))
+        zero = np.zeros(n, np.uint64)
+        if self.me == 1:
+            got = await Exchange(name, {}, {0: narrow_bytes(n, width)})
+            return Value((widen(got[0], n, width), zero))
+        part = self._second.words((n,))
+        await Exchange(name, {}, {})
+        return Value((zero, part))
+
+    async def _known_times(self, name: str, share: Value, known: U64Array, width: int) -> Value:
+        """[u t] from [u], and t, which parties 1 and 2 know; both modulo 2^width."""
+        n = known.size
+        if self.me == 0:
+            product = Value((self._mine.words((n,)), self._second.words((n,))))
+            await Exchange(name, {}, {})
+            return product
+        part, mask = (share.parts[0], self._mine) if self.me == 1 else (share.parts[1], self._second)
+        drawn = mask.words((n,))
+        message = part * known
+        message -= drawn
+        peer = 3 - self.me
+        got = await Exchange(name, {peer: narrow(message, width)}, {peer: narrow_bytes(n, width)})
+        message = message + widen(got[peer], n, width)
+        return Value((drawn, message) if self.me == 1 else (message, drawn))
+
     async def _known_product(self, label: str, known: U64Array, width: int) -> tuple[Value, Value]:
         """From u, which party 0 knows, and t, which parties 1 and 2 know: [u] and [u t], right modulo 2^width.
 
         Both as sharings of Z_{2^width} in 64-bit words; [u] has no component 2.
         """
-        n = known.size
-        size = narrow_bytes(n, width)
-        name = f"{label} {width} ({n},)"
-        zero = np.zeros(n, np.uint64)
-        if self.me == 0:
-            first = self._mine.words((n,))
-            second = known - first
-            await Exchange(name, {1: narrow(second, width)}, {})
-            product = Value((self._mine.words((n,)), self._second.words((n,))))
-            await Exchange(name, {}, {})
-            return Value((first, second)), product
-        if self.me == 1:
-            got = await Exchange(name, {}, {0: size})
-            part = widen(got[0], n, width)
-            mask = self._mine.words((n,))
-            share = Value((part, zero))
-        else:
-            part = self._second.words((n,))
-            await Exchange(name, {}, {})
-            mask = self._second.words((n,))
-            share = Value((zero, part))
-        message = part * known - mask
-        peer = 3 - self.me
-        got = await Exchange(name, {peer: narrow(message, width)}, {peer: size})
-        total = message + widen(got[peer], n, width)
-        return share, Value((mask, total) if self.me == 1 else (total, mask))
+        name = f"{label} {width} ({known.size},)"
+        share = await self._known_share(name, known if self.me == 0 else None, known.size, width)
+        return share, await self._known_times(name, share, known, width)
 
     def _component_2(self, values: U64Array) -> Value:
         """What parties 1 and 2 know, as a sharing; party 0 may pass anything of that shape."""
@@ -295,8 +379,7 @@ class Rep3(ReplicatedBackend):
         """u + t + factor * product + constant: u has no component 2, and t, which parties 1 and 2 know, is that."""
         parts = []
         for component, first, part in zip((self.me, self.next), u.parts, product.parts, strict=True):
-            total = part * np.uint64(factor % (1 << 64))
-            total += t if component == 2 else first
+            total = _core.ring_combine(part, factor, t if component == 2 else first, 1)
             if component == 0 and constant:
                 total += np.uint64(constant % (1 << 64))
             parts.append(total.reshape(shape))
@@ -312,23 +395,60 @@ class Rep3(ReplicatedBackend):
         return self._assembled(u, known, product, -2, 0, known.shape)
 
     async def truncate(self, a: Value, shift: int) -> Value:
+        return await self._quotient(a.shape, self._flat(a, _OFFSET), shift)
+
+    async def _truncated(self, label: str, mine: U64Array, shift: int) -> Value:
+        """From one additive share per party, masked in place, to a sharing of the truncated sum."""
+        flat = mine.reshape(-1)
+        if self.me == 0:
+            add_streams(flat, self._mine)
+            add_streams(flat, self._second)
+            flat += _OFFSET
+        else:
+            mask = self._mine if self.me == 1 else self._second
+            add_at(flat, mask, mask.take(flat.size), negate=True)
+        return await self._quotient(mine.shape, flat, shift, f"{label}-truncated {mine.shape}")
+
+    async def _quotient(self, shape: tuple[int, ...], known: U64Array, shift: int, label: str | None = None) -> Value:
+        """c / 2^shift - 2^62 / 2^shift from the addend of c, flat, that this party knows.
+
+        With a label, parties 1 and 2 know two summands of t instead, of which neither says anything to the other one,
+        and tell them each other in the first round.
+        """
         # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w, and as c has
         # no top bit, w = s or r: both set wraps, none set does not, and one set would leave the top bit if it did not
         # wrap. c / 2^shift = floor(u / 2^shift) + ceil(t / 2^shift) - 2^(64-shift) (s + r - s r), up to less than one
         # unit.
         if not 1 <= shift <= 62:
             raise ParameterError(f"shift is {shift}; allowed is [1, 62]")
-        known = self._flat(a, _OFFSET)
-        n, by, top = known.size, np.uint64(shift), known >> np.uint64(63)
+        n, name = known.size, f"truncate {shift} ({known.size},)"
         # Party 0 inputs floor(u / 2^shift) - 2^(64-shift) s as a number modulo 2^64; s alone travels modulo 2^shift.
-        quotient = known >> by
-        if self.me != 0:
-            known &= (_ONE << by) - _ONE
-            quotient += known != 0
-        quotient -= top << np.uint64(64 - shift)
-        addend = self.scheduler.spawn(self.input(0, quotient if self.me == 0 else None, (n,)))
-        _, product = await self._known_product("truncate", top, shift)
-        return self._assembled(await addend, quotient, product, 1 << (64 - shift), -(1 << (62 - shift)), a.shape)
+        quotient, top = self._cut(known, shift) if self.me == 0 else (None, None)
+        share = self.scheduler.spawn(self._known_share(name, top, n, shift))
+        addend = self.scheduler.spawn(self.input(0, quotient, (n,)))
+        if label is not None:
+            if self.me == 0:
+                await Exchange(label, {}, {})
+            else:
+                peer = 3 - self.me
+                got = await Exchange(label, {peer: known}, {peer: known.nbytes})
+                known = known + _array(got[peer], known.shape)
+        if quotient is None or top is None:
+            quotient, top = self._cut(known, shift)
+        product = await self._known_times(name, await share, top, shift)
+        return self._assembled(await addend, quotient, product, 1 << (64 - shift), 0, shape)
+
+    def _cut(self, known: U64Array, shift: int) -> tuple[U64Array, U64Array]:
+        """Of u at party 0: floor(u / 2^shift) - 2^(64-shift) s - 2^(62-shift), and s; of t elsewhere: the same with
+        ceil and r, and without the last term."""
+        by, top = np.uint64(shift), known >> np.uint64(63)
+        # With its top bit as a sign, a word is 2^64 less where that is set.
+        quotient: U64Array = (known.view(np.int64) >> np.int64(shift)).view(np.uint64)
+        if self.me == 0:
+            quotient -= _OFFSET >> by
+        else:
+            quotient += known & ((_ONE << by) - _ONE) != 0
+        return quotient, top
 
     def _flat(self, a: Value, constant: np.uint64) -> U64Array:
         """A copy of the addend of a + constant that this party knows, flat: the constant is in component 0."""

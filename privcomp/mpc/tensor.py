@@ -836,28 +836,33 @@ class Shared:
         self,
         other: Shared,
         work: Callable[[Value, Value], Coroutine[Any, Any, Value]],
+        truncated: Callable[[ReplicatedBackend, Value, Value, int, int], Coroutine[Any, Any, Value]],
         shape: tuple[int, ...],
         terms: int,
     ) -> Shared:
-        """Sums of `terms` products each."""
-        mpc = self._mpc
+        """Sums of `terms` products each; `truncated` is `work` and a truncation of what is at most a bound."""
+        mpc, backend = self._mpc, self._mpc.backend
         bound = self.bound * other.bound * terms
         fraction = self.fraction + other.fraction
         shift = min(self.fraction, other.fraction)
-        if shift == 0 or not isinstance(mpc.backend, ReplicatedBackend):
+        if shift == 0 or not isinstance(backend, ReplicatedBackend):
             mpc._fit(bound, "the product")
             mpc._fit_fraction(fraction)
             return Shared(mpc, mpc._begin(work, self._source, other._source), shape, bound, fraction)
         mpc._fit_truncation(bound, "the product")
-        raw = mpc._begin(work, self._source, other._source)
-        return mpc._truncated(raw, shape, bound, shift, fraction - shift, "the product")
+
+        async def run(x: Value, y: Value) -> Value:
+            return await truncated(backend, x, y, shift, bound)
+
+        source = mpc._begin(run, self._source, other._source)
+        return Shared(mpc, source, shape, (bound >> shift) + 1, fraction - shift)
 
     def __mul__(self, other: object) -> Shared:
         right = self._operand(other)
         shape = _broadcast(self.shape, right.shape)
         backend = self._mpc.backend
         if isinstance(right, Shared):
-            return self._product(right, backend.mul, shape, 1)
+            return self._product(right, backend.mul, _mul_truncated, shape, 1)
 
         def apply(value: Value, factors: U64Array) -> Value:
             return backend.scale(value, factors)
@@ -873,7 +878,8 @@ class Shared:
         backend = self._mpc.backend
         if isinstance(right, Shared):
             left, high = self.reshape(rows), right.reshape(columns)
-            return left._product(high, backend.matmul, (rows[0], columns[1]), rows[1]).reshape(shape)
+            product = left._product(high, backend.matmul, _matmul_truncated, (rows[0], columns[1]), rows[1])
+            return product.reshape(shape)
         return self.reshape(rows)._matmul_public(right.reshape(columns)).reshape(shape)
 
     def __rmatmul__(self, other: object) -> Shared:
@@ -917,7 +923,7 @@ class Shared:
         async def work(value: Value, _: Value) -> Value:
             return await backend.gram(value)
 
-        return self._product(self, work, (self.shape[0], self.shape[0]), self.shape[1])
+        return self._product(self, work, _gram_truncated, (self.shape[0], self.shape[0]), self.shape[1])
 
     def __pow__(self, exponent: object) -> Shared:
         """A public exponent, 1 <= exponent <= 64, by repeated squaring; each product is truncated."""
@@ -1114,6 +1120,18 @@ class Shared:
         """1 / (1 + exp(-x)); see `functions.Sigmoid`."""
         self._mpc._own(self)
         return self._function(functions.Sigmoid.plan(self.bound, self.fraction))
+
+
+async def _mul_truncated(backend: ReplicatedBackend, x: Value, y: Value, shift: int, _: int) -> Value:
+    return await backend.mul_truncated(x, y, shift)
+
+
+async def _matmul_truncated(backend: ReplicatedBackend, x: Value, y: Value, shift: int, bound: int) -> Value:
+    return await backend.matmul_truncated(x, y, shift, bound)
+
+
+async def _gram_truncated(backend: ReplicatedBackend, x: Value, _: Value, shift: int, bound: int) -> Value:
+    return await backend.gram_truncated(x, shift, bound)
 
 
 def _matmul_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, ...]]:

@@ -54,11 +54,28 @@ async def _matmul(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
     return await backend.matmul(x, y)
 
 
+async def _mul_truncated(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
+    return await backend.mul_truncated(a, b, 16)
+
+
+async def _matmul_truncated(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
+    x, y = a.map(lambda part: part.reshape(64, -1)), b.map(lambda part: part.reshape(-1, 64))
+    return await backend.matmul_truncated(x, y, 16, 1 << 40)
+
+
+async def _gram_doubled(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
+    blocks = [value.map(lambda part: part.reshape(64, -1)) for value in (a, b)]
+    return await backend.gram_doubled(blocks)
+
+
 async def _input(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
     """The two inputs below are all there is."""
 
 
-OPERATIONS = [_input, _mul, _matmul, _compare, _bits, _truncate, _extend, _to_number]
+OPERATIONS = [
+    *(_input, _mul, _matmul, _compare, _bits, _truncate, _extend, _to_number),
+    *(_mul_truncated, _matmul_truncated, _gram_doubled),
+]
 
 
 @pytest.mark.parametrize("protocol", REPLICATED)
@@ -96,26 +113,30 @@ def test_a_view_is_uniform(protocol: str, operation: Operation, value: int) -> N
             assert statistic < stats.chi2.isf(ALPHA, 255)
 
 
-def test_an_unmasked_product_is_seen() -> None:
-    """The test above can fail: a resharing without its zero sharing fails it."""
+@pytest.mark.parametrize(("mask", "receiver"), [("add_streams", 1), ("add_at", 1), ("add_at", 2)])
+def test_an_unmasked_product_is_seen(mask: str, receiver: int) -> None:
+    """The test above can fail: a resharing without its zero sharing fails it, and so does a product that is truncated
+    without the masks of its summands."""
     from privcomp.mpc import rep3
 
     received: dict[int, bytearray] = defaultdict(bytearray)
 
-    def record(sender: int, receiver: int, number: int, payload: bytearray) -> None:
-        received[receiver] += payload
+    def record(sender: int, to: int, number: int, payload: bytearray) -> None:
+        # Whom party 0 tells what is another matter.
+        if mask == "add_streams" or sender:
+            received[to] += payload
 
     async def program(backend: Any) -> None:
         values = np.full(N, 3, U64)
         public = backend.public(values)
-        await backend.mul(public, public)
+        await (backend.mul(public, public) if mask == "add_streams" else backend.mul_truncated(public, public, 16))
 
-    def no_masks(acc: Any, plus: Any, minus: Any = None) -> None:
+    def no_masks(acc: Any, *streams: Any, **more: Any) -> None:
         """Draws nothing."""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rep3, "add_streams", no_masks)
+        patch.setattr(rep3, mask, no_masks)
         run("rep3", program, tamper=record)
-    seen = np.frombuffer(bytes(received[1]), np.uint8)
+    seen = np.frombuffer(bytes(received[receiver]), np.uint8)
     expected = seen.size / 256
     assert ((np.bincount(seen, minlength=256) - expected) ** 2 / expected).sum() > 10 * stats.chi2.isf(ALPHA, 255)

@@ -48,8 +48,7 @@ def _minus(backend: ReplicatedBackend, constant: int, a: Value) -> Value:
 
 
 async def _product(backend: ReplicatedBackend, a: Value, b: Value, shift: int = FRACTION) -> Value:
-    product = await backend.mul(a, b)
-    return await backend.truncate(product, shift) if shift else product
+    return await (backend.mul_truncated(a, b, shift) if shift else backend.mul(a, b))
 
 
 async def _number_planes(backend: ReplicatedBackend, planes: Bits) -> Value:
@@ -97,11 +96,11 @@ async def inverse_root(backend: ReplicatedBackend, square: Value, bits: int) -> 
     zero, h = numbers.map(lambda p: p[0]), numbers.map(lambda p: p[1:])
     half = bits // 2
     scale = _table(backend, h, [4 ** (half - 1 - j) for j in range(half)])
-    m = await backend.mul(backend.add(square, zero), scale)
+    square = backend.add(square, zero)
     if bits > FRACTION:
-        m = await backend.truncate(m, bits - FRACTION)
+        m = await backend.mul_truncated(square, scale, bits - FRACTION)
     else:
-        m = m.map(lambda p: p << np.uint64(FRACTION - bits))
+        m = (await backend.mul(square, scale)).map(lambda p: p << np.uint64(FRACTION - bits))
     slope = np.full(m.shape, _constant(1.3), np.uint64)
     y = _minus(backend, _constant(2.2), await backend.truncate(backend.scale(m, slope), FRACTION))
     for _ in range(4):
@@ -135,11 +134,11 @@ async def inverse(backend: ReplicatedBackend, divisor: Value, bits: int) -> Inve
     numbers = await _number_planes(backend, Bits.stack([lowest, marks]))
     zero, h = numbers.map(lambda p: p[0]), numbers.map(lambda p: p[1:])
     power = _table(backend, h, [1 << (bits - 1 - j) for j in range(bits)])
-    m = await backend.mul(backend.add(divisor, zero), power)
+    divisor = backend.add(divisor, zero)
     if bits > FRACTION:
-        m = await backend.truncate(m, bits - FRACTION)
+        m = await backend.mul_truncated(divisor, power, bits - FRACTION)
     else:
-        m = m.map(lambda p: p << np.uint64(FRACTION - bits))
+        m = (await backend.mul(divisor, power)).map(lambda p: p << np.uint64(FRACTION - bits))
     slope = np.full(m.shape, _constant(32 / 17), np.uint64)
     z = _minus(backend, _constant(48 / 17), await backend.truncate(backend.scale(m, slope), FRACTION))
     for _ in range(3):

@@ -297,5 +297,5 @@ async def _cosine_value(
     else:
         a = backend.scale(a, constant(a, 1 << FRACTION - bits))
     for factor in split(root.root):
-        a = await backend.truncate(await backend.mul(a, factor), FRACTION)
+        a = await backend.mul_truncated(a, factor, FRACTION)
     return a

@@ -11,6 +11,9 @@ Scores and the choice stay shared; the sum of the chosen updates is a product of
 must stay below 2^63: (n - f - 2) d 2^(2b) < 2^63. Beyond that a score wraps, and a far update would look near.
 n <= 1,024: distances are n^2 words, and ranks n^3 / 2 comparisons, of which those of one client are made at once.
 
+**Twice everything.** Twice the Gram matrix can be cheaper than the matrix itself (`ReplicatedBackend.gram_doubled`),
+and gives twice the distances and scores: the same order. It is taken where twice a score stays below 2^63, too.
+
 Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
 Descent", NeurIPS 2017, sections 4 and 5 (n >= 2f + 3).
 """
@@ -41,9 +44,9 @@ def distance_bound(entries: int, width: int) -> int:
     return entries * ((1 << width) - 1) ** 2
 
 
-async def distances(backend: ReplicatedBackend, updates: Updates) -> Value:
-    """All squared distances, (n, n)."""
-    gram = await updates.gram(backend)
+async def distances(backend: ReplicatedBackend, updates: Updates, *, doubled: bool = False) -> Value:
+    """All squared distances, or twice that, (n, n)."""
+    gram = await (updates.gram_doubled(backend) if doubled else updates.gram(backend))
 
     def combine(part: U64Array) -> U64Array:
         norms = np.diagonal(part)
@@ -53,14 +56,20 @@ async def distances(backend: ReplicatedBackend, updates: Updates) -> Value:
     return gram.map(combine)
 
 
-async def krum_scores(backend: ReplicatedBackend, updates: Updates, poisoners: int) -> Value:
-    """The sum of each client's n - f - 2 smallest squared distances to others, (n,)."""
+def score_bound(clients: int, poisoners: int, entries: int, width: int) -> int:
+    """No score is larger."""
+    return (clients - poisoners - 2) * distance_bound(entries, width)
+
+
+async def krum_scores(backend: ReplicatedBackend, updates: Updates, poisoners: int, *, doubled: bool = False) -> Value:
+    """The sum of each client's n - f - 2 smallest squared distances to others, or twice that, (n,)."""
     n = updates.clients
-    every = await distances(backend, updates)
+    every = await distances(backend, updates, doubled=doubled)
     # Row i without column i.
     others = np.array([[j for j in range(n) if j != i] for i in range(n)])
     rows = every.map(lambda p: p[np.arange(n)[:, None], others])
-    return await smallest_sums(backend, rows, n - poisoners - 2, distance_bound(updates.entries, updates.width))
+    bound = distance_bound(updates.entries, updates.width) << doubled
+    return await smallest_sums(backend, rows, n - poisoners - 2, bound)
 
 
 def _check(poisoners: int, clients: int, entries: int, width: int) -> None:
@@ -84,8 +93,10 @@ def _check(poisoners: int, clients: int, entries: int, width: int) -> None:
 async def _open_mean(
     backend: ReplicatedBackend, updates: Updates, release: Release, poisoners: int, count: int, opened: tuple[str, ...]
 ) -> Outcome:
-    scores = await krum_scores(backend, updates, poisoners)
-    bound = (updates.clients - poisoners - 2) * distance_bound(updates.entries, updates.width)
+    bound = score_bound(updates.clients, poisoners, updates.entries, updates.width)
+    doubled = 2 * bound < 1 << 63
+    scores = await krum_scores(backend, updates, poisoners, doubled=doubled)
+    bound <<= doubled
     chosen = await smallest(backend, scores.map(lambda p: p[None]), count, bound)
     sums = await add_noise(backend, await updates.weighted_sums(backend, chosen.map(lambda p: p[0])), release)
     return Outcome(await open_blocks(backend, sums), count, opened)

@@ -205,8 +205,7 @@ class NormClip(Rule):
         # C 2^(k - B/2) 2^F; where N > C^2 this is below 2^F, and elsewhere it is cut there, and not used.
         half = bits // 2
         table = [min(scaled_root(square, k - half + fraction), 1 << fraction) for k in range(half)]
-        scaled = await backend.mul(root.root, root.table(backend, table))
-        scaled = await backend.truncate(scaled, FRACTION)
+        scaled = await backend.mul_truncated(root.root, root.table(backend, table), FRACTION)
         less = await backend.mul(over, backend.add_public(scaled, constant(scaled, -(1 << fraction))))
         weights = backend.add_public(less, constant(less, 1 << fraction))
         if release.gated:

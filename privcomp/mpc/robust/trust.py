@@ -147,21 +147,21 @@ class FLTrust(Rule):
         # 2^(28 + 32) / (|g_0| 2^(B/2) 2^-shift)
         factor = (1 << 60 + shift) // largest
         q = await backend.truncate(backend.scale(a, constant(a, factor)), 32)
-        trust = await backend.truncate(await backend.mul(q, root.root), FRACTION)
+        trust = await backend.mul_truncated(q, root.root, FRACTION)
 
         total = trust.map(lambda p: p.sum(dtype=np.uint64, keepdims=True))
         await self._gate(backend, trust, total, release)
 
-        v = await backend.truncate(await backend.mul(trust, root.root), FRACTION)
+        v = await backend.mul_truncated(trust, root.root, FRACTION)
         # D < n (1 + 2^-24) 2^28 < 2^(28 + bits(n) + 1)
         d_bits = FRACTION + n.bit_length() + 1
         over = await inverse(backend, total, d_bits)
-        v = await backend.truncate(await backend.mul(v, over.inverse), FRACTION)
-        v = await backend.truncate(await backend.mul(v, over.power), d_bits - FRACTION)
+        v = await backend.mul_truncated(v, over.inverse, FRACTION)
+        v = await backend.mul_truncated(v, over.power, d_bits - FRACTION)
         table = [scaled_root(square, k - half + fraction) for k in range(half)]
         # V' <= 2^29.1 in 28 bits, of which 24 stay: 25.1 + bits(|g_0|) + F < 62.
         v = await backend.truncate(v, FRACTION - 24)
-        weights = await backend.truncate(await backend.mul(v, root.table(backend, table)), 24)
+        weights = await backend.mul_truncated(v, root.table(backend, table), 24)
         sums = await updates.weighted_sums(backend, weights)
         tasks = [backend.scheduler.spawn(backend.truncate(value, fraction)) for value in sums]
         sums = await add_noise(backend, [await task for task in tasks], release)

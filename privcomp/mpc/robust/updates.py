@@ -129,6 +129,10 @@ class Updates:
         tasks = [backend.scheduler.spawn(backend.gram(block)) for block in self.blocks]
         return row_sum(backend, [await task for task in tasks])
 
+    async def gram_doubled(self, backend: ReplicatedBackend) -> Value:
+        """2 X X^T, (n, n): right as long as d 2^(2b-2) < 2^62, and modulo 2^64 in any case."""
+        return await backend.gram_doubled(self.blocks)
+
     async def square_norms(self, backend: ReplicatedBackend) -> Value:
         """|x_i|^2, (n,): right as long as d 2^(2b-2) < 2^63."""
         sums: list[Value | None] = [None] * self.clients
