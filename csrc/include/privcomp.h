@@ -159,6 +159,13 @@ void privcomp_cross_and_u64(uint64_t *out, const uint64_t *xi, const uint64_t *y
 int privcomp_planes_split(uint64_t *planes, unsigned bits, const uint64_t *values, size_t n);
 int privcomp_planes_join(uint64_t *values, size_t n, const uint64_t *planes, unsigned bits);
 
+/* Sums of products of planes, modulo 2: out[r words + w] = XOR over k in [ends[r - 1], ends[r]) of x[left[k] words + w] & y[right[k] words + w], with
+ * ends[-1] = 0. ends, left and right are public.
+ * requires: ends does not fall and ends at `terms`, left[k] < x_planes, right[k] < y_planes, and arrays that can exist, else PRIVCOMP_E_ARGUMENT and
+ *   nothing is written. Inputs may overlap, out nothing. constant time in x and y. */
+int privcomp_planes_dot(uint64_t *out, size_t rows, const uint32_t *ends, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x,
+                        size_t x_planes, const uint64_t *y, size_t y_planes, size_t words);
+
 /* Modulo 2^128: each number is two words, the lower one first. out = a b; acc += scale x (scale: two words); matrices as in privcomp_ring_matmul_u64.
  * out may be an input of privcomp_ring_mul_u128, and x may be acc. constant time in every value. */
 void privcomp_ring_mul_u128(uint64_t *out, const uint64_t *a, const uint64_t *b, size_t n);

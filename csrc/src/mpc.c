@@ -80,6 +80,16 @@ static void combine_portable(uint64_t *out, const uint64_t *x, uint64_t p, const
         for (size_t i = 0; i < n; i++) out[i] = p * x[i] + q * y[i];
 }
 
+static void ands_portable(uint64_t *restrict out, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x, const uint64_t *y,
+                          size_t stride, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = 0;
+    for (size_t k = 0; k < terms; k++) {
+        const uint64_t *const a = x + left[k] * stride, *const b = y + right[k] * stride;
+        for (size_t i = 0; i < n; i++) out[i] ^= a[i] & b[i];
+    }
+}
+
 /* Bit j of row i becomes bit i of row j. Source: Warren, Hacker's Delight, 2nd edition, section 7-3, with bit 0 the lowest. */
 static void transpose(uint64_t a[64])
 {
@@ -123,6 +133,7 @@ const struct mpc pc_mpc_portable = {
     .rep3_and = rep3_and_portable,
     .cross_and = cross_and_portable,
     .combine = combine_portable,
+    .ands = ands_portable,
     .to_planes = to_planes_portable,
     .from_planes = from_planes_portable,
 };
@@ -538,6 +549,27 @@ int privcomp_planes_join(uint64_t *values, size_t n, const uint64_t *planes, uns
         kernels->from_planes(rest.values, 1, rest.planes, MPC_GROUP_WORDS, bits);
         memcpy(values + 64 * done, rest.values, 8 * (n - 64 * done));
         privcomp_wipe((uint8_t *)&rest, sizeof rest);
+    }
+    return PRIVCOMP_OK;
+}
+
+#define STRIP 256 /* words of every plane that are worked on at a time: a hundred planes of them stay in a second cache */
+
+int privcomp_planes_dot(uint64_t *out, size_t rows, const uint32_t *ends, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x,
+                        size_t x_planes, const uint64_t *y, size_t y_planes, size_t words)
+{
+    if (!is_size(rows, words) || !is_size(x_planes, words) || !is_size(y_planes, words)) return PRIVCOMP_E_ARGUMENT;
+    size_t end = 0;
+    for (size_t r = 0; r < rows; end = ends[r++])
+        if (ends[r] < end) return PRIVCOMP_E_ARGUMENT;
+    if (end != terms) return PRIVCOMP_E_ARGUMENT;
+    for (size_t k = 0; k < terms; k++)
+        if (left[k] >= x_planes || right[k] >= y_planes) return PRIVCOMP_E_ARGUMENT;
+    const struct mpc *const kernels = pc_mpc_at(privcomp_level_get());
+    for (size_t from = 0; from < words; from += STRIP) {
+        const size_t count = words - from < STRIP ? words - from : STRIP;
+        for (size_t r = 0, begin = 0; r < rows; begin = ends[r++])
+            kernels->ands(out + r * words + from, left + begin, right + begin, ends[r] - begin, x + from, y + from, words, count);
     }
     return PRIVCOMP_OK;
 }

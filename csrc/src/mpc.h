@@ -34,6 +34,9 @@ struct mpc {
     /* out = p x + q y, word by word; where q is 0, y is not read. out may be x or y. */
     void (*combine)(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n);
 
+    /* out[i] = XOR over k < terms of x[left[k] stride + i] & y[right[k] stride + i], for i < n. */
+    void (*ands)(uint64_t *out, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x, const uint64_t *y, size_t stride, size_t n);
+
     /* For whole groups of values: bit i of planes[b stride + w] = bit b of values[64 w + i], for b < bits <= 64; and back, bits from `bits` on zero. */
     void (*to_planes)(uint64_t *planes, size_t stride, unsigned bits, const uint64_t *values, size_t groups);
     void (*from_planes)(uint64_t *values, size_t groups, const uint64_t *planes, size_t stride, unsigned bits);

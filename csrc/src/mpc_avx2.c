@@ -218,6 +218,31 @@ AVX2 static void combine_avx2(uint64_t *out, const uint64_t *x, uint64_t p, cons
     pc_mpc_portable.combine(out + whole, x + whole, p, y + whole, q, n - whole);
 }
 
+/* Four sums of four words at a time; then one; then words. */
+AVX2 static void ands_avx2(uint64_t *out, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x, const uint64_t *y, size_t stride,
+                           size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t k = 0; k < terms; k++) {
+            const uint64_t *const a = x + left[k] * stride + i, *const b = y + right[k] * stride + i;
+            s0 = _mm256_xor_si256(s0, _mm256_and_si256(load4(a), load4(b)));
+            s1 = _mm256_xor_si256(s1, _mm256_and_si256(load4(a + 4), load4(b + 4)));
+            s2 = _mm256_xor_si256(s2, _mm256_and_si256(load4(a + 8), load4(b + 8)));
+            s3 = _mm256_xor_si256(s3, _mm256_and_si256(load4(a + 12), load4(b + 12)));
+        }
+        store4(out + i, s0), store4(out + i + 4, s1), store4(out + i + 8, s2), store4(out + i + 12, s3);
+    }
+    for (; i + 4 <= n; i += 4) {
+        __m256i sum = _mm256_setzero_si256();
+        for (size_t k = 0; k < terms; k++)
+            sum = _mm256_xor_si256(sum, _mm256_and_si256(load4(x + left[k] * stride + i), load4(y + right[k] * stride + i)));
+        store4(out + i, sum);
+    }
+    if (i < n) pc_mpc_portable.ands(out + i, left, right, terms, x + i, y + i, stride, n - i);
+}
+
 /* ---- transposition of 64 x 64 bits ----
  * Row 16 l + v of a block lies in lane l of vector v. Transposing exchanges bit s of a row's number with bit s of a column's, for each s: for
  * s = 4 and 5 that is a transposition of 4 x 4 units of 16 bits within a vector, for the others an exchange between vectors v and v + 2^s.
@@ -336,6 +361,7 @@ const struct mpc pc_mpc_avx2 = {
     .rep3_and = rep3_and_avx2,
     .cross_and = cross_and_avx2,
     .combine = combine_avx2,
+    .ands = ands_avx2,
     .to_planes = to_planes_avx2,
     .from_planes = from_planes_avx2,
 };

@@ -2,7 +2,7 @@
  *
  * The functions on this list: privcomp_ring_matmul_u64/u128, privcomp_ring_gram_u64, privcomp_rep3_gram_u64, privcomp_cross_gram_u64,
  * privcomp_rep3_product_u64, privcomp_rep3_and_u64, privcomp_cross_product_u64, privcomp_cross_and_u64, privcomp_planes_split, privcomp_planes_join,
- * privcomp_ring_combine_u64, privcomp_ring_mul_u128, privcomp_ring_axpy_u128.
+ * privcomp_ring_combine_u64, privcomp_planes_dot, privcomp_ring_mul_u128, privcomp_ring_axpy_u128.
  */
 #include "check.h"
 #include "mpc.h"
@@ -13,6 +13,7 @@ enum { N = 26, K = 300, M = 7, VALUES = 600 };
 int main(void)
 {
     static uint64_t a[N * K], b[K * M], out[N * M], wide[2 * N * M], gram[N * N], scratch[512 * 257], planes[64 * 10], values[VALUES];
+    static const uint32_t ends[2] = {2, 3}, left[3] = {3, 0, 2}, right[3] = {1, 2, 0};
     for (int level = 0; level <= privcomp_level_max(); level++) {
         CHECK(privcomp_level_set(level) == PRIVCOMP_OK);
         SECRET(a, sizeof a);
@@ -33,6 +34,7 @@ int main(void)
         privcomp_ring_combine_u64(values, a, 2, a + K, 1, VALUES);
         CHECK(privcomp_planes_split(planes, 63, values, VALUES) == PRIVCOMP_OK);
         CHECK(privcomp_planes_join(values, VALUES, planes, 63) == PRIVCOMP_OK);
+        CHECK(privcomp_planes_dot(values, 2, ends, left, right, 3, a, 4, b, 3, 37) == PRIVCOMP_OK);
     }
     SECRET(b, 16);
     privcomp_ring_mul_u128(wide, a, a + K, N * M);

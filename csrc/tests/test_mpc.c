@@ -137,6 +137,42 @@ static void planes(size_t n, unsigned bits)
     free(values), free(split), free(back), free(dirty);
 }
 
+/* Sums of products of planes, rows without any term among them, and what is refused. */
+static void dots_of_planes(void)
+{
+    enum { ROWS = 7, TERMS = 23, X = 5, Y = 9, MOST = 600 };
+    static const size_t sizes[] = {0, 1, 3, 4, 15, 16, 17, 37, 255, 256, 257, MOST};
+    uint64_t *const x = words(X * MOST), *const y = words(Y * MOST), *const out = words(ROWS * MOST);
+    uint32_t ends[ROWS] = {0, 1, 4, 4, 11, 20, TERMS}, left[TERMS], right[TERMS];
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (int level = 0; level <= privcomp_level_max(); level++) {
+            const size_t n = sizes[s];
+            privcomp_level_set(level);
+            for (int k = 0; k < TERMS; k++) left[k] = (uint32_t)(test_u64() % X), right[k] = (uint32_t)(test_u64() % Y);
+            out[ROWS * n] = GUARD;
+            CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS, x, X, y, Y, n) == PRIVCOMP_OK && out[ROWS * n] == GUARD);
+            for (size_t r = 0; r < ROWS; r++)
+                for (size_t i = 0; i < n; i++) {
+                    uint64_t want = 0;
+                    for (size_t k = r == 0 ? 0 : ends[r - 1]; k < ends[r]; k++) want ^= x[left[k] * n + i] & y[right[k] * n + i];
+                    CHECK(out[r * n + i] == want);
+                }
+        }
+    CHECK(privcomp_planes_dot(out, 0, ends, left, right, 0, x, 0, y, 0, 3) == PRIVCOMP_OK);
+    out[0] = GUARD;
+    CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS - 1, x, X, y, Y, 8) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_planes_dot(out, ROWS - 1, ends, left, right, TERMS, x, X, y, Y, 8) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS, x, X, y, Y, SIZE_MAX / 8) == PRIVCOMP_E_ARGUMENT);
+    left[22] = X;
+    CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS, x, X, y, Y, 8) == PRIVCOMP_E_ARGUMENT);
+    left[22] = 0, right[0] = Y;
+    CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS, x, X, y, Y, 8) == PRIVCOMP_E_ARGUMENT);
+    right[0] = 0, ends[3] = 3;
+    CHECK(privcomp_planes_dot(out, ROWS, ends, left, right, TERMS, x, X, y, Y, 8) == PRIVCOMP_E_ARGUMENT);
+    CHECK(out[0] == GUARD);
+    free(x), free(y), free(out);
+}
+
 /* Kernels of a level against the portable ones, on places and strides that the callers above do not use. */
 static void twins(const struct mpc *k)
 {
@@ -219,6 +255,7 @@ int main(void)
     static const size_t rows[][2] = {{0, 5}, {1, 0}, {1, 1}, {2, 3}, {3, 511}, {4, 512}, {5, 513}, {6, 256}, {7, 257}, {20, 300}, {63, 9}, {64, 10}, {65, 11}, {130, 5}, {67, 700}, {260, 140}};
     for (size_t s = 0; s < sizeof rows / sizeof *rows; s++) gram(rows[s][0], rows[s][1]);
     word_by_word();
+    dots_of_planes();
     for (size_t n = 0; n < 1100; n += n < 70 ? 1 : 61) planes(n, (unsigned)(1 + test_u64() % 64));
     for (unsigned bits = 1; bits <= 64; bits++) planes(512 + 64 * (bits % 9) + bits, bits);
     planes(1024, 64);

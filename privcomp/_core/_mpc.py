@@ -14,7 +14,7 @@ import numpy as np
 from privcomp._core._buffers import check_array, check_disjoint, check_int, pointer
 from privcomp._core._privcomp import lib
 from privcomp.errors import ParameterError
-from privcomp.typing import U64Array
+from privcomp.typing import U32Array, U64Array
 
 _U64 = ("uint64",)
 _VALUES_MAX = 1 << 48
@@ -308,6 +308,46 @@ def from_planes(planes: U64Array, n: int, *, out: U64Array | None = None) -> U64
     bits = check_int("the number of planes", planes.shape[0], 1, 64)
     out = _output(out, (n,), False, planes=planes)
     _check(lib.privcomp_planes_join(pointer(out, write=True), n, pointer(planes), bits))
+    return out
+
+
+def planes_dot(
+    x: U64Array, y: U64Array, ends: U32Array, left: U32Array, right: U32Array, *, out: U64Array | None = None
+) -> U64Array:
+    """Sums of products of planes, modulo 2: row r is the XOR of x[left[k]] & y[right[k]], ends[r - 1] <= k < ends[r].
+
+    Args:
+        x, y: u64 (planes, words), as many words in both.
+        ends: u32 (rows,), ascending, the last one the number of terms; public.
+        left, right: u32 (terms,): planes of x and of y; public.
+        out: u64 (rows, words) to write to, no part of x or y; None allocates.
+
+    Returns:
+        u64 (rows, words).
+
+    Raises:
+        BufferTypeError: dtype, dimensions, layout, read-only or overlapping arrays.
+        ParameterError: lengths, a plane that there is not, or ends that fall.
+
+    >>> index = np.array([0, 1], np.uint32)
+    >>> x = np.array([[0b1100], [0b1010]], np.uint64)
+    >>> planes_dot(x, x[::-1].copy(), np.array([1, 2], np.uint32), index, index)
+    array([[8],
+           [8]], dtype=uint64)
+    """
+    check_array("x", x, _U64, (None, None))
+    check_array("y", y, _U64, (None, x.shape[1]))
+    check_array("ends", ends, ("uint32",), (None,))
+    check_array("left", left, ("uint32",), (None,))
+    check_array("right", right, ("uint32",), (left.size,))
+    out = _output(out, (ends.size, x.shape[1]), False, x=x, y=y)
+    indices = [pointer(array) for array in (ends, left, right)]
+    found = pointer(out, write=True)
+    _check(
+        lib.privcomp_planes_dot(
+            found, ends.size, *indices, left.size, pointer(x), len(x), pointer(y), len(y), x.shape[1]
+        )
+    )
     return out
 
 

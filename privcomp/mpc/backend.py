@@ -23,11 +23,15 @@ from numpy.typing import NDArray
 
 from privcomp import _core
 from privcomp.errors import ParameterError
+from privcomp.mpc.blocks import Sums
 from privcomp.mpc.engine import Scheduler, Session, Task
 from privcomp.mpc.security import Security
 from privcomp.typing import I64Array, U64Array
 
-__all__ = ["Backend", "Bits", "Elements", "ReplicatedBackend", "Value", "words"]
+__all__ = ["Backend", "Bits", "Change", "Elements", "ReplicatedBackend", "Value", "words"]
+
+Change = Callable[[U64Array], U64Array]
+"""Of an array of words modulo 2^64."""
 
 _ONE: Final = np.uint64(1)
 
@@ -320,19 +324,45 @@ class ReplicatedBackend(Backend):
         """Reveal planes, as `open` does."""
 
     @abstractmethod
-    async def addends(self, a: Value, width: int) -> tuple[Bits, Bits]:
+    async def addends(
+        self, a: Value, width: int, sizes: Sequence[int] = (), change: Change | None = None
+    ) -> tuple[Bits, Bits]:
         """The bits of two numbers u, t with u + t = a modulo 2^width: each `width` planes, 1 <= width <= 64.
 
         `a` is flattened in C order.
+
+        Args:
+            a: the number.
+            width: its bits that count.
+            sizes: of blocks of planes, `width` in all: the planes are `blocks.monomials` of them; none: the bits.
+            change: a linear change of an array modulo 2^64: u and t are those of what it makes of a. It is done to one
+                array, where changing `a` would do it to all parts.
         """
 
     @abstractmethod
-    async def and_addends(self, u: Bits, t: Bits) -> Bits:
-        """`bit_and` of what `addends` gave, and of nothing else: cheaper."""
+    async def and_addends(self, u: Bits, t: Bits, sums: Sums | None = None) -> Bits:
+        """`bit_and` of what `addends` gave, and of nothing else: cheaper. With `sums`, sums of products of planes."""
 
     @abstractmethod
     async def to_number(self, bits: Bits, width: int) -> Value:
         """One plane of bits as numbers 0 and 1, u64 (n,). The sharing is right modulo 2^width only."""
+
+    @abstractmethod
+    async def choose_sum(self, bits: Bits, a: Value) -> Value:
+        """The sum of those numbers whose bit is set, over the first axis.
+
+        Args:
+            bits: one plane, of the numbers in C order.
+            a: numbers modulo 2^64, (rows, ...).
+        """
+
+    async def weigh(self, bits: Bits, weights: U64Array) -> Value:
+        """The sum of the planes, plane k times the public number weights[k]: (n,) modulo 2^64."""
+        planes, lanes, n = bits.planes, 64 * words(bits.n), bits.n
+        # All planes are made numbers as one.
+        flat = Bits(tuple(np.ascontiguousarray(part).reshape(1, -1) for part in bits.parts), planes * lanes)
+        numbers = (await self.to_number(flat, 64)).map(lambda part: part.reshape(planes, lanes)[:, :n])
+        return self.sum(self.scale(numbers, weights[:, None]), 0)
 
     @abstractmethod
     async def truncate(self, a: Value, shift: int) -> Value:

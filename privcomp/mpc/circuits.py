@@ -7,10 +7,12 @@ ANDs and rounds for w >= 2 bits, the round in which the bits of the addends are 
 
 | circuit | ANDs | rounds |
 |---|---|---|
-| `sign` | 3 w - 5 - ceil(log2(w - 1)) | 2 + ceil(log2(w - 1)) |
+| `sign` | 4 b - 3 - ceil(log2 b) over b blocks | 2 + ceil(log2 b) |
 | `is_zero` | w - 1 | 1 + ceil(log2 w) |
 | `bits_of` | 57 for w = 16 | 2 + ceil(log2(w - 1)) |
 | `less` | 3 w - 2 - ceil(log2 w) | 1 + ceil(log2 w) |
+
+Carries of addends are found by blocks of two or three planes (`privcomp.mpc.blocks`): b = 8 for 18 bits, 32 for 64.
 
 The sum of two numbers on planes needs every carry. Sklansky's tree finds them in ceil(log2 w) rounds. Brent and Kung's
 takes 2 more rounds at 16 bits and saves 12 of 57 ANDs; but a plane of a thousand numbers is 125 bytes, and a round is a
@@ -22,15 +24,18 @@ IRE Trans. Electronic Computers (1960).
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from privcomp.errors import ParameterError
+from privcomp.mpc import blocks
 from privcomp.mpc.backend import Bits, Value, words
 
 if TYPE_CHECKING:
-    from privcomp.mpc.backend import ReplicatedBackend
+    from privcomp.mpc.backend import Change, ReplicatedBackend
+    from privcomp.mpc.blocks import Plan
     from privcomp.typing import I64Array, U64Array
 
 __all__ = [
@@ -53,18 +58,23 @@ _ONES: Final = np.uint64((1 << 64) - 1)
 
 
 async def _tree(backend: ReplicatedBackend, g: Bits, p: Bits) -> Bits:
-    """The carry out of all planes, lowest first; p of the lowest plane is never used."""
+    """The carry out of all planes, lowest first; p begins with the second plane, as that of the lowest is never used.
+
+    Pairs are (0, 1), (2, 3), ...; of each but the lowest both g and p go on: pairs + (pairs - 1) ANDs.
+    """
     count, n = g.planes, g.n
     gs, ps = g.parts, p.parts
     while count > 1:
         pairs, odd = divmod(count, 2)
         even = 2 * pairs
-        # The lowest pair needs no p any more: pairs + (pairs - 1) ANDs.
-        left = Bits(tuple(np.concatenate([p[1:even:2], p[3:even:2]]) for p in ps), n)
-        right = Bits(tuple(np.concatenate([g[0:even:2], p[2:even:2]]) for g, p in zip(gs, ps, strict=True)), n)
+        left = Bits(tuple(np.concatenate([p[0:even:2], p[2:even:2]]) for p in ps), n)
+        right = Bits(tuple(np.concatenate([g[0:even:2], p[1 : even - 1 : 2]]) for g, p in zip(gs, ps, strict=True)), n)
         both = await backend.bit_and(left, right)
         gs = tuple(_folded(g, new[:pairs], odd) for g, new in zip(gs, both.parts, strict=True))
-        ps = tuple(np.concatenate([p[:1], new[pairs:], p[even:]]) for p, new in zip(ps, both.parts, strict=True))
+        ps = tuple(
+            np.concatenate([new[pairs:], p[even - 1 :]]) if odd else new[pairs:]
+            for p, new in zip(ps, both.parts, strict=True)
+        )
         count = pairs + odd
     return Bits(gs, n)
 
@@ -78,10 +88,15 @@ def _folded(g: U64Array, new: U64Array, odd: int) -> U64Array:
     return out
 
 
-async def carry(backend: ReplicatedBackend, u: Bits, t: Bits) -> Bits:
-    """The carry of u + t out of the highest plane, for what `addends` gave."""
-    g = await backend.and_addends(u, t)
-    return await _tree(backend, g, backend.xor(u, t))
+async def carry(backend: ReplicatedBackend, u: Bits, t: Bits, plan: Plan) -> Bits:
+    """The carry of u + t out of the highest plane, for what `addends` gave in the blocks of this plan.
+
+    Planes of u and t behind the plan's are not looked at.
+    """
+    both = await backend.and_addends(u, t, plan.sums)
+    count = len(plan.sizes)
+    p = backend.xor(both[count:], backend.xor(_rows(u, plan.whole), _rows(t, plan.whole)))
+    return await _tree(backend, both[:count], p)
 
 
 def _check_width(width: int) -> None:
@@ -89,17 +104,18 @@ def _check_width(width: int) -> None:
         raise ParameterError(f"width is {width}; allowed is [1, 64]")
 
 
-async def sign(backend: ReplicatedBackend, a: Value, width: int) -> Bits:
+async def sign(backend: ReplicatedBackend, a: Value, width: int, change: Change | None = None) -> Bits:
     """The top bit of a modulo 2^width, 1 <= width <= 64: one plane; a is flattened.
 
-    It says a < 0 where -2^(width-1) <= a < 2^(width-1).
+    It says a < 0 where -2^(width-1) <= a < 2^(width-1). With `change` it is that of change(a): see `addends`.
     """
     _check_width(width)
-    u, t = await backend.addends(a, width)
-    top = backend.xor(u[width - 1 :], t[width - 1 :])
     if width == 1:
-        return top
-    return backend.xor(top, await carry(backend, u[: width - 1], t[: width - 1]))
+        return backend.xor(*await backend.addends(a, 1, change=change))
+    below = blocks.plan(width - 1)
+    u, t = await backend.addends(a, width, (*below.sizes, 1), change)
+    top = backend.xor(u[-1:], t[-1:])
+    return backend.xor(top, await carry(backend, u, t, below))
 
 
 def invert(backend: ReplicatedBackend, a: Bits) -> Bits:
@@ -187,7 +203,7 @@ async def less(backend: ReplicatedBackend, a: Bits, b: Bits) -> Bits:
     The borrow of a - b: a plane makes one where a = 0 and b = 1, ~a b = b ^ a b, and lets it pass where a = b.
     """
     g = backend.xor(b, await backend.bit_and(a, b))
-    return await _tree(backend, g, invert(backend, backend.xor(a, b)))
+    return await _tree(backend, g, invert(backend, backend.xor(a[1:], b[1:])))
 
 
 def _spread(plane: Bits, planes: int) -> Bits:
@@ -227,16 +243,17 @@ async def prefix_or(backend: ReplicatedBackend, a: Bits) -> Bits:
     return invert(backend, Bits(tuple(part[order] for part in kept), a.n))
 
 
-async def count_ones(backend: ReplicatedBackend, a: Bits) -> Bits:
-    """How many planes are set, lane by lane: the planes of that number, lowest first.
+async def count_ones(backend: ReplicatedBackend, a: Bits, digits: int | None = None) -> Bits:
+    """How many planes are set, lane by lane: the planes of that number, lowest first, or its `digits` lowest ones.
 
     Three planes of one weight become their sum and, of twice the weight, their carry: ((x ^ z) & (y ^ z)) ^ z is set
     where two of x, y, z are. All that can be added is added in one round.
     """
+    last = (a.planes.bit_length() if digits is None else digits) - 1  # nothing is carried out of it
     weights: list[list[Bits]] = [[a[i : i + 1] for i in range(a.planes)]]
-    while any(len(column) > 1 for column in weights):
+    while any(len(column) > 1 for column in weights[:last]):
         triples = []
-        for weight, column in enumerate(weights):
+        for weight, column in enumerate(weights[:last]):
             full, rest = divmod(len(column), 3)
             triples += [(weight, column[3 * i : 3 * i + 3]) for i in range(full)]
             # Two of a weight wait for a third one, unless there is none to come.
@@ -258,21 +275,13 @@ async def count_ones(backend: ReplicatedBackend, a: Bits) -> Bits:
             grown[weight].append(backend.xor(backend.xor(x, y), z0))
             grown[weight + 1].append(backend.xor(carries[k : k + 1], z0))
         weights = grown if grown[-1] else grown[:-1]
-    # A carry out of the top digit is never set.
-    return Bits.stack([column[0] for column in weights][: a.planes.bit_length()])
+    # What is left of the last weight is added without carries.
+    return Bits.stack([functools.reduce(backend.xor, column) for column in weights[: last + 1]])
 
 
 async def to_numbers(backend: ReplicatedBackend, a: Bits, *, signed: bool) -> Value:
-    """Planes as numbers modulo 2^64, (n,); signed: the top plane counts negatively.
-
-    All planes go through `to_number` as one.
-    """
-    planes, lanes = a.planes, 64 * words(a.n)
-    flat = Bits(tuple(np.ascontiguousarray(part).reshape(1, -1) for part in a.parts), planes * lanes)
-    bits = await backend.to_number(flat, 64)
-    weights = np.uint64(1) << np.arange(planes, dtype=np.uint64)
+    """Planes as numbers modulo 2^64, (n,); signed: the top plane counts negatively."""
+    weights = np.uint64(1) << np.arange(a.planes, dtype=np.uint64)
     if signed:
-        weights[-1] = (1 << 64) - (1 << (planes - 1))
-    n = a.n
-    weighted = backend.scale(bits.map(lambda part: part.reshape(planes, lanes)[:, :n]), weights[:, None])
-    return weighted.map(lambda part: part.sum(axis=0, dtype=np.uint64))
+        weights[-1] = (1 << 64) - (1 << (a.planes - 1))
+    return await backend.weigh(a, weights)

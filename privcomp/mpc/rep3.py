@@ -29,6 +29,7 @@ derived where they stand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -36,7 +37,8 @@ import numpy as np
 
 from privcomp import _core
 from privcomp.errors import ParameterError
-from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
+from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, words
+from privcomp.mpc.blocks import Sums, monomials, plan
 from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
 from privcomp.mpc.packing import narrow, narrow_bytes, widen
@@ -55,6 +57,11 @@ _ROOM: Final = 1 << 62
 _DOUBLED: Final = ((1, -1), (2, 1), (1, 2))
 """By party: p, q of the factors p x_i + q x_{i+1} whose products, with the next number, add up to 2 x y."""
 _WEIGHTS: Final = (-2, 1, 1)
+
+
+def _zeros(shape: tuple[int, ...]) -> U64Array:
+    """An array of zeros that takes no memory; never written to, as no part of a value is."""
+    return np.broadcast_to(_ZERO, shape)
 
 
 def _array(section: memoryview, shape: tuple[int, ...]) -> U64Array:
@@ -106,7 +113,7 @@ class Rep3(ReplicatedBackend):
     async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
         # Component `owner` is common randomness, component owner + 2 is zero, and component owner + 1 is what is left.
         label = f"input {owner} {shape}"
-        zero = np.zeros(shape, np.uint64)
+        zero = _zeros(shape)
         if self.me == owner:
             if values is None or values.shape != shape:
                 raise ParameterError(f"party {owner} owns this input and has to pass an array of shape {shape}")
@@ -250,7 +257,7 @@ class Rep3(ReplicatedBackend):
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
         shape = (count, words(n))
         label = f"input-bits {owner} {shape}"
-        zero = np.zeros(shape, np.uint64)
+        zero = _zeros(shape)
         if self.me == owner:
             if planes is None or planes.shape != shape:
                 raise ParameterError(f"party {owner} owns these bits and has to pass planes of shape {shape}")
@@ -294,35 +301,42 @@ class Rep3(ReplicatedBackend):
             return total
         return a.parts[1] if self.me == 1 else a.parts[0]
 
-    def _third(self, planes: U64Array, n: int) -> Bits:
-        """Planes that parties 1 and 2 know, as component 2."""
-        zero = np.zeros_like(planes)
-        return Bits({0: (zero, zero), 1: (zero, planes), 2: (planes, zero)}[self.me], n)
+    async def addends(
+        self, a: Value, width: int, sizes: Sequence[int] = (), change: Change | None = None
+    ) -> tuple[Bits, Bits]:
+        known = np.ascontiguousarray(self._known(a)).reshape(a.shape)
+        known = (known if change is None else change(known)).reshape(-1)
+        return await self._known_bits(known, width, sizes)
 
-    async def addends(self, a: Value, width: int) -> tuple[Bits, Bits]:
-        known = np.ascontiguousarray(self._known(a)).reshape(-1)
+    async def _known_bits(self, known: U64Array, width: int, sizes: Sequence[int]) -> tuple[Bits, Bits]:
+        """The bits of u, which party 0 knows, and of t, which parties 1 and 2 know and which is component 2."""
         n = known.size
         planes = _core.to_planes(known, width)
-        u = await self.input_bits(0, planes if self.me == 0 else None, width, n)
-        return u, self._third(np.zeros_like(planes) if self.me == 0 else planes, n)
+        if sizes:
+            planes = monomials(planes, sizes)
+        u = await self.input_bits(0, planes if self.me == 0 else None, len(planes), n)
+        zero = _zeros(planes.shape)
+        return u, Bits({0: (zero, zero), 1: (zero, planes), 2: (planes, zero)}[self.me], n)
 
-    async def and_addends(self, u: Bits, t: Bits) -> Bits:
+    async def and_addends(self, u: Bits, t: Bits, sums: Sums | None = None) -> Bits:
         # u = u_0 ^ u_1, t = t_2: party 2 has u_0 t, party 1 has u_1 t; z_0 = F(k_0), z_1 = F(k_1).
-        shape = u.parts[0].shape
-        label = f"and-addends {shape}"
+        shape = u.parts[0].shape if sums is None else (sums.ends.size, u.parts[0].shape[1])
+        label = f"and-addends {shape}" if sums is None else f"and-addends {shape} {sums.label}"
         if self.me == 0:
             first, second = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
             xor_streams(first, self._mine)
             xor_streams(second, self._second)
             await Exchange(label, {}, {})
             return Bits((first, second), u.n)
-        mask = np.zeros(shape, np.uint64)
-        if self.me == 1:
-            xor_streams(mask, self._mine)
-            message = (u.parts[0] & t.parts[1]) ^ mask
+        stream, at = (self._mine, 0) if self.me == 1 else (self._second, 1)
+        known = np.ascontiguousarray(t.parts[1 - at])
+        if sums is None:
+            message = u.parts[at] & known
         else:
-            xor_streams(mask, self._second)
-            message = (u.parts[1] & t.parts[0]) ^ mask
+            message = _core.planes_dot(np.ascontiguousarray(u.parts[at]), known, sums.ends, sums.left, sums.right)
+        mask = np.zeros(shape, np.uint64)
+        xor_streams(mask, stream)
+        message ^= mask
         peer = 3 - self.me
         got = await Exchange(label, {peer: message}, {peer: message.nbytes})
         total = message ^ _array(got[peer], shape)
@@ -368,11 +382,6 @@ class Rep3(ReplicatedBackend):
         share = await self._known_share(name, known if self.me == 0 else None, known.size, width)
         return share, await self._known_times(name, share, known, width)
 
-    def _component_2(self, values: U64Array) -> Value:
-        """What parties 1 and 2 know, as a sharing; party 0 may pass anything of that shape."""
-        zero = np.zeros_like(values)
-        return Value({0: (zero, zero), 1: (zero, values), 2: (values, zero)}[self.me])
-
     def _assembled(
         self, u: Value, t: U64Array, product: Value, factor: int, constant: int, shape: tuple[int, ...]
     ) -> Value:
@@ -393,6 +402,70 @@ class Rep3(ReplicatedBackend):
         known = _core.from_planes(np.ascontiguousarray(plane), bits.n)
         u, product = await self._known_product("to-number", known, width)
         return self._assembled(u, known, product, -2, 0, known.shape)
+
+    def _addend_bits(self, bits: Bits, n: int) -> U64Array:
+        """What this party knows of all planes, b_0 ^ b_1 or b_2, behind each other: words 0 and 1."""
+        planes = {0: bits.parts[0] ^ bits.parts[1], 1: bits.parts[1], 2: bits.parts[0]}[self.me]
+        return _core.from_planes(np.ascontiguousarray(planes).reshape(1, -1), n)
+
+    async def _give(self, label: str, numbers: U64Array) -> None:
+        """Party 0's end of `_take`; the numbers are overwritten."""
+        flat = numbers.reshape(-1)
+        add_at(flat, self._mine, self._mine.take(flat.size), negate=True)
+        await Exchange(label, {1: flat}, {})
+
+    async def _take(self, label: str, shape: tuple[int, ...]) -> U64Array:
+        """One addend of numbers that party 0 has: party 2 draws F(k_0), as party 0 does, and party 1 gets the rest."""
+        if self.me == 1:
+            got = await Exchange(label, {}, {0: 8 * math.prod(shape)})
+            return _array(got[0], shape)
+        part = self._second.words(shape)
+        await Exchange(label, {}, {})
+        return part
+
+    async def choose_sum(self, bits: Bits, a: Value) -> Value:
+        # Each bit is b = u ^ t = t + s u with s = 1 - 2 t, so that b x = t x + s (u (x_0 + x_1) + u x_2). Party 0 knows
+        # u and u (x_0 + x_1) and shares them additively between parties 1 and 2, v and w. These know t and x_2, and
+        # x_1 or x_0 besides: y = w + v x_2 and y + t (x_1 + x_2 - 2 y) or y + t (x_0 - 2 y) are theirs, added up first.
+        shape = a.shape
+        known = self._addend_bits(bits, math.prod(shape)).reshape(shape)
+        label = f"choose-sum {shape}"
+        x = a.parts
+        if self.me == 0:
+            both = np.empty((2, *shape), np.uint64)
+            both[0] = known
+            np.add(x[0], x[1], out=both[1])
+            both[1] *= known
+            await self._give(label, both)
+            return await self._reshare(label, np.zeros(shape[1:], np.uint64))
+        given = await self._take(label, (2, *shape))
+        own, last = (x[0] + x[1], x[1]) if self.me == 1 else (x[1], x[0])
+        y = given[0] * last
+        y += given[1]
+        total: U64Array = y.sum(axis=0, dtype=np.uint64)
+        y <<= _ONE
+        np.subtract(own, y, out=y)
+        y *= known
+        total += y.sum(axis=0, dtype=np.uint64)
+        return await self._reshare(label, total)
+
+    async def weigh(self, bits: Bits, weights: U64Array) -> Value:
+        # b = t + s u with s = 1 - 2 t, as in `choose_sum`: party 0 shares u between parties 1 and 2, who know t. What
+        # they have of the sum they add up before anything else is sent.
+        planes, lanes, n = bits.planes, 64 * words(bits.n), bits.n
+        known = self._addend_bits(bits, planes * lanes).reshape(planes, lanes)
+        label = f"weigh {known.shape}"
+        if self.me == 0:
+            await self._give(label, known)
+            return await self._reshare(label, np.zeros(n, np.uint64))
+        part = await self._take(label, known.shape)
+        # t + s v = v + t (1 - 2 v) at party 2; s v = v - 2 t v at party 1.
+        change = part << _ONE
+        np.subtract(_ONE if self.me == 2 else _ZERO, change, out=change)
+        change *= known
+        change += part
+        change *= weights[:, None]
+        return await self._reshare(label, np.ascontiguousarray(change.sum(axis=0, dtype=np.uint64)[:n]))
 
     async def truncate(self, a: Value, shift: int) -> Value:
         return await self._quotient(a.shape, self._flat(a, _OFFSET), shift)
@@ -468,7 +541,7 @@ class Rep3(ReplicatedBackend):
         known &= np.uint64((1 << width) - 1)
         n = known.size
         addend = self.scheduler.spawn(self.input(0, known if self.me == 0 else None, (n,)))
-        zero = np.zeros(n, np.uint64)
-        u, t = await self.addends(Value((known, zero)) if self.me == 0 else self._component_2(known), width)
-        overflow = await self.to_number(await carry(self, u, t), 64 - width)
+        below = plan(width)
+        u, t = await self._known_bits(known, width, below.sizes)
+        overflow = await self.to_number(await carry(self, u, t, below), 64 - width)
         return self._assembled(await addend, known, overflow, -(1 << width), -(1 << (width - 1)), a.shape)

@@ -39,7 +39,8 @@ from privcomp import _core
 from privcomp.codec import digest, lp
 from privcomp.errors import CodecError, ParameterError, RemoteError
 from privcomp.keys import hkdf
-from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
+from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, words
+from privcomp.mpc.blocks import Sums, monomials, plan
 from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session, Task
 from privcomp.mpc.packing import narrow, narrow_bytes, widen
@@ -645,21 +646,42 @@ class Rep4(ReplicatedBackend):
         name = f"{label} {width} ({known.size},)"
         return await self._joint(name, (_U, _T), messages, known.size, groups=groups, width=width, bits=bits)
 
-    async def _known_bits(self, known: U64Array, width: int) -> tuple[Bits, Bits]:
+    async def _known_bits(self, known: U64Array, width: int, sizes: Sequence[int]) -> tuple[Bits, Bits]:
         n = known.size
         planes = _core.to_planes(known, width)
+        if sizes:
+            planes = monomials(planes, sizes)
         u, t = await self._both("addends", planes.reshape(-1), bits=True)
         return (
             Bits(tuple(part.reshape(planes.shape) for part in u), n),
             Bits(tuple(part.reshape(planes.shape) for part in t), n),
         )
 
-    async def addends(self, a: Value, width: int) -> tuple[Bits, Bits]:
-        return await self._known_bits(self._known(a), width)
+    async def addends(
+        self, a: Value, width: int, sizes: Sequence[int] = (), change: Change | None = None
+    ) -> tuple[Bits, Bits]:
+        known = self._known(a)
+        if change is not None:
+            known = change(known.reshape(a.shape)).reshape(-1)
+        return await self._known_bits(known, width, sizes)
 
-    async def and_addends(self, u: Bits, t: Bits) -> Bits:
+    async def and_addends(self, u: Bits, t: Bits, sums: Sums | None = None) -> Bits:
         # u lies in components 0 and 1, t in 2 and 3: four pairs have a product of both, and no pair has two.
-        return await self._bit_products("and-addends", _ACROSS, u, t, True)
+        if sums is None:
+            return await self._bit_products("and-addends", _ACROSS, u, t, True)
+        shape = sums.ends.size, u.parts[0].shape[1]
+        x, y = (self._by_component([np.ascontiguousarray(part) for part in bits.parts]) for bits in (u, t))
+        messages = [
+            _core.planes_dot(
+                x[min(link.receiver, link.rest)], y[max(link.receiver, link.rest)], sums.ends, sums.left, sums.right
+            ).reshape(-1)
+            if self.me in link[:2]
+            else None
+            for link in _ACROSS
+        ]
+        label = f"and-addends {shape} {sums.label}"
+        (parts,) = await self._joint(label, _ACROSS, messages, shape[0] * shape[1], bits=True)
+        return Bits(tuple(part.reshape(shape) for part in parts), u.n)
 
     async def _known_product(self, label: str, known: U64Array, width: int) -> tuple[Value, Value, Value]:
         """[u], [t] and [u t] from what parties know, all right modulo 2^width."""
@@ -682,6 +704,26 @@ class Rep4(ReplicatedBackend):
         known = _core.from_planes(np.ascontiguousarray(plane), bits.n)
         u, t, product = await self._known_product("to-number", known, width)
         return self.sub(self.add(u, t), product.map(lambda part: part << _ONE))
+
+    async def choose_sum(self, bits: Bits, a: Value) -> Value:
+        shape = a.shape
+        chosen = await self.to_number(bits, 64)
+        x, y = (
+            self._by_component([np.ascontiguousarray(part).reshape(shape[0], -1) for part in value.parts])
+            for value in (chosen, a)
+        )
+
+        def fill(link: Link, low: int, high: int, out: U64Array) -> None:
+            i, j = link.receiver, link.rest
+            for row in range(shape[0]):
+                here = row, slice(low, high)
+                if link in _DIAGONAL:
+                    _core.cross_product(x[i][here], y[i][here], x[j][here], y[j][here], out=out, accumulate=row > 0)
+                else:
+                    _core.rep3_product(x[i][here], x[j][here], y[i][here], y[j][here], out=out, accumulate=row > 0)
+
+        (parts,) = await self._joint(f"choose-sum {shape}", _PAIRS, [None] * 6, math.prod(shape[1:]), fill=fill)
+        return Value(tuple(part.reshape(shape[1:]) for part in parts))
 
     async def truncate(self, a: Value, shift: int) -> Value:
         # c = a + 2^62 lies in [0, 2^63). Of its addends u, t let s, r be the top bits: u + t = c + 2^64 w. c has no top
@@ -717,8 +759,9 @@ class Rep4(ReplicatedBackend):
         y = shifted.map(lambda part: (part & mask).reshape(-1))
         known = self._known(y)
         both = self.scheduler.spawn(self._both("extend", known >> by, width=64 - width, merge=True))
-        u, t = await self._known_bits(known & mask, width)
-        overflow = await self.to_number(await carry(self, u, t), 64 - width)
+        below = plan(width)
+        u, t = await self._known_bits(known & mask, width, below.sizes)
+        overflow = await self.to_number(await carry(self, u, t, below), 64 - width)
         (wraps,) = await both
         parts = tuple(
             part - ((high + over) << by) for part, high, over in zip(y.parts, wraps, overflow.parts, strict=True)

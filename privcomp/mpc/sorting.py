@@ -18,16 +18,26 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from privcomp.errors import ParameterError
-from privcomp.mpc.backend import Bits, words
-from privcomp.mpc.circuits import all_of, compare_exchange, count_ones, invert, less
+from privcomp.mpc.backend import Bits, Value, words
+from privcomp.mpc.circuits import all_of, compare_exchange, count_ones, invert, less, sign
 
 if TYPE_CHECKING:
     from privcomp.mpc.backend import ReplicatedBackend
+    from privcomp.typing import U64Array
 
-__all__ = ["MAX_WIRES", "check_ranks", "comparators", "layers", "order_statistics", "pruned"]
+__all__ = [
+    "MAX_TALLIED",
+    "MAX_WIRES",
+    "check_ranks",
+    "comparators",
+    "layers",
+    "order_statistics",
+    "pruned",
+    "sum_of_ranks",
+]
 
 MAX_WIRES: Final = 1 << 10
-_TALLY: Final = 12
+MAX_TALLIED: Final = 12
 """Up to so many items all pairs are compared at once: more of them are more ANDs than a network's."""
 
 Comparator = tuple[int, int]
@@ -140,7 +150,7 @@ async def order_statistics(
         return invert(backend, flipped)
     if signed:
         items = _flip_top(backend, items)
-    if 2 < count <= _TALLY and set(ranks) != {0}:
+    if 2 < count <= MAX_TALLIED and set(ranks) != {0}:
         chosen = await _tally(backend, items, count, ranks)
         return _flip_top(backend, chosen) if signed else chosen
     wires = [part.reshape(planes, count, width).copy() for part in items.parts]
@@ -155,6 +165,23 @@ async def order_statistics(
             part[:, list(high), :] = large.reshape(planes, -1, width)
     chosen = Bits(tuple(part[:, list(ranks), :].reshape(planes, -1) for part in wires), 64 * len(ranks) * width)
     return _flip_top(backend, chosen) if signed else chosen
+
+
+def _ballots(backend: ReplicatedBackend, later_first: Bits, count: int) -> Bits:
+    """Of [x_j < x_i] for all pairs i < j in their order count - 1 planes: plane k has the k-th vote on every item."""
+    width = words(later_first.n) * 2 // (count * (count - 1))
+    pairs = count * (count - 1) // 2
+    # Row k, item i: the k-th vote on i, out of [x_j < x_i] for j > i, and their inverses for the other item.
+    votes: list[list[int]] = [[] for _ in range(count)]
+    for pair, (i, j) in enumerate(itertools.combinations(range(count), 2)):
+        votes[i].append(pair)
+        votes[j].append(pairs + pair)
+    order = np.array(votes).T
+    parts = [
+        np.concatenate([a.reshape(-1, width), b.reshape(-1, width)])[order].reshape(count - 1, -1)
+        for a, b in zip(later_first.parts, invert(backend, later_first).parts, strict=True)
+    ]
+    return Bits(tuple(parts), 64 * width * count)
 
 
 async def _tally(backend: ReplicatedBackend, items: Bits, count: int, ranks: Sequence[int]) -> Bits:
@@ -173,18 +200,7 @@ async def _tally(backend: ReplicatedBackend, items: Bits, count: int, ranks: Seq
         for side in (first, second)
     )
     later_first = await less(backend, right, left)
-    both = [
-        np.concatenate([a.reshape(-1, width), b.reshape(-1, width)])
-        for a, b in zip(later_first.parts, invert(backend, later_first).parts, strict=True)
-    ]
-    # Row k, item i: the k-th vote on i, out of [x_j < x_i] for j > i, and their inverses for the other item.
-    votes: list[list[int]] = [[] for _ in range(count)]
-    for pair, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        votes[i].append(pair)
-        votes[j].append(first.size + pair)
-    order = np.array(votes).T
-    ballots = Bits(tuple(part[order].reshape(count - 1, -1) for part in both), lanes * count)
-    digits = await count_ones(backend, ballots)
+    digits = await count_ones(backend, _ballots(backend, later_first, count))
     patterns = np.array(
         [[-(rank >> bit & 1 ^ 1) % (1 << 64) for rank in ranks] for bit in range(digits.planes)], np.uint64
     )
@@ -204,6 +220,101 @@ async def _tally(backend: ReplicatedBackend, items: Bits, count: int, ranks: Seq
         tuple(np.bitwise_xor.reduce(part.reshape(shape), axis=2).reshape(planes, -1) for part in kept.parts),
         lanes * len(ranks),
     )
+
+
+Cube = dict[int, bool]
+"""Digits of a number and what they have to be."""
+
+
+def _cubes(wanted: frozenset[int], below: int) -> list[Cube]:
+    """Cubes that have each wanted number in one of them, and no other number below `below` in any.
+
+    Blocks of 2^k numbers that are all wanted; then every digit is left out without which the block takes in nothing
+    but what does not matter.
+
+    >>> _cubes(frozenset([4, 5]), 10)
+    [{2: True, 1: False}]
+    """
+
+    def within(cube: Cube) -> frozenset[int]:
+        return frozenset(x for x in range(below) if all(bool(x >> at & 1) == value for at, value in cube.items()))
+
+    def split(cube: Cube, digit: int) -> list[Cube]:
+        block = within(cube)
+        if not block & wanted:
+            return []
+        if block <= wanted:
+            return [cube]
+        return [found for value in (False, True) for found in split({**cube, digit: value}, digit - 1)]
+
+    cubes = split({}, (below - 1).bit_length() - 1)
+    for i, cube in enumerate(cubes):
+        left = wanted.difference(*(within(other) for other in cubes[:i] + cubes[i + 1 :]))
+        for digit in sorted(cube, reverse=True):
+            fewer = {at: value for at, value in cube.items() if at != digit}
+            if within(fewer) <= left:
+                cube = fewer
+        cubes[i] = cube
+    return cubes
+
+
+async def _among(backend: ReplicatedBackend, digits: Bits, cubes: Sequence[Cube]) -> Bits:
+    """Whether the number lies in one of the cubes, of which no two have a number in common: one plane."""
+    opposite = invert(backend, digits)
+    factors = [[(digits if value else opposite)[at : at + 1] for at, value in cube.items()] for cube in cubes]
+    while any(len(row) > 1 for row in factors):
+        pairs = [(row[i], row[i + 1]) for row in factors for i in range(0, len(row) - 1, 2)]
+        both = await backend.bit_and(*(Bits.stack([pair[side] for pair in pairs]) for side in (0, 1)))
+        at, rest = 0, []
+        for row in factors:
+            half = len(row) // 2
+            rest.append([both[k : k + 1] for k in range(at, at + half)] + row[2 * half :])
+            at += half
+        factors = rest
+    return functools.reduce(backend.xor, [row[0] for row in factors])
+
+
+async def sum_of_ranks(backend: ReplicatedBackend, items: Value, width: int, ranks: Sequence[int]) -> Value:
+    """The sum of some order statistics of few numbers, as a number.
+
+    As `_tally` does for bits, with the signs of differences of shared numbers: no bits of the numbers are needed. Ranks
+    are a permutation, so that one mark per item says whether it is added up.
+
+    Args:
+        items: (count, lanes), 2 <= count <= MAX_TALLIED, lanes a multiple of 64.
+        width: differences of two items lie in [-2^(width - 1), 2^(width - 1)); at most 64.
+        ranks: 0 is the smallest; all different.
+
+    Returns:
+        (lanes,).
+
+    Raises:
+        ParameterError: there are no such ranks, one is named twice, or there are too many items.
+    """
+    count, lanes = items.shape
+    wanted = frozenset(ranks)
+    check_ranks(count, ranks)
+    if not 2 <= count <= MAX_TALLIED or lanes % 64 or len(wanted) != len(ranks):
+        raise ParameterError(
+            f"ranks {list(ranks)} of {count} items and {lanes} lanes; allowed are different ranks of 2 .. "
+            f"{MAX_TALLIED} items, and whole words of lanes"
+        )
+    if len(wanted) == count:
+        return backend.sum(items, 0)
+
+    def differences(known: U64Array) -> U64Array:
+        """x_j - x_i for all pairs i < j."""
+        out, at = np.empty((count * (count - 1) // 2, lanes), np.uint64), 0
+        for i in range(count - 1):
+            np.subtract(known[i + 1 :], known[i], out=out[at : at + count - 1 - i])
+            at += count - 1 - i
+        return out
+
+    cubes = _cubes(wanted, count)
+    digits = 1 + max(at for cube in cubes for at in cube)
+    later_first = await sign(backend, items, width, differences)
+    counted = await count_ones(backend, _ballots(backend, later_first, count), digits)
+    return await backend.choose_sum(await _among(backend, counted, cubes), items)
 
 
 def _flip_top(backend: ReplicatedBackend, a: Bits) -> Bits:

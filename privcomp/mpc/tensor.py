@@ -1000,7 +1000,8 @@ class Shared:
     ) -> Shared:
         """Order statistics along one axis, which then has as many entries as there are ranks, or none (`keep`).
 
-        They stay bits until somebody calculates with them; with `together`, the two of them are added.
+        With `together`, the two of them are added. Few items of which one number is wanted are compared as numbers; all
+        else is sorted as bits, and stays bits until somebody calculates with it.
         """
         mpc = self._mpc
         mpc._own(self)
@@ -1014,10 +1015,17 @@ class Shared:
         padded = 64 * words(lanes)
         old = self.shape
 
+        exact = (2 * self.bound).bit_length() + 1  # of a difference
+        by_sum = (together or len(chosen) == 1) and 2 <= count <= sorting.MAX_TALLIED and exact <= 64
+        by_sum = by_sum and set(chosen) not in ({0}, {count - 1})
+
         def pad(part: U64Array) -> U64Array:
             out = np.zeros((count, padded), np.uint64)
             out[:, :lanes] = np.moveaxis(part.reshape(old), at, 0).reshape(count, lanes)
             return out
+
+        async def numbers(value: Value) -> Value:
+            return (await sorting.sum_of_ranks(backend, value.map(pad), exact, chosen)).map(arrange)
 
         async def work(value: Value) -> Bits:
             planes = await circuits.bits_of(backend, value.map(pad), width)
@@ -1036,6 +1044,8 @@ class Shared:
 
         bound = mpc._fit(2 * self.bound, "the sum of both middles") if together else self.bound
         fraction = mpc._fit_fraction(self.fraction + together)
+        if by_sum:
+            return Shared(mpc, mpc._begin(numbers, self._source), shape, bound, fraction)
         return Shared(mpc, _Ordered(mpc._begin(work, self._source), arrange), shape, bound, fraction)
 
     def sort(self, axis: int = -1) -> Shared:

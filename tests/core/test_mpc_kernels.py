@@ -187,6 +187,37 @@ def test_planes_of_one_value_at_each_place(at_level):
         assert np.count_nonzero(planes) == 1
 
 
+@PER_LEVEL
+@given(n=st.integers(0, 300), rows=st.integers(0, 9), salt=st.integers(0, 2**32))
+def test_sums_of_products_of_planes(at_level, n, rows, salt):
+    rng = np.random.default_rng(salt)
+    x, y = words(rng, 4, n), words(rng, 6, n)
+    counts = rng.integers(0, 5, rows)
+    ends = np.cumsum(counts).astype(np.uint32)
+    left, right = (rng.integers(0, planes, counts.sum()).astype(np.uint32) for planes in (4, 6))
+    found = _core.planes_dot(x, y, ends, left, right)
+    assert found.shape == (rows, n)
+    for row, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        terms = range(end - count, end)
+        want = np.bitwise_xor.reduce([np.zeros(n, np.uint64), *(x[left[k]] & y[right[k]] for k in terms)])
+        np.testing.assert_array_equal(found[row], want)
+    assert _core.planes_dot(x, y, ends, left, right, out=found) is found
+
+
+def test_planes_that_there_are_not_are_refused(at_level):
+    x = np.zeros((2, 3), np.uint64)
+    index = np.array([0, 1], np.uint32)
+    for ends, left, right in ((index, index + 1, index), (index, index, index + 1), (index[:1], index, index)):
+        with pytest.raises(ParameterError):
+            _core.planes_dot(x, x, np.cumsum(np.ones_like(ends), dtype=np.uint32), left, right)
+    with pytest.raises(ParameterError):
+        _core.planes_dot(x, x, np.array([2, 1, 2], np.uint32), index, index)
+    with pytest.raises(BufferTypeError):
+        _core.planes_dot(x, x, index, index.astype(np.int64), index)
+    with pytest.raises(BufferTypeError):
+        _core.planes_dot(x, x, np.array([1, 2], np.uint32), index, index, out=x)
+
+
 def test_what_lies_beyond_the_values_is_not_looked_at(at_level):
     planes = np.full((3, 2), M64 - 1, np.uint64)
     np.testing.assert_array_equal(_core.from_planes(planes, 65), np.full(65, 7, np.uint64))

@@ -12,6 +12,7 @@ import pytest
 from privcomp.errors import ParameterError
 from privcomp.mpc import circuits
 from privcomp.mpc.backend import Bits, ReplicatedBackend, Value
+from privcomp.mpc.blocks import plan
 from tests.mpc.parties import REPLICATED, U64, chosen, held, opened, planes_of, run, shared_bits
 
 PROTOCOL = pytest.mark.parametrize("protocol", REPLICATED)
@@ -102,6 +103,62 @@ def test_counting_ones(protocol: str, planes: int) -> None:
     for digits, counted in run(protocol, program).results:
         assert digits == planes.bit_length()
         assert counted.tolist() == [int(v).bit_count() for v in every]
+
+
+@PROTOCOL
+@pytest.mark.parametrize(("planes", "digits"), [(1, 1), (3, 1), (4, 2), (9, 3), (11, 2)])
+def test_counting_ones_modulo_a_power_of_two(protocol: str, planes: int, digits: int) -> None:
+    every = np.arange(1 << planes, dtype=U64)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        return await opened(backend, await circuits.count_ones(backend, shared_bits(backend, every, planes), digits))
+
+    for counted in run(protocol, program).results:
+        assert counted.tolist() == [int(v).bit_count() % (1 << digits) for v in every]
+
+
+def multiplexed(backend: ReplicatedBackend, bits: Any) -> Bits:
+    """Planes (planes, n) of zeros and ones, split among the components at random."""
+    rng = np.random.default_rng(bits.size)
+    n = bits.shape[1]
+    components = [rng.integers(0, 2, bits.shape).astype(U64) for _ in range(backend.n - 1)]
+    components.append(np.bitwise_xor.reduce([bits, *components]))
+    packed = [np.concatenate([planes_of(row, 1) for row in part]) for part in components]
+    return Bits(held(backend, packed), n)
+
+
+@PROTOCOL
+@pytest.mark.parametrize("shape", [(1, 3), (4, 64), (10, 65), (2, 3, 5)])
+def test_sums_of_chosen_numbers(protocol: str, shape: tuple[int, ...]) -> None:
+    """Numbers of all sizes, components and bits at random; all columns of four bits are there in the second case."""
+    rng = np.random.default_rng(5)
+    components = [rng.integers(0, 1 << 64, shape, dtype=U64) for _ in range(3 if protocol == "rep3" else 4)]
+    bits = rng.integers(0, 2, shape).astype(U64)
+    if shape == (4, 64):
+        bits = (np.arange(64) >> np.arange(4)[:, None] & 1).astype(U64)
+    total = sum(components[1:], components[0])
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        chosen_bits = multiplexed(backend, bits.reshape(1, -1))
+        return await backend.open(await backend.choose_sum(chosen_bits, Value(held(backend, components))))
+
+    for found in run(protocol, program).results:
+        assert found.shape == shape[1:]
+        assert (found == (bits * total).sum(axis=0, dtype=U64)).all()
+
+
+@PROTOCOL
+@pytest.mark.parametrize(("planes", "n"), [(1, 1), (3, 64), (18, 100)])
+def test_weighted_planes(protocol: str, planes: int, n: int) -> None:
+    rng = np.random.default_rng(planes)
+    bits = rng.integers(0, 2, (planes, n)).astype(U64)
+    weights = rng.integers(0, 1 << 64, planes, dtype=U64)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        return await backend.open(await backend.weigh(multiplexed(backend, bits), weights))
+
+    for found in run(protocol, program).results:
+        assert (found == (bits * weights[:, None]).sum(axis=0, dtype=U64)).all()
 
 
 @PROTOCOL
@@ -198,8 +255,14 @@ def test_products_of_all_small_shares(protocol: str) -> None:
         assert (result == wanted).all()
 
 
+def sign_ands(width: int) -> int:
+    """g and p of every block, but for the lowest p; then the tree over b blocks."""
+    b = len(plan(width - 1).sizes)
+    return 2 * b - 1 + 2 * (b - 1) - math.ceil(math.log2(b))
+
+
 COSTS: dict[str, tuple[Callable[[int], int], Callable[[int], int]]] = {
-    "sign": (lambda w: 3 * w - 5 - math.ceil(math.log2(w - 1)), lambda w: 2 + math.ceil(math.log2(w - 1))),
+    "sign": (sign_ands, lambda w: 2 + math.ceil(math.log2(len(plan(w - 1).sizes)))),
     "is_zero": (lambda w: w - 1, lambda w: 1 + math.ceil(math.log2(w))),
     "less": (lambda w: 3 * w - 2 - math.ceil(math.log2(w)), lambda w: 1 + math.ceil(math.log2(w))),
     "bits_of": (lambda w: 57 if w == 16 else -1, lambda w: 2 + math.ceil(math.log2(w - 1))),
@@ -217,10 +280,10 @@ def test_cost(protocol: str, name: str, width: int) -> None:
 
     async def program(backend: ReplicatedBackend) -> tuple[int, int]:
         def counted(original: Any) -> Any:
-            async def gate(a: Bits, b: Bits) -> Bits:
+            async def gate(a: Bits, b: Bits, *sums: Any) -> Bits:
+                result: Bits = await original(a, b, *sums)
                 if backend.me == 0:
-                    ands.append(a.planes)
-                result: Bits = await original(a, b)
+                    ands.append(result.planes)
                 return result
 
             return gate
@@ -238,20 +301,21 @@ def test_cost(protocol: str, name: str, width: int) -> None:
         return cost.rounds - rounds, cost.bytes - sent
 
     costs = run(protocol, program).results
+    inputs = sum((1 << k) - 1 for k in plan(width - 1).sizes) + 1 if name == "sign" else 0
     expected_ands, expected_rounds = (count(width) for count in COSTS[name])
     assert sum(ands) == expected_ands or expected_ands < 0
     if protocol == "rep3":
         for rounds, sent in costs:
             assert rounds == expected_rounds
             # With headers: at most 8 of 100 bytes, less than a byte per number here.
-            assert sent / n <= (sum(ands) + width) / 8 + 1
+            assert sent / n <= (sum(ands) + max(width, inputs)) / 8 + 1
 
 
 def test_a_comparison_of_64_bits() -> None:
-    """181 ANDs, 8 rounds, and below 35 bytes for each party: what `test_cost` checks, in figures."""
+    """What `test_cost` checks, in figures: ANDs, rounds, and below 35 bytes for each party."""
     ands, rounds = (count(64) for count in COSTS["sign"])
-    assert (ands, rounds) == (181, 8)
-    assert (ands + 64) / 8 + 1 <= 35
+    assert (ands, rounds) == (120, 7)
+    assert (ands + sum((1 << k) - 1 for k in plan(63).sizes) + 1) / 8 + 1 <= 35
 
 
 @PROTOCOL

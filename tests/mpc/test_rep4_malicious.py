@@ -93,6 +93,18 @@ async def _extend(mpc: Rep4) -> Any:
     return await mpc.open(await mpc.extend(x.map(lambda part: part & np.uint64(0x1FFFF)), 17))
 
 
+async def _choose_sum(mpc: Rep4) -> Any:
+    x, _ = await _two(mpc)
+    bits = await _bits(mpc)
+    return await mpc.open(await mpc.choose_sum(Bits(bits[:1].parts, N), x.map(lambda part: part.reshape(3, -1))))
+
+
+async def _extended_product(mpc: Rep4) -> Any:
+    x, y = await _two(mpc)
+    extended = await mpc.extend(x.map(lambda part: part & np.uint64(0x1FFFF)), 17)
+    return await mpc.open(await mpc.mul(await mpc.mul(extended, y), y))
+
+
 async def _to_one(mpc: Rep4) -> Any:
     x, y = await _two(mpc)
     return await mpc.open(await mpc.mul(x, mpc.sub(x, y)), 1)
@@ -104,7 +116,7 @@ async def _bits_to_one(mpc: Rep4) -> Any:
 
 
 OPERATIONS = (
-    _input, _mul, _matmul, _gram, _and, _sign, _to_number, _truncate, _extend, _to_one, _bits_to_one,
+    _input, _mul, _matmul, _gram, _and, _sign, _to_number, _truncate, _extend, _choose_sum, _to_one, _bits_to_one,
 )  # fmt: skip
 
 
@@ -128,6 +140,8 @@ async def everything(mpc: Rep4, opened: list[Any]) -> None:
     gram = await mpc.gram(product.map(lambda part: part.reshape(3, 2)))
     total = mpc.add(mpc.add(number, await low), bit.map(lambda part: part[:1] << np.uint64(48)))
     total = mpc.add(total, gram.map(lambda part: part.reshape(-1)[:N]))
+    chosen = await mpc.choose_sum(Bits(gate[1:].parts, N), x.map(lambda part: part.reshape(2, -1)))
+    total = mpc.add(total, chosen.map(lambda part: part[:1]))
     opened.append(await mpc.open(await mpc.extend(total.map(lambda part: part & np.uint64(0xFFFF)), 16)))
 
 
@@ -217,7 +231,7 @@ def test_ten_thousand_random_tamperings_are_caught() -> None:
 
 @pytest.mark.parametrize("corrupt", range(4))
 def test_every_single_message_of_a_party_counts(corrupt: int) -> None:
-    program = recorded(_extend)
+    program = recorded(_extended_product)
     model = play(program)
     mine = [(r, to) for (r, sender, to), data in model.frames.items() if sender == corrupt and data]
     assert len(mine) >= 20
@@ -309,7 +323,7 @@ class WrongShares(Rep4):
 @pytest.mark.parametrize(
     "liar",
     [
-        *(type(f"WrongMessages{at}", (WrongMessages,), {"at": at}) for at in (0, 3, 8, 13, 19, 26)),
+        *(type(f"WrongMessages{at}", (WrongMessages,), {"at": at}) for at in (0, 3, 8, 13, 19, 27)),
         *(type(f"WrongRandomness{c}", (WrongRandomness,), {"component": c}) for c in range(4)),
         WrongShares,
     ],
@@ -325,7 +339,7 @@ def test_a_party_with_other_constants_is_caught(corrupt: int) -> None:
 
 
 def test_the_last_joint_step_of_the_program_is_among_those_that_are_altered() -> None:
-    assert play(everything).backends[0]._step == 27 + 3
+    assert play(everything).backends[0]._step == 28 + 3
 
 
 class WrongOpening(Rep4):

@@ -83,6 +83,48 @@ def test_order_statistics(protocol: str, signed: bool, count: int, width: int, l
             assert (rows == ordered[ranks]).all()
 
 
+@pytest.mark.parametrize("protocol", REPLICATED)
+@pytest.mark.parametrize(
+    ("count", "bound", "ranks"),
+    [
+        (2, 5, [1]),
+        (3, 3, [1]),
+        (5, 2, [0, 2, 4]),
+        (8, 100, [3, 4]),
+        (10, 1 << 15, [5, 4]),
+        (12, 3, [2, 11, 3, 4, 5, 6]),
+    ],
+)
+def test_sums_of_ranks(protocol: str, count: int, bound: int, ranks: list[int]) -> None:
+    """Ties are many at small bounds; both ends of the range are there."""
+    rng = np.random.default_rng(count)
+    numbers = rng.integers(-bound, bound + 1, (count, 64))
+    numbers[:2, 0] = -bound, bound
+    ordered = np.sort(numbers, axis=0)
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        words = numbers.view(np.uint64)
+        items = await backend.input(1, words if backend.me == 1 else None, words.shape)
+        width = (2 * bound).bit_length() + 1
+        several = [await sorting.sum_of_ranks(backend, items, width, chosen) for chosen in (ranks, [*range(count)])]
+        return [await backend.open(one) for one in several]
+
+    for found, total in run(protocol, program).results:
+        assert (found.view(np.int64) == ordered[ranks].sum(axis=0)).all()
+        assert (total.view(np.int64) == numbers.sum(axis=0)).all()
+
+
+@pytest.mark.parametrize("count", range(2, 9))
+def test_cubes_cover_what_is_wanted_once(count: int) -> None:
+    for mask in range(1, (1 << count) - 1):
+        wanted = frozenset(x for x in range(count) if mask >> x & 1)
+        cubes = sorting._cubes(wanted, count)
+        for x in range(count):
+            hits = sum(all(bool(x >> at & 1) == value for at, value in cube.items()) for cube in cubes)
+            assert hits == (x in wanted)
+        assert all(cubes)
+
+
 def test_refusals() -> None:
     for n in (0, sorting.MAX_WIRES + 1):
         with pytest.raises(ParameterError, match="wires"):
@@ -98,5 +140,9 @@ def test_refusals() -> None:
             await sorting.order_statistics(
                 backend, shared_bits(backend, np.zeros(65, np.uint64), 2), 2, [0], signed=False
             )
+
+        for shape, ranks in (((1, 64), [0]), ((13, 64), [0]), ((3, 63), [1]), ((3, 64), [1, 1]), ((3, 64), [3])):
+            with pytest.raises(ParameterError, match="ranks"):
+                await sorting.sum_of_ranks(backend, backend.public(np.zeros(shape, np.uint64)), 8, ranks)
 
     run("rep3", program)

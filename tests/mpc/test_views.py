@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from privcomp._core import Drbg
-from privcomp.mpc import circuits
+from privcomp.mpc import circuits, sorting
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from tests.mpc.parties import REPLICATED, U64, run
 
@@ -45,6 +45,16 @@ async def _to_number(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
     return await backend.to_number(plane, 64)
 
 
+async def _median(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
+    # All items alike: the marks are the same everywhere, and so is what they choose.
+    return await sorting.sum_of_ranks(backend, a.map(lambda part: part.reshape(4, -1)), 18, [1, 2])
+
+
+async def _weigh(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
+    planes = await backend.input_bits(1, np.zeros((4, N // 64), U64) if backend.me == 1 else None, 4, N)
+    return await backend.weigh(planes, np.array([1, 2, 4, 8], U64))
+
+
 async def _mul(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
     return await backend.mul(a, b)
 
@@ -73,7 +83,7 @@ async def _input(backend: ReplicatedBackend, a: Value, b: Value) -> Any:
 
 
 OPERATIONS = [
-    *(_input, _mul, _matmul, _compare, _bits, _truncate, _extend, _to_number),
+    *(_input, _mul, _matmul, _compare, _bits, _truncate, _extend, _to_number, _median, _weigh),
     *(_mul_truncated, _matmul_truncated, _gram_doubled),
 ]
 
