@@ -26,6 +26,8 @@ __all__ = ["ALIVE", "DONE", "EARLY", "SCRATCH", "Link", "prefixed", "readable", 
 ALIVE: Final = b"\0\0"
 DONE: Final = b"\1\0"
 EARLY: Final = b"\2\0"
+_SIGNS: Final = (ALIVE, DONE, EARLY)
+"""By the length that they stand for."""
 
 SCRATCH: Final = 1 << 16
 _SMALL: Final = 1 << 14  # payload that is copied behind its header: one call, and one record of TLS
@@ -45,18 +47,19 @@ class Link:
         party: index of the peer.
 
     Attributes:
-        heard, taken: when the peer last sent something, and took something, on the loop's clock; kept by the caller.
+        heard, taken: when the peer last sent something, and took something, by `time.monotonic`; kept by the caller.
         over: the peer has closed its side.
         done: the peer has said that its program has returned.
         signs: signs of life since the caller last looked; kept by the caller.
         early: the last thing that the peer said is that it is not connected to all yet; kept by the caller.
+        drained: a plain socket had no more to give than `fill` took last.
     """
 
     def __init__(self, connection: socket.socket, party: int) -> None:
         self.connection = connection
         self.party = party
         self.heard = self.taken = 0.0
-        self.over = self.done = self.early = False
+        self.over = self.done = self.early = self.drained = False
         self.signs = 0
         self._secured = isinstance(connection, ssl.SSLSocket)
         self._scratch = memoryview(bytearray(SCRATCH))
@@ -72,13 +75,15 @@ class Link:
         """Whether the kernel has everything that was pushed."""
         return not self._out
 
-    def push(self, head: bytes, parts: Sequence[memoryview] = ()) -> None:
-        """Queue bytes for `flush`; the parts must not change until then."""
-        if sum(map(len, parts)) <= _SMALL:
-            self._out.append(memoryview(head + b"".join(parts)))
+    def push(self, head: bytes, parts: Sequence[memoryview] = ()) -> int:
+        """Queue bytes for `flush`; the parts must not change until then. Returns how many bytes the parts have."""
+        size = sum(map(len, parts))
+        if size <= _SMALL:
+            self._out.append(memoryview(head + b"".join(parts) if size else head))
         else:
             self._out.append(memoryview(head))
             self._out.extend(part for part in parts if len(part))
+        return size
 
     def flush(self) -> bool:
         """Send what the socket takes. Returns whether it took anything.
@@ -94,6 +99,9 @@ class Link:
                 else:
                     count = self.connection.sendmsg(list(islice(out, _PIECES)))
                 moved = True
+                if len(out) == 1 and count == len(out[0]):
+                    out.clear()
+                    break
                 while count:
                     first = out[0]
                     if count < len(first):
@@ -115,16 +123,21 @@ class Link:
     def fill(self) -> bool:
         """Read once. Returns whether something came; `over` is set where nothing will come any more.
 
+        `drained` is set where a plain socket had no more to give: then there is no need to ask it again.
+
         Raises:
             OSError: the connection is broken.
         """
-        if self._filled < len(self._payload):
+        into_payload = self._filled < len(self._payload)
+        if into_payload:
             space = self._payload[self._filled :]
         else:
             if self._begin:
-                self._scratch[: self._end - self._begin] = self._scratch[self._begin : self._end]
-                self._begin, self._end = 0, self._end - self._begin
-            space = self._scratch[self._end :]
+                kept = self._end - self._begin
+                if kept:
+                    self._scratch[:kept] = self._scratch[self._begin : self._end]
+                self._begin, self._end = 0, kept
+            space = self._scratch[self._end :] if self._end else self._scratch
         try:
             count = self.connection.recv_into(space)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -132,22 +145,22 @@ class Link:
         if count == 0:
             self.over = True
             return False
-        if self._filled < len(self._payload):
+        self.drained = count < len(space) and not self._secured
+        if into_payload:
             self._filled += count
         else:
             self._end += count
         return True
 
     @property
-    def drained(self) -> bool:
-        """Whether a plain socket had no more to give than `fill` took: then there is no need to ask it again."""
-        whole = self._filled < len(self._payload) or self._end < SCRATCH
-        return whole and not self._secured
-
-    @property
     def pending(self) -> bool:
         """Whether TLS holds bytes that the event loop knows nothing of."""
         return isinstance(self.connection, ssl.SSLSocket) and self.connection.pending() > 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether bytes are here that nobody has taken."""
+        return self._end > self._begin
 
     def head(self) -> bytes | None:
         """The next header, notice or sign (`ALIVE`, `DONE`, `EARLY`), which stays there; None where it is not whole.
@@ -155,22 +168,29 @@ class Link:
         Raises:
             ValueError: its length is none that this protocol has.
         """
-        have = self._end - self._begin
+        begin, have = self._begin, self._end - self._begin
         if have < 2:
             return None
-        mark = bytes(self._scratch[self._begin : self._begin + 2])
-        if mark in (ALIVE, DONE, EARLY):
-            return mark
-        size = int.from_bytes(mark, "little")
+        size = self._scratch[begin] | self._scratch[begin + 1] << 8
+        if size < len(_SIGNS):
+            return _SIGNS[size]
         if size > FRAME_MAX:
             raise ValueError(f"a header of {size} bytes; the longest has {FRAME_MAX}")
         if have < 2 + size:
             return None
-        return bytes(self._scratch[self._begin + 2 : self._begin + 2 + size])
+        return self._scratch[begin + 2 : begin + 2 + size].tobytes()
 
     def skip(self, head: bytes) -> None:
         """Take what `head` returned away."""
-        self._begin += 2 if head in (ALIVE, DONE, EARLY) else 2 + len(head)
+        self._begin += 2 if head in _SIGNS else 2 + len(head)
+
+    def small(self, size: int) -> bytes | None:
+        """The next `size` bytes, if they are few and all of them are here."""
+        begin, end = self._begin, self._begin + size
+        if size > _SMALL or end > self._end:
+            return None
+        self._begin = end
+        return self._scratch[begin:end].tobytes()
 
     def expect(self, payload: memoryview) -> None:
         """Read the next bytes into `payload`, those first that are here already."""

@@ -19,6 +19,7 @@ differs runs another program (or lies), and is refused before its payload is rea
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import struct
@@ -44,8 +45,15 @@ Section = NDArray[Any] | bytes
 
 _ALIGN: Final = 8
 _TAIL: Final = struct.Struct("<Q32sQ")  # the last fields of a header, which alone differ from round to round
+_GAPS: Final = tuple(memoryview(bytes(gap)) for gap in range(_ALIGN))
 _LABEL: Final = "privcomp/mpc/session/v1"
 _KINDS: Final = {RoundHeader.TAG: RoundHeader, AbortNotice.TAG: AbortNotice}
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _labelled(label: str) -> bytes:
+    """A label as it goes into the schedule; programs repeat theirs."""
+    return lp(label.encode())
 
 
 def _padded(size: int) -> int:
@@ -156,6 +164,9 @@ class Spent(NamedTuple):
     rounds: int = 0
 
 
+_NOTHING: Final = Spent()
+
+
 @dataclass
 class Cost:
     """What a party has sent so far.
@@ -181,9 +192,13 @@ class Cost:
         seen = set()
         for label, size in sizes:
             name = label.partition(" ")[0]
-            count, total, rounds = self.operations.get(name, Spent())
+            count, total, rounds = self.operations.get(name, _NOTHING)
             self.operations[name] = Spent(count + 1, total + size, rounds + (name not in seen))
             seen.add(name)
+
+
+def _number(item: tuple[Task[Any], Exchange]) -> int:
+    return item[0].number
 
 
 class Scheduler:
@@ -241,9 +256,12 @@ class Scheduler:
 
     def run(self, until: Task[Any]) -> list[tuple[Task[Any], Exchange]]:
         """Run everything that can run; return what waits for messages, in the order of the tasks."""
-        while self._ready and not until.done:
-            self._step(*self._ready.popleft())
-        blocked, self._blocked = sorted(self._blocked, key=lambda item: item[0].number), []
+        ready = self._ready
+        while ready and not until._done:
+            self._step(*ready.popleft())
+        blocked, self._blocked = self._blocked, []
+        if len(blocked) > 1:
+            blocked.sort(key=_number)
         return blocked
 
     def resume(self, task: Task[Any], got: Mapping[int, memoryview]) -> None:
@@ -277,6 +295,8 @@ class Round:
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
+    if array.flags.c_contiguous and array.size:
+        return array.data.cast("B")
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
@@ -287,9 +307,10 @@ def _parts(sections: Sequence[Section]) -> tuple[list[memoryview], int]:
     for section in sections:
         view = memoryview(section) if isinstance(section, bytes) else _bytes(section)
         parts.append(view)
-        if gap := _padded(len(view)) - len(view):
-            parts.append(memoryview(bytes(gap)))
-        total += _padded(len(view))
+        size = len(view)
+        if gap := -size % _ALIGN:
+            parts.append(_GAPS[gap])
+        total += size + gap
     return parts, total
 
 
@@ -400,27 +421,33 @@ class Party(Generic[T]):
             sections: dict[int, memoryview] = {}
             for peer, size in exchange.wants.items():
                 frame, start = self._got[peer], at[peer]
-                sections[peer] = frame[start : start + size]
-                if any(frame[start + size : start + _padded(size)]):
-                    raise CodecError(
-                        "padding is not zero; the sender altered the frame", self.name(peer), exchange.label
-                    )
-                at[peer] = start + _padded(size)
+                end = start + size
+                sections[peer] = frame[start:end]
+                if gap := -size % _ALIGN:
+                    if any(frame[end : end + gap]):
+                        raise CodecError(
+                            "padding is not zero; the sender altered the frame", self.name(peer), exchange.label
+                        )
+                    end += gap
+                at[peer] = end
             self._scheduler.resume(task, sections)
         self._blocked = []
         self._got, self._wants, self._announced = {}, {}, {}
 
     def _round(self, blocked: list[tuple[Task[Any], Exchange]]) -> Round:
         self._number += 1
-        schedule = hashlib.sha256(self._schedule)
-        schedule.update(lp(self._number.to_bytes(8, "little"), *(exchange.label.encode() for _, exchange in blocked)))
-        self._schedule = schedule.digest()
+        begun = [_labelled(exchange.label) for _, exchange in blocked]
+        number = lp(self._number.to_bytes(8, "little"))
+        self._schedule = hashlib.sha256(b"".join([self._schedule, number, *begun])).digest()
         outgoing: dict[int, list[Section]] = {}
         sizes = []
         for _, exchange in blocked:
             size = 0
             for peer, section in exchange.sends.items():
-                outgoing.setdefault(peer, []).append(section)
+                if peer in outgoing:
+                    outgoing[peer].append(section)
+                else:
+                    outgoing[peer] = [section]
                 size += len(section) if isinstance(section, bytes) else section.nbytes
             for peer, wanted in exchange.wants.items():
                 self._wants[peer] = self._wants.get(peer, 0) + _padded(wanted)
