@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privcomp import _core
 from privcomp.codec import digest, lp
-from privcomp.errors import CodecError, ParameterError, RemoteError
+from privcomp.errors import CodecError, ParameterError, RemoteError, StateError
 from privcomp.keys import hkdf
 from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, words
 from privcomp.mpc.blocks import Sums, monomials, plan
@@ -350,7 +350,9 @@ class Rep4(ReplicatedBackend):
     # ---- joint inputs ----
 
     def _call(self) -> int:
-        """Numbers what is begun, alike at all parties."""
+        """Numbers what is begun, alike at all parties; raises StateError where the keys are gone."""
+        if not self._streams:
+            raise StateError("there are no keys: setup comes before anything else, and nothing after a refusal")
         self._calls += 1
         return self._calls
 
@@ -470,12 +472,12 @@ class Rep4(ReplicatedBackend):
     async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
         """Component `owner` is zero, the next two are common randomness, the last is what is left; two receive it."""
         first, second, last = ((owner + step) % 4 for step in (1, 2, 3))
+        size, call = 8 * n, self._call()
         parts = {c: np.zeros(n, np.uint64) for c in self.held}
         for component in (first, second):
             if self.me != component:
                 stream = self._streams[component]
                 (xor_at if bits else add_at)(parts[component], stream, stream.take(n))
-        size, call = 8 * n, self._call()
         if self.me == owner and values is not None:
             message = values ^ parts[first] ^ parts[second] if bits else values - parts[first] - parts[second]
             parts[last] = message
@@ -492,10 +494,10 @@ class Rep4(ReplicatedBackend):
 
     async def _open(self, label: str, parts: Sequence[U64Array], to: int | None) -> memoryview | None:
         """The component that this party lacks, once everything is checked and all three who hold it agree."""
+        call = self._call()
         await self._verified()
         own = self._by_component(parts)
         full, first, second = ((self.me + step) % 4 for step in (3, 1, 2))
-        call = self._call()
 
         def said(component: int, data: Section | memoryview) -> bytes:
             # Under the key that the sender of the component lacks; the other three have it.

@@ -5,6 +5,7 @@ Every check has a mutant: without it, a tampering passes that is caught with it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from privcomp import _core
-from privcomp.errors import RemoteError
+from privcomp.errors import RemoteError, StateError
 from privcomp.mpc import circuits, rep4
 from privcomp.mpc.backend import Bits, Value
 from privcomp.mpc.rep4 import Link, Rep4
@@ -699,6 +700,22 @@ def test_keys_are_zeroed_and_gone_when_a_party_has_ended_or_refused(tamper: Tamp
         assert not mpc._streams
         assert not mpc._tag_keys
         assert not mpc._hashers
+
+
+@pytest.mark.parametrize("again", [_mul, _input, _and, _to_one])
+def test_who_goes_on_after_a_refusal_has_no_keys(again: Any) -> None:
+    async def program(mpc: Rep4, opened: list[Any]) -> None:
+        x, _ = await _two(mpc)
+        with contextlib.suppress(RemoteError):
+            await mpc.open(x)
+        opened.append(await again(mpc))
+
+    honest = play(program)
+    assert honest.finished == {0, 1, 2, 3}
+    out = play(program, corrupt=1, tamper=flip(5, 0, 2, 3))
+    errors = [out.errors[me] for me in (0, 2, 3)]
+    assert any(isinstance(error, StateError) and "keys" in str(error) for error in errors)
+    assert all(isinstance(error, (StateError, RemoteError)) for error in errors)
 
 
 def test_naming_does_not_go_astray_where_checks_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
