@@ -152,8 +152,16 @@ def _extent(array: NDArray[Any]) -> int:
     return max(abs(int(array.max())), abs(int(array.min())))
 
 
-def _integers(array: NDArray[Any], fraction: int, limit: int, what: str, rounding: _Rounding = "nearest") -> I64Array:
-    """round(x 2^fraction), at most `limit` in absolute value.
+def _integers(
+    array: NDArray[Any],
+    fraction: int,
+    limit: int,
+    what: str,
+    rounding: _Rounding = "nearest",
+    *,
+    secret: bool = False,
+) -> I64Array:
+    """round(x 2^fraction), at most `limit` in absolute value; of secret numbers no error says how large they are.
 
     x 2^fraction is exact in float64 (or infinite, which no limit admits), so that one rounding is all there is.
     """
@@ -167,13 +175,15 @@ def _integers(array: NDArray[Any], fraction: int, limit: int, what: str, roundin
             scaled = _ROUND[rounding](scaled)
         # float(limit) may round up to 2^63, which is no int64.
         if (np.abs(scaled) > float(limit)).any() or (np.abs(scaled) >= 2.0**63).any():
-            raise EncodingError(f"{what} reaches {np.abs(array).max():.6g}; allowed is {limit / 2**fraction:.6g}")
+            seen = "goes beyond its bound" if secret else f"reaches {np.abs(array).max():.6g}"
+            raise EncodingError(f"{what} {seen}; allowed is {limit / 2**fraction:.6g}")
         found: I64Array = scaled.astype(np.int64)
         if _extent(found) > limit:
             raise EncodingError(f"{what} exceeds {limit / 2**fraction:.6g}")
         return found
     if _extent(array) << fraction > limit:
-        raise EncodingError(f"{what} reaches {_extent(array)}; allowed is {limit / 2**fraction:.6g}")
+        seen = "goes beyond its bound" if secret else f"reaches {_extent(array)}"
+        raise EncodingError(f"{what} {seen}; allowed is {limit / 2**fraction:.6g}")
     return array.astype(np.int64) << fraction
 
 
@@ -358,7 +368,7 @@ class Mpc:
                 raise EncodingError(f"the input has shape {array.shape}; declared is {shape}")
             if array.dtype.kind == "f" and fraction == 0:
                 raise EncodingError("the input holds floats; pass integers, or declare bits of fraction")
-            integers = _integers(array, fraction, limit, "the input").reshape(_held(shape))
+            integers = _integers(array, fraction, limit, "the input", secret=True).reshape(_held(shape))
             encoded = self.backend.encode(np.ascontiguousarray(integers))
         return Shared(self, self._begin(self.backend.input, owner, encoded, _held(shape)), shape, limit, fraction)
 

@@ -197,13 +197,13 @@ def test_awaiting_and_values() -> None:
 @pytest.mark.parametrize(
     ("values", "how", "error", "match"),
     [
-        ([1, 2], {"bound": 1}, EncodingError, "reaches 2"),
-        ([1, -2], {"bound": 1}, EncodingError, "reaches 2"),
+        ([1, 2], {"bound": 1}, EncodingError, "beyond its bound; allowed is"),
+        ([1, -2], {"bound": 1}, EncodingError, "beyond its bound; allowed is"),
         ([0.5], {"bound": 1}, EncodingError, "floats"),
         ([np.nan], {"bound": 1, "fraction": 8}, EncodingError, "NaN"),
         ([np.inf], {"bound": 1, "fraction": 8}, EncodingError, "infinity"),
-        ([1.01], {"bound": 1, "fraction": 8}, EncodingError, "reaches"),
-        ([1e300], {"bound": 1, "fraction": 8}, EncodingError, "reaches"),
+        ([1.01], {"bound": 1, "fraction": 8}, EncodingError, "beyond its bound; allowed is"),
+        ([1e300], {"bound": 1, "fraction": 8}, EncodingError, "beyond its bound; allowed is"),
         ([2.0**62], {"bound": 2.0**62, "fraction": 8}, ParameterError, "could reach"),
         ([1], {"bound": 2**63}, ParameterError, "could reach"),
         ([1], {"bound": -1}, ParameterError, "bound"),
@@ -212,7 +212,7 @@ def test_awaiting_and_values() -> None:
         ([1], {"bound": 1, "fraction": -1}, ParameterError, "fraction"),
         (["a"], {"bound": 1}, EncodingError, "dtype"),
         ([1j], {"bound": 1}, EncodingError, "dtype"),
-        ([2**63], {"bound": 2**62}, EncodingError, "reaches"),
+        ([2**63], {"bound": 2**62}, EncodingError, "beyond its bound; allowed is"),
     ],
 )
 def test_wrong_inputs(values: Any, how: dict[str, Any], error: type[Exception], match: str) -> None:
@@ -224,6 +224,17 @@ def test_wrong_inputs(values: Any, how: dict[str, Any], error: type[Exception], 
             with pytest.raises(error, match=match):
                 at(mpc, 1, values, **how)
             assert mpc.cost.rounds == before
+
+    simulate("rep3", tensors(program))
+
+
+@pytest.mark.parametrize(("value", "fraction"), [(123457, 0), (123457.0, 8)])
+def test_an_input_beyond_its_bound_is_not_in_the_error(value: float, fraction: int) -> None:
+    async def program(mpc: Mpc) -> None:
+        if mpc.me == 1:
+            with pytest.raises(EncodingError) as error:
+                at(mpc, 1, [value], bound=10, fraction=fraction)
+            assert "12345" not in str(error.value)
 
     simulate("rep3", tensors(program))
 
