@@ -281,6 +281,7 @@ static int agrees_with_portable(int level)
                 p[q]->pair_tile(out[q].tiles[rows - 1], MPC_PANEL, rows, want, STRIDE, start, PAIRS, start, want);
             }
             p[q]->combine(out[q].combined, want, start[0], start, want[0], LENGTH);
+            p[q]->weigh(out[q].combined, want, start, STRIDE, LENGTH);
             for (int accumulate = 0; accumulate < 2; accumulate++) {
                 uint64_t(*const w)[LENGTH] = out[q].words + 4 * accumulate;
                 p[q]->rep3_product(w[0], want, want + STRIDE, start, start + STRIDE, LENGTH, accumulate);

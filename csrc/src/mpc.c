@@ -72,6 +72,12 @@ DEFINE_WORDS(cross_product, a[i] * b[i] + c[i] * d[i], +)
 DEFINE_WORDS(rep3_and, (a[i] & (c[i] ^ d[i])) ^ (b[i] & c[i]), ^)
 DEFINE_WORDS(cross_and, (a[i] & b[i]) ^ (c[i] & d[i]), ^)
 
+static void weigh_portable(uint64_t *out, const uint64_t *weights, const uint64_t *b, size_t stride, size_t n)
+{
+    const uint64_t *const b1 = b + stride, *const b2 = b1 + stride, *const b3 = b2 + stride;
+    for (size_t c = 0; c < n; c++) out[c] += weights[0] * b[c] + weights[1] * b1[c] + weights[2] * b2[c] + weights[3] * b3[c];
+}
+
 static void combine_portable(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n)
 {
     if (q == 0)
@@ -132,6 +138,7 @@ const struct mpc pc_mpc_portable = {
     .cross_product = cross_product_portable,
     .rep3_and = rep3_and_portable,
     .cross_and = cross_and_portable,
+    .weigh = weigh_portable,
     .combine = combine_portable,
     .ands = ands_portable,
     .to_planes = to_planes_portable,
@@ -158,6 +165,8 @@ const struct mpc *pc_mpc_at(int level)
 #define COLUMNS 512 /* columns of such a block */
 #define BLOCK 64    /* rows of a block of the left factor: it stays in a second cache */
 #define PAIRED 24   /* rows from which on pairs pay for what they subtract */
+#define THIN 2      /* rows up to which B is read where it lies: copying it takes as long as the product */
+#define STRIP 1024  /* columns of B, and words of out, at a time then */
 
 /* Whether an array of rows x columns words can exist. */
 static int is_size(size_t rows, size_t columns)
@@ -242,9 +251,33 @@ static size_t product_scratch(size_t k, size_t m)
     return COLUMNS + smaller(k, DEPTH) * smaller(m, COLUMNS);
 }
 
+/* out += A B for few rows of A: weighted sums of rows of B, a strip of columns at a time. */
+static void thin_product(const struct mpc *kernels, uint64_t *out, size_t out_stride, view a, view b, size_t n, size_t k, size_t m)
+{
+    for (size_t c = 0; c < m; c += STRIP) {
+        const size_t columns = smaller(m - c, STRIP);
+        for (size_t t = 0; t < k; t += MPC_WEIGHTS)
+            for (size_t i = 0; i < n; i++) {
+                const uint64_t *const row = a.at + i * a.stride + t, *const first = b.at + t * b.stride + c;
+                uint64_t *const at = out + i * out_stride + c;
+                if (k - t >= MPC_WEIGHTS)
+                    kernels->weigh(at, row, first, b.stride, columns);
+                else
+                    for (size_t q = 0; q < k - t; q++) { /* a row of B, and itself with weights of zero */
+                        const uint64_t one[MPC_WEIGHTS] = {row[q]};
+                        kernels->weigh(at, one, first + q * b.stride, 0, columns);
+                    }
+            }
+    }
+}
+
 /* out += A B. */
 static void product(const struct mpc *kernels, uint64_t *out, size_t out_stride, view a, view b, size_t n, size_t k, size_t m, uint64_t *scratch)
 {
+    if (n <= THIN && m >= MPC_PANEL) {
+        thin_product(kernels, out, out_stride, a, b, n, k, m);
+        return;
+    }
     for (size_t c = 0; c < m; c += COLUMNS)
         for (size_t t = 0, depth; t < k; t += depth) {
             const view left = {a.at + t, a.stride}, right = {b.at + t * b.stride + c, b.stride};
@@ -269,6 +302,7 @@ int64_t privcomp_matmul_scratch(size_t n, size_t k, size_t m)
 {
     if (!is_size(n, k) || !is_size(k, m) || !is_size(n, m)) return -1;
     size_t words = 0;
+    if (n <= THIN && m >= MPC_PANEL) return 0;
     while (is_halved(n, k, m)) {
         n /= 2, k /= 2, m /= 2;
         words += n * (k > m ? k : m) + k * m;

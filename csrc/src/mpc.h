@@ -6,6 +6,7 @@
 
 #define MPC_ROWS 5                  /* rows that a kernel multiplies by one vector: their sums and the operands fill sixteen registers */
 #define MPC_PANEL 4                 /* columns of a panel */
+#define MPC_WEIGHTS 4               /* rows that are added up at a time */
 #define MPC_GROUP_WORDS 8           /* words of each plane in a group */
 #define MPC_GROUP (64 * MPC_GROUP_WORDS) /* values in a group */
 
@@ -30,6 +31,9 @@ struct mpc {
     void (*cross_product)(uint64_t *out, const uint64_t *a, const uint64_t *b, const uint64_t *c, const uint64_t *d, size_t n, int accumulate);
     void (*rep3_and)(uint64_t *out, const uint64_t *x1, const uint64_t *x2, const uint64_t *y1, const uint64_t *y2, size_t n, int accumulate);
     void (*cross_and)(uint64_t *out, const uint64_t *a, const uint64_t *b, const uint64_t *c, const uint64_t *d, size_t n, int accumulate);
+
+    /* out[c] += sum over q < MPC_WEIGHTS of weights[q] b[q stride + c], for c < n. */
+    void (*weigh)(uint64_t *out, const uint64_t *weights, const uint64_t *b, size_t stride, size_t n);
 
     /* out = p x + q y, word by word; where q is 0, y is not read. out may be x or y. */
     void (*combine)(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n);

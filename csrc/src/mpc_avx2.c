@@ -202,6 +202,25 @@ DEFINE_WORDS(cross_product, two_products, _mm256_add_epi64)
 DEFINE_WORDS(rep3_and, rep3_and4, _mm256_xor_si256)
 DEFINE_WORDS(cross_and, two_ands, _mm256_xor_si256)
 
+AVX2 static void weigh_avx2(uint64_t *out, const uint64_t *weights, const uint64_t *b, size_t stride, size_t n)
+{
+    const size_t whole = n - n % 4;
+    __m256i x[MPC_WEIGHTS], y[MPC_WEIGHTS];
+    PC_UNROLL
+    for (int q = 0; q < MPC_WEIGHTS; q++) x[q] = all4(weights[q]), y[q] = swapped(x[q]);
+    for (size_t c = 0; c < whole; c += 4) {
+        __m256i low = load4(out + c), cross = _mm256_setzero_si256();
+        PC_UNROLL
+        for (size_t q = 0; q < MPC_WEIGHTS; q++) {
+            const __m256i z = load4(b + q * stride + c);
+            low = _mm256_add_epi64(low, _mm256_mul_epu32(z, x[q]));
+            cross = _mm256_add_epi32(cross, _mm256_mullo_epi32(z, y[q]));
+        }
+        store4(out + c, joined(low, cross));
+    }
+    if (whole < n) pc_mpc_portable.weigh(out + whole, weights, b + whole, stride, n - whole);
+}
+
 AVX2 static void combine_avx2(uint64_t *out, const uint64_t *x, uint64_t p, const uint64_t *y, uint64_t q, size_t n)
 {
     const size_t whole = n - n % 4;
@@ -360,6 +379,7 @@ const struct mpc pc_mpc_avx2 = {
     .cross_product = cross_product_avx2,
     .rep3_and = rep3_and_avx2,
     .cross_and = cross_and_avx2,
+    .weigh = weigh_avx2,
     .combine = combine_avx2,
     .ands = ands_avx2,
     .to_planes = to_planes_avx2,

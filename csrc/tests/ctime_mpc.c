@@ -22,6 +22,7 @@ int main(void)
         SECRET(values, sizeof values);
         for (int accumulate = 0; accumulate < 2; accumulate++) {
             CHECK(privcomp_ring_matmul_u64(out, a, b, N, K, M, accumulate, scratch, sizeof scratch / 8) == PRIVCOMP_OK);
+            CHECK(privcomp_ring_matmul_u64(out, a, b, 2, K, M, accumulate, scratch, sizeof scratch / 8) == PRIVCOMP_OK);
             CHECK(privcomp_ring_matmul_u128(wide, a, b, N, K / 2, M, accumulate) == PRIVCOMP_OK);
             privcomp_rep3_product_u64(values, a, a + K, a + 2 * K, b, K - 1, accumulate);
             privcomp_cross_product_u64(values, a, a + K, a + 2 * K, b, K - 1, accumulate);

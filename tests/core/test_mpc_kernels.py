@@ -56,7 +56,16 @@ def test_matmul_is_the_product_of_integers(at_level, n, k, m, salt):
 
 @pytest.mark.parametrize(
     ("n", "k", "m"),
-    [(70, 513, 43), (4, 256, 8), (1, 2000, 1), (129, 3, 130), (2, 300, 3), (512, 514, 520), (30, 9, 1100)],
+    [
+        (70, 513, 43),
+        (4, 256, 8),
+        (1, 2000, 1),
+        (129, 3, 130),
+        (2, 300, 3),
+        (512, 514, 520),
+        (30, 9, 1100),
+        (1, 10, 1030),
+    ],
 )
 def test_matmul_over_blocks(at_level, n, k, m):
     """NumPy's product of unsigned words wraps, too, and shares no line with the core."""
