@@ -566,13 +566,12 @@ class Rep4(ReplicatedBackend):
         if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
             raise ParameterError(f"shapes {a.shape} and {b.shape} cannot be multiplied; pass (n, k) and (k, m)")
         shape = (a.shape[0], b.shape[1])
-        x, y = self._by_component(a.parts), self._by_component(b.parts)
+        x, y = (self._by_component([np.ascontiguousarray(part) for part in value.parts]) for value in (a, b))
 
         def product(i: int, j: int, minus: bool) -> U64Array:
-            out = np.empty(shape, np.uint64)
-            left, right = (x[j] - x[i], y[i] - y[j]) if minus else (x[i] + x[j], y[i] + y[j])
-            _core.ring_matmul(np.ascontiguousarray(left), np.ascontiguousarray(right), out=out)
-            return out.reshape(-1)
+            sign = -1 if minus else 1
+            left, right = _core.ring_combine(x[i], sign, x[j], 1), _core.ring_combine(y[i], 1, y[j], sign)
+            return _core.ring_matmul(left, right).reshape(-1)
 
         return await self._matrix(f"matmul {a.shape[1]}", shape, product)
 
@@ -580,11 +579,10 @@ class Rep4(ReplicatedBackend):
         if len(a.shape) != 2:
             raise ParameterError(f"shape is {a.shape}; a Gram matrix is taken of (n, d)")
         shape = (a.shape[0], a.shape[0])
-        x = self._by_component(a.parts)
+        x = self._by_component([np.ascontiguousarray(part) for part in a.parts])
 
         def product(i: int, j: int, minus: bool) -> U64Array:
-            out = np.empty(shape, np.uint64)
-            _core.ring_gram(np.ascontiguousarray(x[i] - x[j] if minus else x[i] + x[j]), out=out)
+            out = _core.ring_gram(x[i], 1, x[j], -1 if minus else 1)
             return (np.negative(out) if minus else out).reshape(-1)
 
         return await self._matrix(f"gram {a.shape[1]}", shape, product)
