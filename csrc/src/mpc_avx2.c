@@ -119,13 +119,14 @@ AVX2 PC_INLINE void pair_tile(uint64_t *out, size_t out_stride, const int rows, 
 }
 
 /* The number of rows is a constant in each call, so that their sums stay in registers. */
+_Static_assert(MPC_ROWS == 5, "EACH_ROWS has a case for each number of rows");
 #define EACH_ROWS(call) \
     switch (rows) { \
     case 1: call(1); break; \
     case 2: call(2); break; \
     case 3: call(3); break; \
     case 4: call(4); break; \
-    default: call(5); break; /* check: 5 == MPC_ROWS */ \
+    default: call(5); break; \
     }
 
 AVX2 static void dots_avx2(uint64_t *out, size_t rows, const uint64_t *a, size_t stride, const uint64_t *b, size_t n)

@@ -171,12 +171,9 @@ class Rep3(ReplicatedBackend):
     def _matmul_doubled(self, a: Value, b: Value) -> U64Array:
         """This party's additive share of 2 a b."""
         p, q = _DOUBLED[self.me]
-        left, right = (
-            _core.ring_combine(np.ascontiguousarray(v.parts[0]), p, np.ascontiguousarray(v.parts[1]), q) for v in (a, b)
-        )
-        if self.me == 0:
-            smaller = left if left.size < right.size else right
-            _core.ring_combine(smaller.copy(), _WEIGHTS[0], out=smaller)
+        weight = _WEIGHTS[self.me]
+        x, y = ([np.ascontiguousarray(part) for part in value.parts] for value in (a, b))
+        left, right = _core.ring_combine(x[0], weight * p, x[1], weight * q), _core.ring_combine(y[0], p, y[1], q)
         return _core.ring_matmul(left, right)
 
     @staticmethod
