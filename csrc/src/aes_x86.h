@@ -33,6 +33,9 @@
 #define CAT(a, b) CAT_(a, b)
 #define RUN CAT(PC_NAME, _run)
 #define EMIT CAT(PC_NAME, _emit)
+#define PC_PAIR CAT(PC_NAME, _pair)
+#define RUN2 CAT(PC_NAME, _run2)
+#define SIGNED CAT(PC_NAME, _signed)
 
 PC_TARGET PC_INLINE void EMIT(const enum pc_op op, uint8_t *dst, VEC x)
 {
@@ -75,6 +78,66 @@ PC_TARGET PC_INLINE void RUN(const enum pc_op op, uint8_t *dst, size_t chunks, c
     }
 }
 
+/* x, or its negative modulo the word where `flip` is all ones: x ^ -1 = -x - 1. */
+PC_TARGET PC_INLINE VEC SIGNED(const enum pc_op op, VEC x, VEC flip)
+{
+    if (op == PC_XOR64) return x;
+    x = BITS(xor)(x, flip);
+    return op == PC_ADD32 ? LANES(sub_epi32)(x, flip) : LANES(sub_epi64)(x, flip);
+}
+
+/* Four vectors of each stream are in flight, so that the accumulator is read and written once for both. */
+PC_TARGET PC_INLINE void RUN2(const enum pc_op op, uint8_t *dst, const uint8_t *src, size_t chunks, const pc_stream *s, const uint8_t *minus, uint64_t block)
+{
+    const VEC reverse = BROADCAST(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const VEC step = BROADCAST(_mm_set_epi64x(0, PC_W / 128));
+    const VEC flip[2] = {BROADCAST(_mm_set1_epi8((char)(0 - (minus[0] & 1)))), BROADCAST(_mm_set1_epi8((char)(0 - (minus[1] & 1))))};
+    VEC counter[2], k[2][11];
+    for (int i = 0; i < 2; i++) {
+        counter[i] = COUNTERS(s[i].hi, s[i].lo + block);
+        PC_UNROLL
+        for (int r = 0; r < 11; r++) k[i][r] = BROADCAST(_mm_loadu_si128((const void *)s[i].key.round_key[r]));
+    }
+    for (; chunks > 0; chunks--, src += PC_W / 2, dst += PC_W / 2) {
+        VEC x[2][4];
+        for (int j = 0; j < PC_W / 2; j += 64) _mm_prefetch((const char *)((uintptr_t)src + 2048 + (unsigned)j), _MM_HINT_T0);
+        PC_UNROLL
+        for (int i = 0; i < 2; i++) {
+            PC_UNROLL
+            for (int j = 0; j < 4; j++) {
+                x[i][j] = BITS(xor)(LANES(shuffle_epi8)(counter[i], reverse), k[i][0]);
+                counter[i] = LANES(add_epi64)(counter[i], step);
+            }
+        }
+        PC_UNROLL
+        for (int r = 1; r < 10; r++) {
+            PC_UNROLL
+            for (int j = 0; j < 4; j++) x[0][j] = AES(aesenc)(x[0][j], k[0][r]);
+            PC_UNROLL
+            for (int j = 0; j < 4; j++) x[1][j] = AES(aesenc)(x[1][j], k[1][r]);
+        }
+        PC_UNROLL
+        for (int j = 0; j < 4; j++) {
+            const VEC a = SIGNED(op, AES(aesenclast)(x[0][j], k[0][10]), flip[0]), b = SIGNED(op, AES(aesenclast)(x[1][j], k[1][10]), flip[1]);
+            const VEC old = BITS(loadu)((const void *)(src + j * (PC_W / 8)));
+            const VEC sum = op == PC_ADD32 ? LANES(add_epi32)(old, LANES(add_epi32)(a, b))
+                          : op == PC_ADD64 ? LANES(add_epi64)(old, LANES(add_epi64)(a, b))
+                                           : BITS(xor)(old, BITS(xor)(a, b));
+            BITS(storeu)((void *)(dst + j * (PC_W / 8)), sum);
+        }
+    }
+}
+
+PC_TARGET void PC_PAIR(enum pc_op op, uint8_t *dst, const uint8_t *src, size_t chunks, const pc_stream *s, const uint8_t *minus, uint64_t block)
+{
+    VERIFY(op == PC_ADD32 || op == PC_ADD64 || op == PC_XOR64);
+    switch (op) {
+    case PC_ADD32: RUN2(PC_ADD32, dst, src, chunks, s, minus, block); break;
+    case PC_ADD64: RUN2(PC_ADD64, dst, src, chunks, s, minus, block); break;
+    default: RUN2(PC_XOR64, dst, src, chunks, s, minus, block); break;
+    }
+}
+
 PC_TARGET void PC_NAME(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stream *s, uint64_t hi, uint64_t lo)
 {
     PC_FOR_EACH_OP(op, RUN, dst, chunks, s, hi, lo)
@@ -90,6 +153,9 @@ PC_TARGET void PC_NAME(enum pc_op op, uint8_t *dst, size_t chunks, const pc_stre
 #undef CAT
 #undef RUN
 #undef EMIT
+#undef PC_PAIR
+#undef RUN2
+#undef SIGNED
 #undef PC_NAME
 #undef PC_TARGET
 #undef PC_W

@@ -130,6 +130,15 @@ typedef struct {
 
 #define PC_CHUNK_MAX 512
 
+/* dst = src op the blocks of both streams s[0], s[1] from block `block` on, which is added to their counters modulo 2^64; op is PC_ADD32, PC_ADD64 or
+ * PC_XOR64, and stream i is subtracted where minus[i] says 1. src may be dst; else they do not overlap. */
+typedef void pc_pair_fn(enum pc_op op, uint8_t *dst, const uint8_t *src, size_t chunks, const pc_stream *s, const uint8_t *minus, uint64_t block);
+
+typedef struct {
+    pc_pair_fn *run; /* NULL: there is none */
+    size_t bytes;    /* per chunk: a multiple of the block */
+} pc_pair;
+
 /* A kernel of the samplers (sampler.h). */
 struct pc_sampler;
 typedef size_t pc_sampler_fn(int64_t *out, size_t count, uint64_t first, struct pc_sampler *s, const void *table);
@@ -137,6 +146,7 @@ typedef size_t pc_sampler_fn(int64_t *out, size_t count, uint64_t first, struct 
 /* One level: for each cipher its kernels from wide to narrow, ended by run == NULL; and the kernels of the samplers. */
 typedef struct {
     pc_kernel aes[4], chacha[3];
+    pc_pair aes_pair;
     void (*aes_expand)(pc_stream *s, const uint8_t key[16]);
     pc_sampler_fn *sample_exp, *sample_table;
 } pc_level;
@@ -148,6 +158,10 @@ void pc_stream_init(pc_stream *s, int cipher, const uint8_t *seed, const pc_leve
 
 /* dst op= bytes offset .. offset + n - 1 of the stream. For words: offset and n are multiples of the word. offset + n <= 2^62. */
 void pc_stream_apply(enum pc_op op, uint8_t *dst, size_t n, const pc_stream *s, uint64_t offset, int cipher, const pc_level *level);
+
+/* dst = src op both streams s[0] and s[1] of AES, likewise; `op` and `minus` as for pc_pair_fn. The level has a kernel for pairs. */
+void pc_pair_apply(enum pc_op op, uint8_t *dst, const uint8_t *src, size_t n, const pc_stream *s, const uint8_t *minus, uint64_t offset,
+                   const pc_level *level);
 
 /* dst op= ks for n bytes. */
 PC_INLINE void pc_combine(enum pc_op op, uint8_t *dst, const uint8_t *ks, size_t n)
@@ -189,6 +203,7 @@ pc_kernel_fn pc_aes_portable, pc_aes_portable_wide, pc_chacha_portable;
 void pc_aes_expand_portable(pc_stream *s, const uint8_t key[16]);
 #if PC_X86
 pc_kernel_fn pc_aes_aesni, pc_aes_vaes, pc_aes_avx512, pc_chacha_avx2, pc_chacha_avx512;
+pc_pair_fn pc_aes_aesni_pair, pc_aes_vaes_pair, pc_aes_avx512_pair;
 void pc_aes_expand_aesni(pc_stream *s, const uint8_t key[16]);
 #endif
 

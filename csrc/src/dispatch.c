@@ -66,6 +66,7 @@ static const pc_level levels[] = {
 #if PC_X86
     [PRIVCOMP_LEVEL_AESNI] = {
         .aes = {{pc_aes_aesni, 128}},
+        .aes_pair = {pc_aes_aesni_pair, 64},
         .chacha = {{pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
@@ -73,6 +74,7 @@ static const pc_level levels[] = {
     },
     [PRIVCOMP_LEVEL_VAES] = {
         .aes = {{pc_aes_vaes, 256}, {pc_aes_aesni, 128}},
+        .aes_pair = {pc_aes_vaes_pair, 128},
         .chacha = {{pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
@@ -80,6 +82,7 @@ static const pc_level levels[] = {
     },
     [PRIVCOMP_LEVEL_AVX512] = {
         .aes = {{pc_aes_avx512, 512}, {pc_aes_aesni, 128}},
+        .aes_pair = {pc_aes_avx512_pair, 256},
         .chacha = {{pc_chacha_avx512, 2048}, {pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
         .sample_exp = pc_sample_exp_avx2,
@@ -115,6 +118,17 @@ static int agrees_with_portable(int level)
             pc_stream_apply((enum pc_op)op, (uint8_t *)got, BYTES, &s, 0, cipher, &levels[level]);
             same &= memcmp(sum, got, BYTES) == 0;
         }
+    }
+    for (int op = PC_ADD32; op <= PC_OP_LAST; op++) { /* pairs, one of which is subtracted */
+        static const uint8_t minus[2] = {1, 0};
+        pc_stream two[2];
+        if (op == PC_SUB32 || op == PC_SUB64) continue;
+        for (int i = 0; i < 2; i++) pc_stream_init(&two[i], PRIVCOMP_AES128_CTR, seed + 8 * i, &levels[level]);
+        memcpy(sum, start, BYTES);
+        pc_stream_apply(op == PC_XOR64 ? PC_XOR64 : (enum pc_op)(op + 1), (uint8_t *)sum, BYTES, &two[0], 0, PRIVCOMP_AES128_CTR, &levels[0]);
+        pc_stream_apply((enum pc_op)op, (uint8_t *)sum, BYTES, &two[1], 0, PRIVCOMP_AES128_CTR, &levels[0]);
+        pc_pair_apply((enum pc_op)op, (uint8_t *)got, (const uint8_t *)start, BYTES, two, minus, 0, &levels[level]);
+        same &= memcmp(sum, got, BYTES) == 0;
     }
     for (int field = PRIVCOMP_FIELD_M61; field <= PRIVCOMP_FIELD_GOLDILOCKS; field++) {
         struct field f[2];
@@ -267,9 +281,10 @@ static int agrees_with_portable(int level)
     const struct mpc *const p[2] = {&pc_mpc_portable, pc_mpc_at(level)};
     if (p[0] != p[1]) {
         enum { LENGTH = WORDS / MPC_ROWS - 1, STRIDE = LENGTH + 1, PAIRS = LENGTH - LENGTH % 2, HALF = LENGTH / 8 * 4, PLANES = 63 }; /* whole vectors and rests */
+        static const uint32_t terms[5] = {2, 0, 1, 3, 1};
         uint64_t values[MPC_GROUP];
         struct { /* without padding */
-            uint64_t dots[MPC_ROWS][MPC_ROWS], tiles[MPC_ROWS][MPC_ROWS * MPC_PANEL], combined[LENGTH], words[8][LENGTH], planes[PLANES * MPC_GROUP_WORDS], values[MPC_GROUP];
+            uint64_t dots[MPC_ROWS][MPC_ROWS], tiles[MPC_ROWS][MPC_ROWS * MPC_PANEL], combined[LENGTH], words[8][LENGTH], ands[LENGTH], planes[PLANES * MPC_GROUP_WORDS], values[MPC_GROUP];
         } out[2];
         memset(out, 0, sizeof out);
         for (int i = 0; i < MPC_GROUP; i++) values[i] = want[i % WORDS] ^ start[i / 2 % WORDS];
@@ -289,6 +304,7 @@ static int agrees_with_portable(int level)
                 p[q]->rep3_and(w[2], want, want + STRIDE, start, start + STRIDE, LENGTH, accumulate);
                 p[q]->cross_and(w[3], want, want + STRIDE, start, start + STRIDE, LENGTH, accumulate);
             }
+            p[q]->ands(out[q].ands, terms, terms + 2, 3, want, start, STRIDE, LENGTH);
             p[q]->to_planes(out[q].planes, MPC_GROUP_WORDS, PLANES, values, 1);
             p[q]->from_planes(out[q].values, 1, out[q].planes, MPC_GROUP_WORDS, PLANES);
         }

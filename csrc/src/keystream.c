@@ -68,6 +68,30 @@ void pc_stream_apply(enum pc_op op, uint8_t *dst, size_t n, const pc_stream *s, 
     }
 }
 
+void pc_pair_apply(enum pc_op op, uint8_t *dst, const uint8_t *src, size_t n, const pc_stream *s, const uint8_t *minus, uint64_t offset,
+                   const pc_level *level)
+{
+    const pc_pair *const pair = &level->aes_pair;
+    const size_t head = (size_t)(-offset % 16) < n ? (size_t)(-offset % 16) : n; /* to the next whole block */
+    const uint64_t block = (offset + head) / 16;
+    size_t chunks = (n - head) / pair->bytes;
+    for (int i = 0; i < 2; i++) { /* no further than to where a counter carries: what is left goes the slow way */
+        const uint64_t lo = s[i].lo + block, room = lo == 0 || lo < block ? 0 : 0 - lo;
+        if (chunks > room / (pair->bytes / 16)) chunks = (size_t)(room / (pair->bytes / 16));
+    }
+    if (chunks > 0) pair->run(op, dst + head, src + head, chunks, s, minus, block);
+    const size_t done = head + chunks * pair->bytes;
+    const size_t from[2] = {0, done}, size[2] = {head, n - done};
+    for (int part = 0; part < 2; part++) {
+        if (size[part] == 0) continue;
+        if (src != dst) memcpy(dst + from[part], src + from[part], size[part]);
+        for (int i = 0; i < 2; i++) {
+            const enum pc_op one = op == PC_XOR64 || !minus[i] ? op : op == PC_ADD32 ? PC_SUB32 : PC_SUB64;
+            pc_stream_apply(one, dst + from[part], size[part], &s[i], offset + from[part], PRIVCOMP_AES128_CTR, level);
+        }
+    }
+}
+
 int privcomp_keystream_fill(uint8_t *out, size_t length, const uint8_t *seed, int cipher, uint64_t offset)
 {
     if (pc_seed_bytes(cipher) == 0 || !pc_range_ok(offset, length, 1)) return PRIVCOMP_E_ARGUMENT;
@@ -90,7 +114,8 @@ static int mask(uint8_t *acc, const uint8_t *start, size_t n, unsigned word, enu
     const size_t bytes = n * word;
     const uint64_t begin = offset * word;
     pc_stream s[PC_SEED_GROUP];
-    const size_t most = start != NULL ? PC_COPY_TILE_BYTES : PC_TILE_BYTES;
+    const int pairs = cipher == PRIVCOMP_AES128_CTR && level->aes_pair.run != NULL && seed_count > 1;
+    const size_t most = start != NULL && !pairs ? PC_COPY_TILE_BYTES : PC_TILE_BYTES;
     size_t used = 0;
 
     if (seed_count == 0 && start != NULL && bytes > 0) memcpy(acc, start, bytes);
@@ -103,8 +128,14 @@ static int mask(uint8_t *acc, const uint8_t *start, size_t n, unsigned word, enu
             /* The first tile is shorter, so that the later ones begin at a whole chunk of the stream. */
             size_t tile = most - (size_t)((begin + at) % most);
             if (tile > bytes - at) tile = bytes - at;
-            if (first == 0 && start != NULL) memcpy(acc + at, start + at, tile);
-            for (size_t i = 0; i < group; i++)
+            const uint8_t *const from = first == 0 && start != NULL ? start + at : acc + at;
+            const size_t paired = pairs ? group - group % 2 : 0;
+            for (size_t i = 0; i < paired; i += 2) {
+                const uint8_t signs[2] = {negate && negate[first + i], negate && negate[first + i + 1]};
+                pc_pair_apply(plus, acc + at, i == 0 ? from : acc + at, tile, &s[i], signs, begin + at, level);
+            }
+            if (paired == 0 && from != acc + at) memcpy(acc + at, from, tile);
+            for (size_t i = paired; i < group; i++)
                 pc_stream_apply(negate && negate[first + i] ? minus : plus, acc + at, tile, &s[i], begin + at, cipher, level);
             at += tile;
         }

@@ -93,6 +93,7 @@ EMULATED static inline e512 e_lanes(e512 a, e512 b, int choice)
 #define PC_INLINE static
 
 static pc_kernel_fn emulated_aes, emulated_chacha;
+static pc_pair_fn emulated_aes_pair;
 
 #define PC_W 512
 #define PC_NAME emulated_aes
@@ -112,6 +113,7 @@ int main(void)
     }
     const pc_level emulated = {
         .aes = {{emulated_aes, 512}, {pc_aes_aesni, 128}},
+        .aes_pair = {emulated_aes_pair, 256},
         .chacha = {{emulated_chacha, 2048}, {pc_chacha_avx2, 512}},
         .aes_expand = pc_aes_expand_aesni,
     };
@@ -142,6 +144,24 @@ int main(void)
                 pc_stream_apply((enum pc_op)op, got, n, &b, offset, cipher, &emulated);
                 CHECK(memcmp(want, got, N) == 0);
             }
+    for (int trial = 0; trial < 180; trial++) { /* two streams at once */
+        static const enum pc_op plus[3] = {PC_ADD32, PC_ADD64, PC_XOR64}, other[3] = {PC_SUB32, PC_SUB64, PC_XOR64};
+        const uint8_t minus[2] = {test_u64() & 1, test_u64() & 1};
+        const uint64_t offset = 8 * (test_u64() % 500);
+        const size_t n = 8 * (test_u64() % (N / 8));
+        pc_stream s[2];
+        test_fill(want, N);
+        memcpy(got, want, N);
+        for (int i = 0; i < 2; i++) {
+            uint8_t seed[48];
+            test_fill(seed, sizeof seed);
+            if (trial / 3 % 3 == i) memset(seed + 24, 0xff, 7);
+            pc_stream_init(&s[i], PRIVCOMP_AES128_CTR, seed, &portable);
+            pc_stream_apply(minus[i] ? other[trial % 3] : plus[trial % 3], want, n, &s[i], offset, PRIVCOMP_AES128_CTR, &portable);
+        }
+        pc_pair_apply(plus[trial % 3], got, got, n, s, minus, offset, &emulated);
+        CHECK(memcmp(want, got, N) == 0);
+    }
     printf("emulated AVX-512: ok\n");
     return 0;
 }

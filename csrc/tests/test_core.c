@@ -181,6 +181,46 @@ static void test_mask_add(void)
     CHECK(privcomp_mask_add_u32(got32, 1, seeds, negate, SIZE_MAX, 1, 0) == PRIVCOMP_E_ARGUMENT);
 }
 
+/* Two streams at once against one after the other: in place and apart, every sign, any offset, counters that carry at any place. */
+static void test_pairs(void)
+{
+    enum { BYTES = 2000, TRIALS = 300 };
+    static uint8_t start[BYTES], want[BYTES], got[BYTES + 8];
+    for (int level = 0; level <= privcomp_level_max(); level++) {
+        privcomp_level_set(level);
+        const pc_level *const used = pc_level_table();
+        if (used->aes_pair.run == NULL) continue;
+        for (int trial = 0; trial < TRIALS; trial++) {
+            static const enum pc_op ops[3] = {PC_ADD32, PC_ADD64, PC_XOR64};
+            const enum pc_op op = ops[trial % 3];
+            const uint8_t minus[2] = {test_u64() & 1, test_u64() & 1};
+            const size_t n = 8 * (test_u64() % (BYTES / 8 + 1));
+            const uint64_t offset = 8 * (test_u64() % 60);
+            const int apart = trial / 3 % 2;
+            pc_stream s[2];
+            for (int i = 0; i < 2; i++) {
+                uint8_t seed[32];
+                test_fill(seed, sizeof seed);
+                pc_stream_init(&s[i], PRIVCOMP_AES128_CTR, seed, used);
+                if (test_u64() % 2) s[i].lo = 0 - test_u64() % 160; /* 0 among them */
+            }
+            test_fill(start, sizeof start);
+            test_fill(got, sizeof got);
+            const uint64_t guard = load64(got + n);
+            memcpy(want, start, sizeof want);
+            if (!apart) memcpy(got, start, n);
+            pc_pair_apply(op, got, apart ? start : got, n, s, minus, offset, used);
+            privcomp_level_set(0);
+            for (int i = 0; i < 2; i++) {
+                const enum pc_op one = op == PC_XOR64 || !minus[i] ? op : op == PC_ADD32 ? PC_SUB32 : PC_SUB64;
+                pc_stream_apply(one, want, n, &s[i], offset, PRIVCOMP_AES128_CTR, pc_level_table());
+            }
+            privcomp_level_set(level);
+            CHECK(memcmp(got, want, n) == 0 && load64(got + n) == guard);
+        }
+    }
+}
+
 /* ---- lanes: bit by bit ---- */
 
 /* x = 2 x + bit mod m for x < m; little-endian bytes */
@@ -443,6 +483,7 @@ int main(void)
     test_portable_aes();
     test_keystream();
     test_mask_add();
+    test_pairs();
     for (int level = 0; level <= privcomp_level_max(); level++) {
         privcomp_level_set(level);
         test_lanes();
