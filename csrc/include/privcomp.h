@@ -771,6 +771,16 @@ int privcomp_rlwe_encrypt_u32(uint8_t *out, size_t length, const uint64_t *table
 int privcomp_rlwe_encrypt_u64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
                               const uint8_t *noise_seed, const uint64_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words);
 
+/* The same of the digits v + bound of signed values.
+ * requires: as above; |v| <= bound for all of them, else PRIVCOMP_E_CANONICAL and zeros in out; 2 bound < M, else PRIVCOMP_E_ARGUMENT.
+ * constant time in key, noise and values (whether all are within the bound is public). */
+int privcomp_rlwe_encrypt_i32(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const int32_t *values, size_t n, uint64_t bound, uint64_t first, uint64_t *scratch,
+                              size_t scratch_words);
+int privcomp_rlwe_encrypt_i64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const int64_t *values, size_t n, uint64_t bound, uint64_t first, uint64_t *scratch,
+                              size_t scratch_words);
+
 /* Whether data is a ciphertext of so many values: PRIVCOMP_E_LENGTH, or PRIVCOMP_E_CANONICAL for a residue that is not below its prime or padding that is
  * not zero. */
 int privcomp_rlwe_check(const uint8_t *data, size_t length, const uint64_t *tables, uint64_t values);

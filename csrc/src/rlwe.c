@@ -52,7 +52,7 @@ static uint64_t double_word(double x)
     return word;
 }
 
-static uint64_t centred_word(uint64_t w, uint64_t q) { return double_word(w > q / 2 ? -(double)(q - w) : (double)w); }
+static double centred(uint64_t w, uint64_t q) { return w > q / 2 ? -(double)(q - w) : (double)w; }
 
 /* forms[brv(i)] = root^i. */
 static void powers(uint64_t *forms, uint64_t root, size_t n, unsigned log_n, uint64_t q)
@@ -63,7 +63,8 @@ static void powers(uint64_t *forms, uint64_t root, size_t n, unsigned log_n, uin
         for (unsigned b = 0; b < log_n; b++) at |= (i >> b & 1) << (log_n - 1 - b);
         forms[RLWE_WORD * n + at] = w;
         forms[RLWE_QUOTIENT * n + at] = factor_of(w, q).quotient;
-        forms[RLWE_DOUBLE * n + at] = centred_word(w, q);
+        forms[RLWE_DOUBLE * n + rlwe_place4(at, n)] = double_word(centred(w, q));
+        forms[RLWE_RATIO * n + rlwe_place4(at, n)] = double_word(centred(w, q) / (double)q);
         forms[RLWE_WORD8 * n + rlwe_place8(at, n)] = w;
         forms[RLWE_QUOTIENT8 * n + rlwe_place8(at, n)] = factor_of(w, q).quotient >> 12; /* floor(w 2^52 / q) */
     }
@@ -328,7 +329,7 @@ void pc_rlwe_key_make(uint64_t *key, const rlwe_tables *t, const int32_t *coeffi
         for (size_t i = 0; i < n; i++) {
             w[i] = rlwe_once(rlwe_lazy(w[i], p->scale.w, p->scale.quotient, q), q);
             w[RLWE_QUOTIENT * n + i] = secret_quotient(w[i], turn, q);
-            w[RLWE_DOUBLE * n + i] = secret_double(w[i], q);
+            w[RLWE_DOUBLE * n + rlwe_turn4(i, n)] = secret_double(w[i], q);
         }
     }
 }
@@ -342,43 +343,27 @@ int privcomp_rlwe_key(uint64_t *key, size_t words, const uint64_t *tables, const
 
 /* ---- encryption ---- */
 
+/* Polynomials begin with a line of the caches: else half of all vectors would lie in two. */
+enum { LINE = 64 };
+static uint64_t *aligned(uint64_t *scratch) { return scratch + (LINE - (uintptr_t)scratch % LINE) % LINE / 8; }
+
 /* Words of scratch: one polynomial, its parts, its noise. */
-static size_t encrypt_words(const rlwe_tables *t) { return t->degree + t->parts * t->degree + (t->degree + 7) / 8; }
+static size_t encrypt_words(const rlwe_tables *t) { return LINE / 8 - 1 + t->degree + t->parts * t->degree + (t->degree + 7) / 8; }
 
 int64_t privcomp_rlwe_encrypt_scratch(const uint64_t *tables) { return (int64_t)encrypt_words(rlwe_of(tables)); }
 
-/* parts[l N + i] = sum over g < group of M^g (value i k + group l + g), where values behind the last one, and digits from k on, are 0; whether all are
- * below the radix. */
-PC_INLINE int spread(uint64_t *parts, const void *values, size_t n, const rlwe_tables *t, const unsigned word)
-{
-    const size_t k = t->digits, group = t->group;
-    uint64_t above = 0;
-    for (size_t i = 0; i * k < n; i++) {
-        const size_t end = (i + 1) * k < n ? (i + 1) * k : n;
-        for (size_t l = 0; l < t->parts; l++) {
-            uint64_t m = 0;
-            const size_t low = i * k + l * group, high = low + group < (i + 1) * k ? low + group : (i + 1) * k;
-            for (size_t at = high < end ? high : end; at-- > low;) {
-                const uint64_t v = word == 4 ? ((const uint32_t *)values)[at] : ((const uint64_t *)values)[at];
-                above |= (t->radix - 1 - v) | v; /* the highest bit: v >= radix, or v >= 2^63 */
-                m = m * t->radix + v;
-            }
-            parts[l * t->degree + i] = m;
-        }
-    }
-    return above >> 63 == 0;
-}
-
+/* Values v + offset, each at most `limit`. */
 static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander, const uint8_t *noise_seed,
-                   const void *values, size_t n, const unsigned word, uint64_t first, uint64_t *scratch, size_t scratch_words)
+                   const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, uint64_t first, uint64_t *scratch,
+                   size_t scratch_words)
 {
     const rlwe_tables *const t = rlwe_of(tables);
     const size_t degree = t->degree, per_polynomial = degree * t->digits;
-    REFUSE(n > (uint64_t)1 << 40 || first > UINT32_MAX || (n + per_polynomial - 1) / per_polynomial > ((uint64_t)1 << 32) - first);
+    REFUSE(n > (uint64_t)1 << 40 || first > UINT32_MAX || (n + per_polynomial - 1) / per_polynomial > ((uint64_t)1 << 32) - first || limit >= t->radix);
     if ((int64_t)length != privcomp_rlwe_bytes(tables, n) || scratch_words < encrypt_words(t)) return PRIVCOMP_E_LENGTH;
     const pc_level *const level = pc_level_table();
     const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
-    uint64_t *const x = scratch, *const parts = x + degree;
+    uint64_t *const x = aligned(scratch), *const parts = x + degree;
     uint64_t bit = 0, carry = 0;
     int8_t *const e = (int8_t *)(parts + t->parts * degree);
     pc_stream s, noise;
@@ -387,7 +372,7 @@ static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const ui
     pc_stream_init(&noise, PRIVCOMP_AES128_CTR, noise_seed, level);
     for (uint64_t j = first; n > 0 && ok; j++) {
         const size_t m = n < per_polynomial ? n : per_polynomial, used = (size_t)coefficients_of(t, m);
-        ok = word == 4 ? spread(parts, values, m, t, 4) : spread(parts, values, m, t, 8);
+        ok = k->spread(parts, values, type, m, offset, limit, t);
         PC_DECLASSIFY(ok);
         gaussian(e, used, &noise, j, k, level);
         for (size_t r = 0; r < t->primes; r++) {
@@ -396,7 +381,7 @@ static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const ui
             k->message(x, used, e, parts, degree, t, r);
             bit = k->pack(out, bit, &carry, x, used, (unsigned)t->prime[r].bits);
         }
-        values = (const uint8_t *)values + m * word;
+        values = (const uint8_t *)values + m * (type == RLWE_64 ? 8 : 4);
         n -= m;
     }
     if (bit & 7) out[bit >> 3] = (uint8_t)carry;
@@ -409,13 +394,30 @@ static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const ui
 int privcomp_rlwe_encrypt_u32(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
                               const uint8_t *noise_seed, const uint32_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words)
 {
-    return encrypt(out, length, tables, key, expander, noise_seed, values, n, 4, first, scratch, scratch_words);
+    return encrypt(out, length, tables, key, expander, noise_seed, values, RLWE_U32, n, 0, rlwe_of(tables)->radix - 1, first, scratch, scratch_words);
 }
 
 int privcomp_rlwe_encrypt_u64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
                               const uint8_t *noise_seed, const uint64_t *values, size_t n, uint64_t first, uint64_t *scratch, size_t scratch_words)
 {
-    return encrypt(out, length, tables, key, expander, noise_seed, values, n, 8, first, scratch, scratch_words);
+    return encrypt(out, length, tables, key, expander, noise_seed, values, RLWE_64, n, 0, rlwe_of(tables)->radix - 1, first, scratch, scratch_words);
+}
+
+/* For |v| < 2^63 and bound < 2^47, v + bound mod 2^64 is in 0 .. 2 bound exactly where |v| <= bound. */
+int privcomp_rlwe_encrypt_i32(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const int32_t *values, size_t n, uint64_t bound, uint64_t first, uint64_t *scratch,
+                              size_t scratch_words)
+{
+    REFUSE(bound >= RLWE_RADIX_MAX);
+    return encrypt(out, length, tables, key, expander, noise_seed, values, RLWE_I32, n, bound, 2 * bound, first, scratch, scratch_words);
+}
+
+int privcomp_rlwe_encrypt_i64(uint8_t *out, size_t length, const uint64_t *tables, const uint64_t *key, const uint8_t *expander,
+                              const uint8_t *noise_seed, const int64_t *values, size_t n, uint64_t bound, uint64_t first, uint64_t *scratch,
+                              size_t scratch_words)
+{
+    REFUSE(bound >= RLWE_RADIX_MAX);
+    return encrypt(out, length, tables, key, expander, noise_seed, values, RLWE_64, n, bound, 2 * bound, first, scratch, scratch_words);
 }
 
 /* ---- sums ---- */
@@ -461,10 +463,12 @@ int privcomp_rlwe_add(uint64_t *total, size_t words, const uint8_t *data, size_t
 
 /* ---- decoding ---- */
 
+static size_t decode_words(const rlwe_tables *t) { return LINE / 8 - 1 + t->primes * t->degree; }
+
 int64_t privcomp_rlwe_decode_scratch(const uint64_t *tables)
 {
     const rlwe_tables *const t = rlwe_of(tables);
-    return (int64_t)(t->primes * t->degree);
+    return (int64_t)decode_words(t);
 }
 
 /* x below the product of the primes from its residues, by Garner's mixed radix: x = d0 + q0 (d1 + q1 (d2 + ..)). */
@@ -561,7 +565,7 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
     const rlwe_tables *const t = rlwe_of(tables);
     const size_t degree = t->degree, digits = t->digits, per_polynomial = degree * digits;
     REFUSE(n > (uint64_t)1 << 40 || first > UINT32_MAX || (n + per_polynomial - 1) / per_polynomial > ((uint64_t)1 << 32) - first);
-    if (words != coefficients_of(t, n) * t->primes || scratch_words < t->primes * degree) return PRIVCOMP_E_LENGTH;
+    if (words != coefficients_of(t, n) * t->primes || scratch_words < decode_words(t)) return PRIVCOMP_E_LENGTH;
     const pc_level *const level = pc_level_table();
     const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
     decoder d = {.delta = divider_of(t->delta), .half = t->delta / 2, .reciprocal = UINT64_MAX / t->radix, .ok = 1}; /* or one less */
@@ -575,6 +579,7 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
     }
     const int lanes = k->decode_var != NULL && rlwe_in_lanes(t);
     uint64_t half_of[RLWE_PRIMES];
+    scratch = aligned(scratch);
     pc_stream s;
     expander_init(&s, expander, level);
     for (size_t r = 0; r < t->primes; r++) half_of[r] = d.half % t->prime[r].q;

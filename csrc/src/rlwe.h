@@ -21,9 +21,16 @@ typedef struct {
     uint64_t w, quotient;
 } rlwe_factor;
 
-/* Arrays of factors, apart: canonical words, their quotients, and the words of doubles -q/2 < w <= q/2. Powers have two more for eight lanes: words,
- * and quotients of 52 bits, in the order of rlwe_place8. */
-enum { RLWE_WORD, RLWE_QUOTIENT, RLWE_DOUBLE, RLWE_FORMS, RLWE_WORD8 = RLWE_FORMS, RLWE_QUOTIENT8, RLWE_POWER_FORMS };
+/* Arrays of factors, apart: canonical words, their quotients, and the words of doubles -q/2 < w <= q/2. Powers have three more: the words of doubles
+ * w/q, rounded to nearest; and for eight lanes words, and quotients of 52 bits, in the order of rlwe_place8. Doubles are in the order of rlwe_place4 for
+ * powers, and in that of rlwe_turn4 for keys. */
+enum { RLWE_WORD, RLWE_QUOTIENT, RLWE_DOUBLE, RLWE_FORMS, RLWE_RATIO = RLWE_FORMS, RLWE_WORD8, RLWE_QUOTIENT8, RLWE_POWER_FORMS };
+
+/* Where the factor number i of n stands for four lanes. At distances 1 and 2, blocks of 16 words are transposed, and lane l of the m-th butterfly of
+ * vectors needs the factors 2 l + m of the 8 of the block, and l of the 4. */
+PC_INLINE size_t rlwe_place4(size_t i, size_t n) { return n < 16 || i < n / 2 ? i : i - i % 8 + i % 2 * 4 + i % 8 / 2; }
+/* Where word i of n stands in such a block. */
+PC_INLINE size_t rlwe_turn4(size_t i, size_t n) { return n < 16 ? i : i - i % 16 + i % 4 * 4 + i % 16 / 4; }
 
 /* Where the factor number i of n stands for eight lanes. At distances 1 and 2, blocks of 64 words are transposed, and lane l of the m-th butterfly of vectors
  * needs the factors 4 l + m of the 32 of the block, and 2 l + m of the 16. */
@@ -49,7 +56,7 @@ typedef struct {
     rlwe_prime prime[RLWE_PRIMES];
 } rlwe_tables;
 
-#define RLWE_TABLES_WORDS (sizeof(rlwe_tables) / 8)
+#define RLWE_TABLES_WORDS ((sizeof(rlwe_tables) / 8 + 7) / 8 * 8) /* the arrays behind it are as aligned as it is, up to a line of the caches */
 
 PC_INLINE const rlwe_tables *rlwe_of(const uint64_t *tables) { return (const rlwe_tables *)tables; }
 PC_INLINE const uint64_t *rlwe_powers(const rlwe_tables *t, size_t prime, int inverse)
@@ -75,6 +82,9 @@ PC_INLINE int rlwe_in_lanes(const rlwe_tables *t)
            && (u128)t->radix * t->radix * t->delta < (u128)1 << 62;
 }
 
+/* Types of values; words of 64 bits are taken as they stand. */
+enum rlwe_type { RLWE_U32, RLWE_I32, RLWE_64 };
+
 struct rlwe {
     /* In place, canonical to canonical. forward: a^[i] = a(psi^(2 brv(i) + 1)). inverse: the way back without the factor 1/N. */
     void (*forward)(uint64_t *a, const rlwe_tables *t, size_t prime);
@@ -83,6 +93,9 @@ struct rlwe {
     void (*product)(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime);
     /* a[i] = the low `bits` bits of the little-endian word a[i]; whether all of them are below q. */
     int (*mask)(uint64_t *a, size_t n, uint64_t q, unsigned bits);
+    /* With v(j) = values[j] + offset for j < n and 0 behind: parts[l N + i] = sum of M^g v(i k + group l + g) over g < group with group l + g < k, for the
+     * coefficients i that have a value. Whether all v(j) are at most `limit` < 2^63, as numbers modulo 2^64; only then do parts mean anything. */
+    int (*spread)(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t);
     /* x[i] = x[i] + e[i] + sum over l of parts[l stride + i] Delta M^(group l). Arrays may be written up to the next multiple of 8. */
     void (*message)(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime);
     /* Samples from n blocks of 16 bytes. */
@@ -101,6 +114,7 @@ extern const struct rlwe pc_rlwe_portable;
 #if PC_X86
 extern const struct rlwe pc_rlwe_fma, pc_rlwe_ifma;
 /* What IFMA has nothing better for. */
+int pc_rlwe_spread_fma(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t);
 int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits);
 void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n);
 int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);

@@ -1,13 +1,14 @@
 /* The kernels of ring-LWE with AVX2 and FMA, four residues in doubles at a time.
  *
  * AVX2 multiplies integers of 32 bits only, but a fused multiplication keeps all 53 bits of a double. For integers x, w with |x| <= 2^53, |w| <= q/2:
- *   h = x w rounded,  l = x w - h exactly,  t = h (1/q) rounded to an integer,  r = (h - t q) + l = x w - t q
- * l is an integer of less than 2^53: the rounding error of a product of 106 bits. Each of h, 1/q and h (1/q) has a relative error of at most 2^-52, in
- * any rounding mode, so that with |x| <= c 2^50 >= c q, |x w / q| <= c 2^49 and t is off by at most
- *   1/2 + 3 2^-52 c 2^49 (1 + ..) <= 1/2 + 3/8 c:   |r| <= E(c) q,   E(c) = 1/2 + 3/8 c (and 2^-40 to be safe)
- * and for c <= 8 both h - t q and r are integers below 2^53: exact. Below, c stands for |x| <= c q; sums double it. What a lane holds is always an
- * integer of at most 8 2^50 = 2^53, and nothing depends on the rounding mode but which representative of a class it is.
- * Constant time: no number is subnormal or infinite. 1/q h may be inexact and the flag is left set.
+ *   h = x w rounded,  l = x w - h exactly,  t = x (w/q) rounded to an integer,  r = (h - t q) + l = x w - t q
+ * l is an integer of less than 2^53: the rounding error of a product of 106 bits. w/q comes from a table, with a relative error of at most 2^-53, and
+ * x (w/q) has one of at most 2^-52 more, in any rounding mode, so that with |x| <= c 2^50 >= c q, |x w / q| <= c 2^49 and t is off by at most
+ *   1/2 + 3 2^-53 c 2^49 (1 + ..) <= 1/2 + 3/16 c:   |r| <= E(c) q,   E(c) = 1/2 + 3/16 c (and 2^-40 to be safe)
+ * and for c <= 8 both h - t q and r are integers below 2^53: exact. Where w/q is no more than w (1/q), its two roundings make that E'(c) = 1/2 + 3/8 c.
+ * Below, c stands for |x| <= c q; sums double it. What a lane holds is always an integer of at most 8 2^50 = 2^53, and nothing depends on the rounding
+ * mode but which representative of a class it is.
+ * Constant time: no number is subnormal or infinite. x (w/q) may be inexact and the flag is left set.
  * Source for error-free products: Dekker, "A floating-point technique for extending the available precision", Numer. Math. 18 (1971); for transforms by
  * them: van der Hoeven, Lecerf, Quintin, "Modular SIMD arithmetic in Mathemagix", ACM TOMS 43 (2016).
  */
@@ -44,11 +45,32 @@ FMA PC_INLINE vd to_double(vi x) { return _mm256_sub_pd(_mm256_castsi256_pd(_mm2
 
 FMA PC_INLINE vd nearest(vd x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
-FMA PC_INLINE vd multiply(vd x, vd w, const prime4 *p)
+/* A factor and its ratio to q. */
+typedef struct {
+    vd w, ratio;
+} factor4;
+
+FMA PC_INLINE vd multiply(vd x, factor4 f, const prime4 *p)
 {
-    const vd h = _mm256_mul_pd(x, w), l = _mm256_fmsub_pd(x, w, h);
-    return _mm256_add_pd(_mm256_fnmadd_pd(nearest(_mm256_mul_pd(h, p->inverse)), p->q, h), l);
+    const vd h = _mm256_mul_pd(x, f.w), l = _mm256_fmsub_pd(x, f.w, h);
+    return _mm256_add_pd(_mm256_fnmadd_pd(nearest(_mm256_mul_pd(x, f.ratio)), p->q, h), l);
 }
+
+/* Without a table: E'(c). */
+FMA PC_INLINE factor4 factor_of(vd w, const prime4 *p) { return (factor4){w, _mm256_mul_pd(w, p->inverse)}; }
+
+/* Powers, and the ratios behind them; one for all lanes, or one for each. */
+typedef struct {
+    const uint64_t *w, *ratio;
+} powers4;
+
+FMA PC_INLINE powers4 powers_of(const rlwe_tables *t, size_t prime, int inverse)
+{
+    const uint64_t *const w = rlwe_powers(t, prime, inverse);
+    return (powers4){w + RLWE_DOUBLE * t->degree, w + RLWE_RATIO * t->degree};
+}
+FMA PC_INLINE factor4 power(powers4 w, size_t i) { return (factor4){all_double(w.w[i]), all_double(w.ratio[i])}; }
+FMA PC_INLINE factor4 four_powers(powers4 w, size_t i) { return (factor4){load_double(w.w + i), load_double(w.ratio + i)}; }
 
 /* c <= 8: the quotient is off by 1/2 + 2^-48, so that |r| <= q/2 + 8, or 1/2 q as it is called below. */
 FMA PC_INLINE vd reduce(vd x, const prime4 *p) { return _mm256_fnmadd_pd(nearest(_mm256_mul_pd(x, p->inverse)), p->q, x); }
@@ -91,76 +113,69 @@ FMA PC_INLINE vd find(const uint64_t *a, const enum form form) { return form == 
         x = _mm256_add_pd(x, product_); \
     } while (0)
 
-/* Four vectors r to t: t[k] has the words number k of r0, r2, r1, r3; and back. */
-#define TRANSPOSE(t, r) \
+/* A block of 16 words, as four rows: t[k] has the words number k of all rows; and rows and columns of doubles. */
+#define LOAD_COLUMNS(t, a) \
     do { \
-        const vd e_ = _mm256_unpacklo_pd(r##0, r##2), o_ = _mm256_unpackhi_pd(r##0, r##2); \
-        const vd e2_ = _mm256_unpacklo_pd(r##1, r##3), o2_ = _mm256_unpackhi_pd(r##1, r##3); \
-        t##0 = _mm256_permute2f128_pd(e_, e2_, 0x20); /* the low halves; check: 0 + 2 * 16 */ \
-        t##1 = _mm256_permute2f128_pd(o_, o2_, 0x20); \
-        t##2 = _mm256_permute2f128_pd(e_, e2_, 0x31); /* the high ones; check: 1 + 3 * 16 */ \
-        t##3 = _mm256_permute2f128_pd(o_, o2_, 0x31); \
+        const vi x_ = load_halves((a), (a) + 8), x2_ = load_halves((a) + 4, (a) + 12); \
+        const vi y_ = load_halves((a) + 2, (a) + 10), y2_ = load_halves((a) + 6, (a) + 14); \
+        t##0 = to_double(_mm256_unpacklo_epi64(x_, x2_)); \
+        t##1 = to_double(_mm256_unpackhi_epi64(x_, x2_)); \
+        t##2 = to_double(_mm256_unpacklo_epi64(y_, y2_)); \
+        t##3 = to_double(_mm256_unpackhi_epi64(y_, y2_)); \
     } while (0)
-#define TRANSPOSE_BACK(r, t) \
+#define TRANSPOSE(r, t) \
     do { \
         const vd e_ = _mm256_unpacklo_pd(t##0, t##1), o_ = _mm256_unpackhi_pd(t##0, t##1); \
         const vd e2_ = _mm256_unpacklo_pd(t##2, t##3), o2_ = _mm256_unpackhi_pd(t##2, t##3); \
-        r##0 = _mm256_permute2f128_pd(e_, e2_, 0x20); \
-        r##1 = _mm256_permute2f128_pd(e_, e2_, 0x31); \
-        r##2 = _mm256_permute2f128_pd(o_, o2_, 0x20); \
+        r##0 = _mm256_permute2f128_pd(e_, e2_, 0x20); /* the low halves; check: 0 + 2 * 16 */ \
+        r##1 = _mm256_permute2f128_pd(o_, o2_, 0x20); \
+        r##2 = _mm256_permute2f128_pd(e_, e2_, 0x31); /* the high ones; check: 1 + 3 * 16 */ \
         r##3 = _mm256_permute2f128_pd(o_, o2_, 0x31); \
     } while (0)
 
-/* The factors of a block of 16 words at the two levels within four words, in the order of transposed lanes. */
-#define NARROW_FACTORS(w, n, i) \
-    const vd w8_ = load_double((w) + (n) / 2 + 8 * (i)), w12_ = load_double((w) + (n) / 2 + 8 * (i) + 4); \
-    const vd wa = _mm256_unpacklo_pd(w8_, w12_), wb = _mm256_unpackhi_pd(w8_, w12_); \
-    const vd wc = _mm256_permute4x64_pd(load_double((w) + (n) / 4 + 4 * (i)), 0xd8) /* 0, 2, 1, 3; check: 0xd8 == 0 + 2 * 4 + 1 * 16 + 3 * 64 */
+FMA PC_INLINE vi load_halves(const uint64_t *low, const uint64_t *high)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)low)), _mm_loadu_si128((const void *)high), 1);
+}
 
-/* Levels 1 to 4 of the inverse, within blocks of 16 words; canonical words, times a factor if there is a key, to reduced ones.
- *   begin        c = 1         E(1) = .875 with a key
- *   distance 1   2, E(2) = 1.25            for t0 t2, t1 t3
- *   distance 2   4, 2.5, E(4) = 2, E(2.5) = 1.44   for t0 to t3, of which t0 and t1 are reduced: c = 2
- *   distance 4   4, E(4) = 2               for r0 r2, r1 r3
- *   distance 8   8, 4, E(8) = 3.5, E(4) = 2 */
-FMA PC_INLINE void inverse_narrow(uint64_t *a, const uint64_t *key, const uint64_t *w, size_t n, const prime4 field)
+/* Levels 1 and 2 of the inverse, within blocks of 16 words; canonical words, times a factor if there is a key.
+ *   begin        c = 1                       E'(1) = .875 with a key
+ *   distance 1   2, E(2) = .875              for t0 t2, t1 t3
+ *   distance 2   4, 1.75, E(4) = 1.25, E(1.75) < .83   for t0 to t3, of which t0 is reduced: c < 2
+ * Two levels at a time, here and below: a processor looks ahead no further than some 200 instructions, and longer chains of them would not overlap. */
+FMA PC_INLINE void inverse_narrow(uint64_t *a, const uint64_t *key, powers4 w, size_t n, const prime4 field)
 {
     const prime4 p = field;
     for (size_t i = 0; i < n / 16; i++, a += 16) {
-        vd r0 = find(a, CANONICAL), r1 = find(a + 4, CANONICAL), r2 = find(a + 8, CANONICAL), r3 = find(a + 12, CANONICAL), t0, t1, t2, t3;
+        vd r0, r1, r2, r3, t0, t1, t2, t3;
+        LOAD_COLUMNS(t, a);
         if (key) {
-            r0 = multiply(r0, load_double(key + 16 * i), &p);
-            r1 = multiply(r1, load_double(key + 16 * i + 4), &p);
-            r2 = multiply(r2, load_double(key + 16 * i + 8), &p);
-            r3 = multiply(r3, load_double(key + 16 * i + 12), &p);
+            t0 = multiply(t0, factor_of(load_double(key + 16 * i), &p), &p);
+            t1 = multiply(t1, factor_of(load_double(key + 16 * i + 4), &p), &p);
+            t2 = multiply(t2, factor_of(load_double(key + 16 * i + 8), &p), &p);
+            t3 = multiply(t3, factor_of(load_double(key + 16 * i + 12), &p), &p);
         }
-        TRANSPOSE(t, r);
-        NARROW_FACTORS(w, n, i);
-        SANDE(t0, t1, wa);
-        SANDE(t2, t3, wb);
-        SANDE(t0, t2, wc);
-        SANDE(t1, t3, wc);
+        SANDE(t0, t1, four_powers(w, n / 2 + 8 * i));
+        SANDE(t2, t3, four_powers(w, n / 2 + 8 * i + 4));
+        SANDE(t0, t2, four_powers(w, n / 4 + 4 * i));
+        SANDE(t1, t3, four_powers(w, n / 4 + 4 * i));
         t0 = reduce(t0, &p);
-        t1 = reduce(t1, &p);
-        TRANSPOSE_BACK(r, t);
-        const vd wd = all_double(w[n / 8 + 2 * i]), we = all_double(w[n / 8 + 2 * i + 1]), wf = all_double(w[n / 16 + i]);
-        SANDE(r0, r1, wd);
-        SANDE(r2, r3, we);
-        SANDE(r0, r2, wf);
-        SANDE(r1, r3, wf);
-        leave(a, r0, REDUCED, &p);
-        leave(a + 4, r1, REDUCED, &p);
-        leave(a + 8, r2, REDUCED, &p);
-        leave(a + 12, r3, REDUCED, &p);
+        TRANSPOSE(r, t);
+        leave(a, r0, AS_IT_IS, &p);
+        leave(a + 4, r1, AS_IT_IS, &p);
+        leave(a + 8, r2, AS_IT_IS, &p);
+        leave(a + 12, r3, AS_IT_IS, &p);
     }
 }
 
-/* Two levels of the inverse, distances h and 2h: c becomes 4c, <= 8; and one level: 2c. */
-FMA PC_INLINE void inverse_four(uint64_t *a, const uint64_t *w, size_t n, size_t h, const enum form form, const prime4 field)
+/* Two levels of the inverse, distances h and 2h: from c <= 2 to 4 c <= 8, 2 E(2 c) <= 2.5, E(4 c) <= 2 and E(2 E(2 c)) < 1, of which the first two are
+ * reduced: again c <= 2. The last levels leave canonical words. */
+FMA PC_INLINE void inverse_four(uint64_t *a, powers4 w, size_t n, size_t h, const enum form form, const prime4 field)
 {
     const prime4 p = field;
+    const enum form low = form == REDUCED ? AS_IT_IS : form;
     for (size_t i = 0; i < n / (4 * h); i++, a += 4 * h) {
-        const vd wa = all_double(w[n / (2 * h) + 2 * i]), wb = all_double(w[n / (2 * h) + 2 * i + 1]), wc = all_double(w[n / (4 * h) + i]);
+        const factor4 wa = power(w, n / (2 * h) + 2 * i), wb = power(w, n / (2 * h) + 2 * i + 1), wc = power(w, n / (4 * h) + i);
         for (size_t j = 0; j < h; j += 4) {
             vd x0 = load_double(a + j), x1 = load_double(a + j + h), x2 = load_double(a + j + 2 * h), x3 = load_double(a + j + 3 * h);
             SANDE(x0, x1, wa);
@@ -169,34 +184,38 @@ FMA PC_INLINE void inverse_four(uint64_t *a, const uint64_t *w, size_t n, size_t
             SANDE(x1, x3, wc);
             leave(a + j, x0, form, &p);
             leave(a + j + h, x1, form, &p);
-            leave(a + j + 2 * h, x2, form, &p);
-            leave(a + j + 3 * h, x3, form, &p);
+            leave(a + j + 2 * h, x2, low, &p);
+            leave(a + j + 3 * h, x3, low, &p);
         }
     }
 }
 
-FMA PC_INLINE void inverse_two(uint64_t *a, const uint64_t *w, size_t n, size_t h, const enum form form, const prime4 field)
+/* One level: 2 c <= 4, which is reduced, and E(2 c) < 2. */
+FMA PC_INLINE void inverse_two(uint64_t *a, powers4 w, size_t n, size_t h, const enum form form, const prime4 field)
 {
     const prime4 p = field;
     for (size_t i = 0; i < n / (2 * h); i++, a += 2 * h) {
-        const vd wa = all_double(w[n / (2 * h) + i]);
+        const factor4 wa = power(w, n / (2 * h) + i);
         for (size_t j = 0; j < h; j += 4) {
             vd x = load_double(a + j), y = load_double(a + j + h);
             SANDE(x, y, wa);
             leave(a + j, x, form, &p);
-            leave(a + j + h, y, form, &p);
+            leave(a + j + h, y, form == REDUCED ? AS_IT_IS : form, &p);
         }
     }
 }
 
-/* Levels in fours, from c = 1/2 to 2 and 8, and reduced; what is left over comes first. */
+/* Narrow levels, one if they are odd in number, and pairs of them. */
 FMA static void inverse_passes(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime)
 {
     const size_t n = t->degree;
-    const uint64_t *const w = rlwe_powers(t, prime, 1) + RLWE_DOUBLE * n;
+    const powers4 w = powers_of(t, prime, 1);
     const prime4 p = prime_of(&t->prime[prime]);
-    size_t h = 16;
-    inverse_narrow(a, key, w, n, p);
+    size_t h = 4;
+    if (key)
+        inverse_narrow(a, key, w, n, p);
+    else
+        inverse_narrow(a, NULL, w, n, p);
     if (t->log_degree % 2) {
         if (n == 2 * h)
             inverse_two(a, w, n, h, CANONICAL, p);
@@ -204,14 +223,8 @@ FMA static void inverse_passes(uint64_t *a, const uint64_t *key, const rlwe_tabl
             inverse_two(a, w, n, h, REDUCED, p);
         h *= 2;
     }
-    for (int odd = 1; h < n; h *= 4, odd = !odd) {
-        if (4 * h == n)
-            inverse_four(a, w, n, h, CANONICAL, p);
-        else if (odd)
-            inverse_four(a, w, n, h, AS_IT_IS, p);
-        else
-            inverse_four(a, w, n, h, REDUCED, p);
-    }
+    for (; 4 * h < n; h *= 4) inverse_four(a, w, n, h, REDUCED, p);
+    if (h < n) inverse_four(a, w, n, h, CANONICAL, p);
 }
 
 FMA static void inverse(uint64_t *a, const rlwe_tables *t, size_t prime)
@@ -230,12 +243,13 @@ FMA static void product(uint64_t *a, const uint64_t *key, const rlwe_tables *t, 
         inverse_passes(a, key + RLWE_DOUBLE * t->degree, t, prime);
 }
 
-/* A level of the forward transform makes c + E(c) = 1.375 c + .5 of c: 1, 1.88, 3.08, 4.73, 7.01. Two levels: */
-FMA PC_INLINE void forward_four(uint64_t *a, const uint64_t *w, size_t n, size_t h, const enum form from, const enum form form, const prime4 field)
+/* A level of the forward transform makes c + E(c) = 1/2 + 19/16 c of c: 1, 1.69, 2.51, 3.48, 4.63, 6.00, 7.63, and from 1/2 on less: six levels without a
+ * reduction. So it is at distances 2^6 and 2^12 that numbers are reduced, and behind a single level. Two levels: */
+FMA PC_INLINE void forward_four(uint64_t *a, powers4 w, size_t n, size_t h, const enum form from, const enum form form, const prime4 field)
 {
     const prime4 p = field;
     for (size_t i = 0; i < n / (4 * h); i++, a += 4 * h) {
-        const vd wa = all_double(w[n / (2 * h) + 2 * i]), wb = all_double(w[n / (2 * h) + 2 * i + 1]), wc = all_double(w[n / (4 * h) + i]);
+        const factor4 wa = power(w, n / (2 * h) + 2 * i), wb = power(w, n / (2 * h) + 2 * i + 1), wc = power(w, n / (4 * h) + i);
         for (size_t j = 0; j < h; j += 4) {
             vd x0 = find(a + j, from), x1 = find(a + j + h, from), x2 = find(a + j + 2 * h, from), x3 = find(a + j + 3 * h, from);
             COOLEY(x0, x2, wc);
@@ -250,10 +264,10 @@ FMA PC_INLINE void forward_four(uint64_t *a, const uint64_t *w, size_t n, size_t
     }
 }
 
-FMA PC_INLINE void forward_two(uint64_t *a, const uint64_t *w, size_t n, const prime4 field)
+FMA PC_INLINE void forward_two(uint64_t *a, powers4 w, size_t n, const prime4 field)
 {
     const prime4 p = field;
-    const vd wa = all_double(w[1]);
+    const factor4 wa = power(w, 1);
     for (size_t j = 0; j < n / 2; j += 4) {
         vd x = find(a + j, CANONICAL), y = find(a + j + n / 2, CANONICAL);
         COOLEY(x, y, wa);
@@ -262,24 +276,18 @@ FMA PC_INLINE void forward_two(uint64_t *a, const uint64_t *w, size_t n, const p
     }
 }
 
-/* The last four levels, within 16 words, from c = 1/2. */
-FMA PC_INLINE void forward_narrow(uint64_t *a, const uint64_t *w, size_t n, const prime4 field)
+/* The last two levels, within 16 words. */
+FMA PC_INLINE void forward_narrow(uint64_t *a, powers4 w, size_t n, const prime4 field)
 {
     const prime4 p = field;
     for (size_t i = 0; i < n / 16; i++, a += 16) {
         vd r0 = load_double(a), r1 = load_double(a + 4), r2 = load_double(a + 8), r3 = load_double(a + 12), t0, t1, t2, t3;
-        const vd wd = all_double(w[n / 8 + 2 * i]), we = all_double(w[n / 8 + 2 * i + 1]), wf = all_double(w[n / 16 + i]);
-        COOLEY(r0, r2, wf);
-        COOLEY(r1, r3, wf);
-        COOLEY(r0, r1, wd);
-        COOLEY(r2, r3, we);
         TRANSPOSE(t, r);
-        NARROW_FACTORS(w, n, i);
-        COOLEY(t0, t2, wc);
-        COOLEY(t1, t3, wc);
-        COOLEY(t0, t1, wa);
-        COOLEY(t2, t3, wb);
-        TRANSPOSE_BACK(r, t);
+        COOLEY(t0, t2, four_powers(w, n / 4 + 4 * i));
+        COOLEY(t1, t3, four_powers(w, n / 4 + 4 * i));
+        COOLEY(t0, t1, four_powers(w, n / 2 + 8 * i));
+        COOLEY(t2, t3, four_powers(w, n / 2 + 8 * i + 4));
+        TRANSPOSE(r, t);
         leave(a, r0, CANONICAL, &p);
         leave(a + 4, r1, CANONICAL, &p);
         leave(a + 8, r2, CANONICAL, &p);
@@ -294,26 +302,23 @@ FMA static void forward(uint64_t *a, const rlwe_tables *t, size_t prime)
         pc_rlwe_portable.forward(a, t, prime);
         return;
     }
-    const uint64_t *const w = rlwe_powers(t, prime, 0) + RLWE_DOUBLE * n;
+    const powers4 w = powers_of(t, prime, 0);
     const prime4 p = prime_of(&t->prime[prime]);
     size_t h = n / 4;
-    int reduced = 0;
     if (t->log_degree % 2) {
         forward_two(a, w, n, p);
         h /= 2;
-        reduced = 1;
     }
-    for (int odd = 1; h >= 16; h /= 4, odd = !odd) {
-        const int last = h / 4 < 16;
-        if (odd && !reduced && last)
+    for (; h >= 4; h /= 4) {
+        const int last = h == 64 || h == 4096;
+        if (4 * h == n && last)
             forward_four(a, w, n, h, CANONICAL, REDUCED, p);
-        else if (odd && !reduced)
+        else if (4 * h == n)
             forward_four(a, w, n, h, CANONICAL, AS_IT_IS, p);
-        else if (odd && !last)
-            forward_four(a, w, n, h, AS_IT_IS, AS_IT_IS, p);
-        else
+        else if (last)
             forward_four(a, w, n, h, AS_IT_IS, REDUCED, p);
-        reduced = 1;
+        else
+            forward_four(a, w, n, h, AS_IT_IS, AS_IT_IS, p);
     }
     forward_narrow(a, w, n, p);
 }
@@ -334,18 +339,81 @@ FMA int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits)
     return _mm256_testz_si256(above, above) && rest;
 }
 
-/* Parts are below 2^52 = 4 2^50: each product is at most E(4) = 2. At most two of them are added between reductions: c <= 1/2 + 4; then comes x + e with
+FMA PC_INLINE vi four_values(const void *values, size_t at, const enum rlwe_type type)
+{
+    if (type == RLWE_64) return load((const uint64_t *)values + at);
+    const __m128i x = _mm_loadu_si128((const void *)((const uint32_t *)values + at));
+    return type == RLWE_I32 ? _mm256_cvtepi32_epi64(x) : _mm256_cvtepu32_epi64(x);
+}
+
+/* Three or four digits, at most two of them in a part: 4 coefficients at a time, of which the n / k that are whole are done, to a multiple of 4. Two in a
+ * part: M^2 <= 2^52, and a product of numbers below M is one of 32 bits. */
+FMA PC_INLINE size_t spread_four(uint64_t *parts, const void *values, const enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit,
+                                 const rlwe_tables *t, const size_t k, const size_t group, int *fits)
+{
+    const vi shift = all(offset), most = all(limit), radix = all(t->radix);
+    const size_t count = n / k / 4 * 4, stride = t->degree;
+    vi above = _mm256_setzero_si256(), r[4];
+    for (size_t i = 0; i < count; i += 4) {
+        PC_UNROLL
+        for (size_t l = 0; l < k; l++) {
+            r[l] = _mm256_add_epi64(four_values(values, k * i + 4 * l, type), shift);
+            above = _mm256_or_si256(above, _mm256_or_si256(r[l], _mm256_sub_epi64(most, r[l])));
+        }
+        if (k == 3) {
+            /* a a a b, b b c c, c d d d to rows with three of each: their last word is not looked at */
+            const vi b = _mm256_permute2x128_si256(r[0], r[1], 0x21), c = _mm256_permute2x128_si256(r[1], r[2], 0x21); /* check: 0x21 == 1 + 2 * 16 */
+            r[1] = _mm256_permute4x64_epi64(b, 0x39); /* 1, 2, 3, 0; check: 0x39 == 1 + 2 * 4 + 3 * 16 */
+            r[3] = _mm256_permute4x64_epi64(r[2], 0x39);
+            r[2] = c;
+        }
+        const vi a0 = _mm256_unpacklo_epi64(r[0], r[1]), a1 = _mm256_unpackhi_epi64(r[0], r[1]);
+        const vi b0 = _mm256_unpacklo_epi64(r[2], r[3]), b1 = _mm256_unpackhi_epi64(r[2], r[3]);
+        if (group == 2) { /* words of both digits of a part stand at the same place */
+            const vi a = _mm256_add_epi64(a0, _mm256_mul_epu32(a1, radix)), b = _mm256_add_epi64(b0, _mm256_mul_epu32(b1, radix));
+            store(parts + i, _mm256_permute2x128_si256(a, b, 0x20));
+            store(parts + stride + i, k == 4 ? _mm256_permute2x128_si256(a, b, 0x31) : _mm256_permute2x128_si256(a0, b0, 0x31));
+        } else {
+            store(parts + i, _mm256_permute2x128_si256(a0, b0, 0x20));
+            store(parts + stride + i, _mm256_permute2x128_si256(a1, b1, 0x20));
+            store(parts + 2 * stride + i, _mm256_permute2x128_si256(a0, b0, 0x31));
+            if (k == 4) store(parts + 3 * stride + i, _mm256_permute2x128_si256(a1, b1, 0x31));
+        }
+    }
+    *fits = _mm256_movemask_pd(_mm256_castsi256_pd(above)) == 0;
+    return count;
+}
+
+FMA PC_INLINE int spread_type(uint64_t *parts, const void *values, const enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t)
+{
+    size_t done = 0;
+    int fits = 1;
+    if (t->digits == 4 && t->group == 2)
+        done = spread_four(parts, values, type, n, offset, limit, t, 4, 2, &fits);
+    else if (t->digits == 4 && t->group == 1)
+        done = spread_four(parts, values, type, n, offset, limit, t, 4, 1, &fits);
+    else if (t->digits == 3 && t->group == 2)
+        done = spread_four(parts, values, type, n, offset, limit, t, 3, 2, &fits);
+    const size_t at = done * t->digits;
+    return pc_rlwe_portable.spread(parts + done, (const uint8_t *)values + at * (type == RLWE_64 ? 8 : 4), type, n - at, offset, limit, t) && fits;
+}
+
+FMA int pc_rlwe_spread_fma(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t)
+{
+    if (type == RLWE_U32) return spread_type(parts, values, RLWE_U32, n, offset, limit, t);
+    if (type == RLWE_I32) return spread_type(parts, values, RLWE_I32, n, offset, limit, t);
+    return spread_type(parts, values, RLWE_64, n, offset, limit, t);
+}
+
+/* Parts are below 2^52 = 4 2^50: each product is at most E'(4) = 2. At most two of them are added between reductions: c <= 1/2 + 4; then comes x + e with
  * x < q, |e| < q. */
 FMA static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime)
 {
     const rlwe_prime *const pr = &t->prime[prime];
     const prime4 p = prime_of(pr);
     const size_t count = t->parts;
-    vd factor[RLWE_DIGITS];
-    for (size_t l = 0; l < count; l++) {
-        const vd f = to_double(all(pr->part[l].w));
-        factor[l] = reduce(f, &p);
-    }
+    factor4 factor[RLWE_DIGITS];
+    for (size_t l = 0; l < count; l++) factor[l] = factor_of(reduce(to_double(all(pr->part[l].w)), &p), &p);
     for (size_t i = 0; i < n; i += 4) {
         vd sum = multiply(to_double(load(parts + i)), factor[0], &p);
         for (size_t l = 1; l < count; l++) {
@@ -586,7 +654,8 @@ FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, co
     const uint64_t joint = t->delta * t->radix * t->radix, g = p1->garner[0].w, half = t->delta / 2;
     const prime4 field = prime_of(p1);
     const vi q0 = all(p0->q), q1 = all(p1->q), half0 = all(half % p0->q), half1 = all(half % p1->q), divisor = all(joint), delta = all(t->delta);
-    const vd garner = _mm256_set1_pd(g > p1->q / 2 ? -(double)(p1->q - g) : (double)g), q0_double = all_double(p0->q_double);
+    const factor4 garner = factor_of(_mm256_set1_pd(g > p1->q / 2 ? -(double)(p1->q - g) : (double)g), &field);
+    const vd q0_double = all_double(p0->q_double);
     const vd joint_inverse = _mm256_set1_pd(1.0 / (double)joint), delta_inverse = _mm256_set1_pd(1.0 / (double)t->delta);
     const vd radix = _mm256_set1_pd((double)t->radix), radix_inverse = _mm256_set1_pd(1.0 / (double)t->radix);
     const vi last0 = all(p0->q - 1), last1 = all(p1->q - 1);
@@ -597,7 +666,7 @@ FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, co
         const vi c0 = load(total + i), c1 = load(total + stride + i);
         above = _mm256_or_si256(above, _mm256_or_si256(_mm256_or_si256(c0, _mm256_sub_epi64(last0, c0)), _mm256_or_si256(c1, _mm256_sub_epi64(last1, c1))));
         const vi r0 = residue(c0, load(x + i), half0, q0), r1 = residue(c1, load(x + t->degree + i), half1, q1);
-        /* d1 = (r1 - r0) / q0 mod q1: c = 1, |product| <= E(1) q1 = .875 q1 */
+        /* d1 = (r1 - r0) / q0 mod q1: c = 1, |product| <= E'(1) q1 = .875 q1 */
         const vd r0_double = to_double(r0);
         vd d1 = multiply(_mm256_sub_pd(to_double(r1), r0_double), garner, &field);
         d1 = _mm256_add_pd(d1, _mm256_and_pd(_mm256_cmp_pd(d1, _mm256_setzero_pd(), _CMP_LT_OQ), field.q));
@@ -644,7 +713,7 @@ FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, co
 }
 
 const struct rlwe pc_rlwe_fma = {
-    .forward = forward, .inverse = inverse, .product = product, .message = message, .mask = pc_rlwe_mask_fma,
+    .forward = forward, .inverse = inverse, .product = product, .message = message, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

@@ -268,7 +268,7 @@ IFMA static void message8(uint64_t *x, size_t n, const int8_t *e, const uint64_t
 }
 
 const struct rlwe RLWE_IFMA = {
-    .forward = forward8, .inverse = inverse8, .product = product8, .message = message8, .mask = pc_rlwe_mask_fma,
+    .forward = forward8, .inverse = inverse8, .product = product8, .message = message8, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

@@ -81,6 +81,47 @@ static int mask(uint64_t *a, size_t n, uint64_t q, unsigned bits)
     return above >> 63 == 0;
 }
 
+PC_INLINE uint64_t value_of(const void *values, size_t at, const enum rlwe_type type)
+{
+    if (type == RLWE_U32) return ((const uint32_t *)values)[at];
+    if (type == RLWE_I32) return (uint64_t)(int64_t)((const int32_t *)values)[at];
+    return ((const uint64_t *)values)[at];
+}
+
+/* k and group are t's, and constants where that helps. */
+PC_INLINE int spread_as(uint64_t *parts, const void *values, const enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t,
+                        const size_t k, const size_t group)
+{
+    uint64_t above = 0;
+    for (size_t i = 0, first = 0; first < n; i++, first += k) {
+        const size_t here = k < n - first ? k : n - first;
+        for (size_t l = 0; l * group < k; l++) {
+            const size_t low = l * group, high = low + group < k ? low + group : k;
+            uint64_t m = 0;
+            for (size_t g = high < here ? high : here; g-- > low;) {
+                const uint64_t v = value_of(values, first + g, type) + offset;
+                above |= (limit - v) | v; /* the highest bit: v > limit, or v >= 2^63 */
+                m = m * t->radix + v;
+            }
+            parts[l * t->degree + i] = m;
+        }
+    }
+    return above >> 63 == 0;
+}
+
+PC_INLINE int spread_type(uint64_t *parts, const void *values, const enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t)
+{
+    if (t->digits == 4 && t->group == 2) return spread_as(parts, values, type, n, offset, limit, t, 4, 2);
+    return spread_as(parts, values, type, n, offset, limit, t, t->digits, t->group);
+}
+
+static int spread(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t)
+{
+    if (type == RLWE_U32) return spread_type(parts, values, RLWE_U32, n, offset, limit, t);
+    if (type == RLWE_I32) return spread_type(parts, values, RLWE_I32, n, offset, limit, t);
+    return spread_type(parts, values, RLWE_64, n, offset, limit, t);
+}
+
 /* A sum of RLWE_DIGITS products below 2q, x < q, and q + e > 0: below 2^58. */
 static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime)
 {
@@ -137,6 +178,6 @@ static uint64_t pack(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t
 }
 
 const struct rlwe pc_rlwe_portable = {
-    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .message = message, .gaussian = gaussian,
+    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .spread = spread, .message = message, .gaussian = gaussian,
     .check = check, .add = add, .pack = pack,
 };

@@ -1,7 +1,8 @@
 /* Constant time: coefficients of keys, seeds of keys and noise, and values are marked secret; no branch and no address may depend on them.
  *
- * The functions on this list: privcomp_rlwe_gaussian, privcomp_rlwe_key, privcomp_rlwe_encrypt_u32, _u64, privcomp_ntt_forward, privcomp_ntt_inverse.
- * Public: the ring, the seed of the public polynomials, sizes, and whether all values are below the radix. At every level that valgrind can run.
+ * The functions on this list: privcomp_rlwe_gaussian, privcomp_rlwe_key, privcomp_rlwe_encrypt_u32, _u64, _i32, _i64,
+ * privcomp_ntt_forward, privcomp_ntt_inverse.
+ * Public: the ring, the seed of the public polynomials, sizes, and whether all values are below the radix, or within the bound. At every level that valgrind can run.
  */
 #include "check.h"
 #include "core.h"
@@ -39,6 +40,8 @@ int main(void)
         OK(privcomp_rlwe_key(key, key_words, tables, wide));
         OK(privcomp_rlwe_encrypt_u32(out, length, tables, key, expander, seeds + 32, v32, VALUES, 0, scratch, scratch_words));
         OK(privcomp_rlwe_encrypt_u64(out, length, tables, key, expander, seeds + 32, v64, VALUES, 0, scratch, scratch_words));
+        OK(privcomp_rlwe_encrypt_i32(out, length, tables, key, expander, seeds + 32, (const int32_t *)v32, VALUES, 65535, 0, scratch, scratch_words));
+        OK(privcomp_rlwe_encrypt_i64(out, length, tables, key, expander, seeds + 32, (const int64_t *)v64, VALUES, 65535, 0, scratch, scratch_words));
         OK(privcomp_ntt_forward(a, 2, tables, 1));
         OK(privcomp_ntt_inverse(a, 2, tables, 1));
     }

@@ -117,6 +117,50 @@ static void same_kernels(const struct rlwe *k, const uint64_t *tables)
     }
 }
 
+/* Parts of values of every type, some of them beyond the limit, and any number of them. Rows behind the last value may hold anything. */
+static void same_spread(const struct rlwe *k, size_t count, uint64_t radix, size_t digits)
+{
+    enum { DEGREE = 64, VALUES = 4 * DEGREE };
+    static uint64_t parts[2][4 * DEGREE], values[VALUES];
+    uint64_t *const tables = ring(DEGREE, count, radix, digits);
+    const rlwe_tables *const t = rlwe_of(tables);
+    const uint64_t bound = (radix - 1) / 2 < INT32_MAX ? (radix - 1) / 2 : INT32_MAX;
+    for (int trial = 0; trial < 400; trial++) {
+        const enum rlwe_type type = (enum rlwe_type)(trial % 3);
+        const size_t n = trial < 6 ? DEGREE * digits : test_u64() % (DEGREE * digits + 1), rows = (n + digits - 1) / digits;
+        const uint64_t offset = type == RLWE_U32 || trial % 2 ? 0 : bound, limit = offset ? 2 * bound : bound;
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t kind = test_u64() % 8, v = (kind == 0 ? 0 : kind == 1 ? limit : test_u64() % (limit + 1)) - offset;
+            if (type == RLWE_64) values[i] = v;
+            else ((uint32_t *)values)[i] = (uint32_t)v;
+        }
+        /* just beyond, on either side of 0, and where sums with the offset wrap */
+        const uint64_t far[4] = {bound + 1, 0 - offset - 1, UINT64_C(1) << 63, INT64_MAX};
+        const uint64_t bad = type == RLWE_U32 ? bound + 1 : type == RLWE_I32 ? 0 - offset - 1 : far[test_u64() % 4];
+        const int wrong = n > 0 && trial % 4 == 3;
+        if (wrong && type == RLWE_64) values[test_u64() % n] = bad;
+        if (wrong && type != RLWE_64) ((uint32_t *)values)[test_u64() % n] = (uint32_t)bad;
+        uint8_t *const exact = malloc(n * 8 + 1); /* so that ASan sees the end */
+        memcpy(exact, values, n * (type == RLWE_64 ? 8 : 4));
+        for (int q = 0; q < 2; q++) {
+            memset(parts[q], 0xa5, sizeof parts[q]);
+            CHECK((q ? k : &pc_rlwe_portable)->spread(parts[q], exact, type, n, offset, limit, t) == !wrong);
+        }
+        for (size_t l = 0; l < t->parts && !wrong; l++) CHECK(memcmp(parts[0] + l * DEGREE, parts[1] + l * DEGREE, 8 * rows) == 0);
+        for (size_t i = 0; i < rows && !wrong; i++)
+            for (size_t l = 0; l < t->parts; l++) {
+                uint64_t m = parts[0][l * DEGREE + i];
+                for (size_t at = i * digits + l * t->group; at < i * digits + (l + 1) * t->group && at < (i + 1) * digits; at++, m /= radix) {
+                    const uint64_t v = at >= n ? 0 : offset + (type == RLWE_64 ? values[at] : type == RLWE_I32 ? (uint64_t)(int64_t)((int32_t *)values)[at] : ((uint32_t *)values)[at]);
+                    CHECK(m % radix == v);
+                }
+                CHECK(m == 0);
+            }
+        free(exact);
+    }
+    free(tables);
+}
+
 /* Blocks that equal a threshold, and their neighbours: the sign is the lowest bit. */
 #include "rlwe_gauss.h"
 static void thresholds(const struct rlwe *k)
@@ -154,7 +198,8 @@ static void rounds(size_t degree, size_t count, uint64_t radix, size_t digits, s
     uint64_t *total = malloc(8 * words), *sums = malloc(8 * values), noise[PRIVCOMP_RLWE_NOISE_WORDS];
     uint8_t *data = malloc(length), *first = malloc(length), seeds[64], expander[16];
     int8_t *s = malloc(degree);
-    int32_t *secret = malloc(4 * degree), *key_sum = calloc(degree, 4);
+    int32_t *secret = malloc(4 * degree), *key_sum = calloc(degree, 4), *signed32 = malloc(4 * values);
+    int64_t *signed64 = malloc(8 * values);
     memset(total, 0, 8 * words);
     test_fill(expander, sizeof expander);
     for (size_t c = 0; c < clients; c++) {
@@ -168,6 +213,18 @@ static void rounds(size_t degree, size_t count, uint64_t radix, size_t digits, s
             CHECK(privcomp_rlwe_encrypt_u64(data, length, tables, key, expander, seeds + 32, v, values, 5, scratch, scratch_words) == PRIVCOMP_OK);
             for (size_t i = 0; i < scratch_words; i++) CHECK(scratch[i] == 0);
             if (level == 0) memcpy(first, data, length);
+            CHECK(memcmp(first, data, length) == 0);
+            /* the same digits as signed values */
+            const uint64_t bound = (radix - 1) / 2;
+            const int narrow = bound <= INT32_MAX;
+            for (size_t i = 0; i < values; i++) {
+                CHECK(v[i] <= 2 * bound); /* there are several clients */
+                signed64[i] = (int64_t)(v[i] - bound);
+                if (narrow) signed32[i] = (int32_t)signed64[i];
+            }
+                        CHECK(privcomp_rlwe_encrypt_i64(data, length, tables, key, expander, seeds + 32, signed64, values, bound, 5, scratch, scratch_words) == PRIVCOMP_OK);
+            CHECK(memcmp(first, data, length) == 0);
+            if (narrow) CHECK(privcomp_rlwe_encrypt_i32(data, length, tables, key, expander, seeds + 32, signed32, values, bound, 5, scratch, scratch_words) == PRIVCOMP_OK);
             CHECK(memcmp(first, data, length) == 0);
         }
         for (size_t i = 0; i < degree; i++) key_sum[i] += secret[i];
@@ -189,12 +246,16 @@ static void rounds(size_t degree, size_t count, uint64_t radix, size_t digits, s
     v[values - 1] = radix;
     CHECK(privcomp_rlwe_encrypt_u64(data, length, tables, key, expander, seeds + 32, v, values, 5, scratch, scratch_words) == PRIVCOMP_E_CANONICAL);
     for (size_t i = 0; i < length; i++) CHECK(data[i] == 0);
+    signed64[0] = INT64_MIN;
+    CHECK(privcomp_rlwe_encrypt_i64(data, length, tables, key, expander, seeds + 32, signed64, values, 1, 5, scratch, scratch_words) == PRIVCOMP_E_CANONICAL);
+    CHECK(privcomp_rlwe_encrypt_i64(data, length, tables, key, expander, seeds + 32, signed64, values, (radix + 1) / 2, 5, scratch, scratch_words) == PRIVCOMP_E_ARGUMENT);
+    CHECK(privcomp_rlwe_encrypt_i64(data, length, tables, key, expander, seeds + 32, signed64, values, UINT64_MAX / 2 + 1, 5, scratch, scratch_words) == PRIVCOMP_E_ARGUMENT);
     CHECK(privcomp_rlwe_encrypt_u64(data, length - 1, tables, key, expander, seeds, v, values, 5, scratch, scratch_words) == PRIVCOMP_E_LENGTH);
     CHECK(privcomp_rlwe_encrypt_u64(data, length, tables, key, expander, seeds, v, values, UINT32_MAX + UINT64_C(1), scratch, scratch_words) == PRIVCOMP_E_ARGUMENT);
     total[words - 1] = prime[count - 1];
     CHECK(privcomp_rlwe_decode_var(sums, values, noise, total, words, tables, key, expander, 5, scratch, decode_words) == PRIVCOMP_E_CANONICAL);
     for (size_t i = 0; i < values; i++) CHECK(sums[i] == 0);
-    free(tables), free(key), free(scratch), free(v), free(want), free(total), free(sums), free(data), free(first), free(s), free(secret), free(key_sum);
+    free(tables), free(key), free(scratch), free(v), free(want), free(total), free(sums), free(data), free(first), free(s), free(secret), free(key_sum), free(signed32), free(signed64);
 }
 
 /* Sums with chosen u, under the key 0: edges of every division, at every level; then what is refused. */
@@ -258,6 +319,13 @@ static void same_level(const struct rlwe *k)
         same_kernels(k, t);
         free(t);
     }
+    /* a vector of digits at a time, with one or two in a part; and others */
+    same_spread(k, 2, 64 * 65535 + 1, 4);
+    same_spread(k, 2, UINT64_C(1) << 26, 3);
+    same_spread(k, 3, UINT64_C(10000) * 65535 + 1, 4);
+    same_spread(k, 2, UINT64_C(1) << 31, 3);
+    same_spread(k, 2, UINT64_C(1) << 48, 2);
+    same_spread(k, 2, 10000, 4);
     uint64_t *const t = ring(512, 2, 64 * 65535 + 1, 4);
     same_kernels(k, t);
     free(t);

@@ -142,6 +142,7 @@ from privcomp._core._rlwe import (
     rlwe_decode,
     rlwe_encrypt,
     rlwe_encrypt_into,
+    rlwe_encrypt_signed_into,
     rlwe_expand,
     rlwe_gaussian,
 )
@@ -278,6 +279,7 @@ __all__ = [
     "rlwe_decode",
     "rlwe_encrypt",
     "rlwe_encrypt_into",
+    "rlwe_encrypt_signed_into",
     "rlwe_expand",
     "rlwe_gaussian",
     "round_l2_var",

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from privcomp._core._buffers import as_bytes, check_array, check_disjoint, check_int, pointer
 from privcomp._core._privcomp import lib
-from privcomp.errors import CodecError, ParameterError
-from privcomp.typing import Buffer, I8Array, I32Array, RingArray, U8Array, U64Array
+from privcomp.errors import CodecError, EncodingError, ParameterError
+from privcomp.typing import Buffer, I8Array, I32Array, I64Array, RingArray, U8Array, U64Array
 
 RLWE_DEGREE_MIN: int = lib.PRIVCOMP_RLWE_DEGREE_MIN
 RLWE_DEGREE_MAX: int = lib.PRIVCOMP_RLWE_DEGREE_MAX
@@ -23,6 +23,14 @@ RLWE_SEED_BYTES: int = lib.PRIVCOMP_AES128_SEED_BYTES
 
 _MAX_VALUES = 1 << 40
 _MAX_POLYNOMIALS = 1 << 32
+_LINE = 64
+
+
+def _aligned(words: int) -> U64Array:
+    """u64 (words,) that begins with a line of the caches: a vector in two lines takes two loads."""
+    array: U64Array = np.empty(words + _LINE // 8 - 1, np.uint64)
+    start = -array.ctypes.data % _LINE // 8
+    return array[start : start + words]
 
 
 class RlweTables:
@@ -82,7 +90,7 @@ class RlweTables:
             )
         self.prime_bits = tuple(q.bit_length() for q in self.primes)
         words = lib.privcomp_rlwe_words(degree, len(self.primes))
-        self._words: U64Array = np.empty(words, np.uint64)
+        self._words: U64Array = _aligned(words)
         self._pointer: Any = pointer(self._words, write=True)
         status = lib.privcomp_rlwe_init(
             self._pointer,
@@ -249,7 +257,7 @@ class RlweKey:
         self.tables = _check_tables(tables)
         check_array("coefficients", coefficients, ("int8", "int32"), (tables.degree,))
         wide = coefficients.astype(np.int32)
-        words: U64Array = np.empty(lib.privcomp_rlwe_key_words(tables._pointer), np.uint64)
+        words = _aligned(lib.privcomp_rlwe_key_words(tables._pointer))
         self._pointer: Any = pointer(words, write=True)
         self._finalizer = weakref.finalize(self, _wipe, words)
         status = lib.privcomp_rlwe_key(self._pointer, words.size, tables._pointer, pointer(wide))
@@ -317,18 +325,62 @@ def rlwe_encrypt_into(
     Raises:
         BufferTypeError, ParameterError: an argument is not as above.
     """
+    check_array("values", values, ("uint32", "uint64"), (None,))
+    run = lib.privcomp_rlwe_encrypt_u32 if values.itemsize == 4 else lib.privcomp_rlwe_encrypt_u64
+    if not _encrypt_into(run, out, tables, key, expander, noise_seed, values, first):
+        raise ParameterError(f"a value is not below the radix {tables.radix}; nothing was encrypted")
+
+
+def rlwe_encrypt_signed_into(
+    out: bytearray | memoryview | U8Array,
+    tables: RlweTables,
+    key: RlweKey,
+    expander: Buffer,
+    noise_seed: Buffer,
+    values: I32Array | I64Array,
+    bound: int,
+    first: int = 0,
+) -> None:
+    """Encrypts the digits v + bound of signed values v, as `rlwe_encrypt_into` does.
+
+    Args:
+        out, tables, key, expander, noise_seed, first: as there.
+        values: i32 or i64 (count,), |v| <= bound; count <= 2^40.
+        bound: 0 .. (M - 1) / 2.
+
+    Raises:
+        BufferTypeError, ParameterError: an argument is not as above, but for a value beyond the bound.
+        EncodingError: a value is beyond the bound; `out` holds zeros.
+    """
+    check_array("values", values, ("int32", "int64"), (None,))
+    bound = check_int("bound", bound, 0, (_check_tables(tables).radix - 1) // 2)
+    run = lib.privcomp_rlwe_encrypt_i32 if values.itemsize == 4 else lib.privcomp_rlwe_encrypt_i64
+    if not _encrypt_into(run, out, tables, key, expander, noise_seed, values, bound, first):
+        raise EncodingError(f"a value is beyond +-{bound}; nothing was encrypted")
+
+
+def _encrypt_into(
+    run: Any,
+    out: bytearray | memoryview | U8Array,
+    tables: RlweTables,
+    key: RlweKey,
+    expander: Buffer,
+    noise_seed: Buffer,
+    values: npt.NDArray[Any],
+    *range_and_first: int,
+) -> bool:
+    """Whether all values are in the range of `run`."""
     _check_tables(tables)
     _check_key(key, tables)
-    check_array("values", values, ("uint32", "uint64"), (None,))
     seed = _bytes_of("expander", expander, RLWE_EXPANDER_BYTES)
     noise = _bytes_of("noise_seed", noise_seed, RLWE_SEED_BYTES)
+    *bounds, first = range_and_first
     first = _check_range(tables, first, values.size)
     target = as_bytes("out", out)
     check_array("out", target, ("uint8",), (tables.ciphertext_bytes(values.size),), write=True)
     for name, array in (("values", values), ("expander", seed), ("noise_seed", noise)):
         check_disjoint("out", target, name, array)
     scratch = np.empty(lib.privcomp_rlwe_encrypt_scratch(tables._pointer), np.uint64)
-    run = lib.privcomp_rlwe_encrypt_u32 if values.itemsize == 4 else lib.privcomp_rlwe_encrypt_u64
     status = run(
         pointer(target, write=True),
         target.size,
@@ -338,13 +390,14 @@ def rlwe_encrypt_into(
         pointer(noise),
         pointer(values),
         values.size,
+        *bounds,
         first,
         pointer(scratch, write=True),
         scratch.size,
     )
-    if status == lib.PRIVCOMP_E_CANONICAL:
-        raise ParameterError(f"a value is not below the radix {tables.radix}; nothing was encrypted")
-    _check(status)
+    if status != lib.PRIVCOMP_E_CANONICAL:
+        _check(status)
+    return bool(status == lib.PRIVCOMP_OK)
 
 
 def _check_ciphertext(status: int, tables: RlweTables, length: int, count: int) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privcomp import _core
-from privcomp.errors import BufferTypeError, CodecError, ParameterError
+from privcomp.errors import BufferTypeError, CodecError, EncodingError, ParameterError
 from tests.reference import rlwe_core as reference
 
 SOURCE = Path(__file__).resolve().parents[2] / "csrc" / "src" / "rlwe_gauss.h"
@@ -409,6 +409,26 @@ def test_a_value_at_the_radix_is_refused(at_level, p2):
                 assert not any(out)
 
 
+def test_signed_values_are_digits_less_the_bound(at_level, p2):
+    key = _core.RlweKey(p2, sample(4096, bytes(32)))
+    for bound in (0, 32767, (p2.radix - 1) // 2):
+        digits = np.random.default_rng(bound).integers(0, 2 * bound, 20_003, np.uint64, endpoint=True)
+        digits[:2] = 0, 2 * bound
+        want = _core.rlwe_encrypt(p2, key, bytes(16), bytes(32), digits, 3)
+        for kind in (np.int32, np.int64):
+            values = (digits.astype(np.int64) - bound).astype(kind)
+            out = bytearray(len(want))
+            _core.rlwe_encrypt_signed_into(out, p2, key, bytes(16), bytes(32), values, bound, 3)
+            assert out == want
+            for bad in (bound + 1, -bound - 1, int(np.iinfo(kind).min), int(np.iinfo(kind).max)):
+                for place in (0, 16_385, 20_002):
+                    spoilt = values.copy()
+                    spoilt[place] = bad
+                    with pytest.raises(EncodingError, match="beyond"):
+                        _core.rlwe_encrypt_signed_into(out, p2, key, bytes(16), bytes(32), spoilt, bound)
+                    assert not any(out)
+
+
 # ---- arguments ----
 
 
@@ -462,6 +482,12 @@ def test_arguments_are_checked(p2):
         _core.rlwe_encrypt_into(bytes(p2.ciphertext_bytes(10)), p2, key, bytes(16), bytes(32), values)
     with pytest.raises(ParameterError):
         _core.rlwe_encrypt_into(bytearray(3), p2, key, bytes(16), bytes(32), values)
+    out = bytearray(p2.ciphertext_bytes(10))
+    for bound in (-1, p2.radix // 2 + 1, 1 << 70):
+        with pytest.raises(ParameterError):
+            _core.rlwe_encrypt_signed_into(out, p2, key, bytes(16), bytes(32), values.view(np.int32), bound)
+    with pytest.raises(BufferTypeError):
+        _core.rlwe_encrypt_signed_into(out, p2, key, bytes(16), bytes(32), values, 1)
     with pytest.raises((BufferTypeError, ParameterError)):
         _core.RlweKey(p2, secret[:5])
     with pytest.raises(BufferTypeError):
