@@ -799,6 +799,12 @@ int64_t privcomp_rlwe_decode_scratch(const uint64_t *tables);
 int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
                              const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words);
 
+/* The same, each value less `shift`; and the largest of all values, before that.
+ * requires: as above; shift < 2^48, else PRIVCOMP_E_ARGUMENT. Variable time. */
+int privcomp_rlwe_decode_signed_var(int64_t *sums, size_t n, uint64_t shift, uint64_t *largest, uint64_t *noise, const uint64_t *total, size_t words,
+                                    const uint64_t *tables, const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch,
+                                    size_t scratch_words);
+
 /* ---- end of ring-LWE ---- */
 
 #endif

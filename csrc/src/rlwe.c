@@ -377,8 +377,12 @@ static int encrypt(uint8_t *out, size_t length, const uint64_t *tables, const ui
         gaussian(e, used, &noise, j, k, level);
         for (size_t r = 0; r < t->primes; r++) {
             expand(x, &s, j, r, t, k, level);
-            k->product(x, rlwe_key_at(t, key, r), t, r);
-            k->message(x, used, e, parts, degree, t, r);
+            if (used == degree) {
+                k->cipher(x, rlwe_key_at(t, key, r), e, parts, t, r);
+            } else {
+                k->product(x, rlwe_key_at(t, key, r), t, r);
+                k->message(x, used, e, parts, degree, t, r);
+            }
             bit = k->pack(out, bit, &carry, x, used, (unsigned)t->prime[r].bits);
         }
         values = (const uint8_t *)values + m * (type == RLWE_64 ? 8 : 4);
@@ -509,7 +513,7 @@ typedef struct {
     divider joint;            /* by Delta M^group, if two parts of two primes come off by it; else the divisor is 0 */
     uint64_t delta_word, delta_reciprocal;
     uint64_t half, reciprocal; /* floor(Delta / 2), floor(2^64 / M) */
-    uint64_t most, squares[3];
+    uint64_t most, squares[3], largest; /* of digits */
     int ok;
 } decoder;
 
@@ -522,8 +526,8 @@ PC_INLINE void found_noise(decoder *s, uint64_t most, u128 squares)
 }
 
 /* The coefficients i0 .. used - 1 of one polynomial, with m values. */
-PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t i0, size_t used, const uint64_t *residues, const rlwe_tables *t, decoder *s, const size_t limbs,
-                                 const size_t primes)
+PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t i0, size_t used, const uint64_t *residues, uint64_t shift, const rlwe_tables *t, decoder *s,
+                                 const size_t limbs, const size_t primes)
 {
     const size_t digits = t->digits, group = t->group;
     for (size_t i = i0; i < used; i++) {
@@ -551,7 +555,8 @@ PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t i0, size_t used
             s->ok &= part >> 63 == 0;
             for (size_t at = i * digits + l; at < i * digits + end; at++) {
                 part = divide_word(&v, part, t->radix, s->reciprocal);
-                if (at < m) out[at] = v;
+                if (v > s->largest) s->largest = v;
+                if (at < m) out[at] = v - shift;
                 else s->ok &= v == 0;
             }
             s->ok &= part == 0;
@@ -559,8 +564,9 @@ PC_INLINE void decode_polynomial(uint64_t *out, size_t m, size_t i0, size_t used
     }
 }
 
-int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
-                             const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words)
+/* Digits less `shift`, modulo 2^64. */
+static int decode_var(uint64_t *sums, size_t n, uint64_t shift, uint64_t *largest, uint64_t *noise, const uint64_t *total, size_t words,
+                      const uint64_t *tables, const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words)
 {
     const rlwe_tables *const t = rlwe_of(tables);
     const size_t degree = t->degree, digits = t->digits, per_polynomial = degree * digits;
@@ -594,7 +600,8 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
         size_t done = 0;
         if (lanes) {
             rlwe_found found = {.ok = 1};
-            done = k->decode_var(out, m / digits, scratch, total, used, t, &found);
+            done = k->decode_var(out, m / digits, scratch, total, used, shift, t, &found);
+            if (found.largest > d.largest) d.largest = found.largest;
             found_noise(&d, found.most, found.squares);
             d.ok &= found.ok;
         }
@@ -607,18 +614,35 @@ int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const ui
             }
             if (above >> 63) d.ok = 0;
         }
-        if (t->primes == 1) decode_polynomial(out, m, done, used, scratch, t, &d, 1, 1);
-        else if (t->primes == 2) decode_polynomial(out, m, done, used, scratch, t, &d, 2, 2);
-        else if (t->primes == 3) decode_polynomial(out, m, done, used, scratch, t, &d, 3, 3);
-        else decode_polynomial(out, m, done, used, scratch, t, &d, 4, 4);
+        if (t->primes == 1) decode_polynomial(out, m, done, used, scratch, shift, t, &d, 1, 1);
+        else if (t->primes == 2) decode_polynomial(out, m, done, used, scratch, shift, t, &d, 2, 2);
+        else if (t->primes == 3) decode_polynomial(out, m, done, used, scratch, shift, t, &d, 3, 3);
+        else decode_polynomial(out, m, done, used, scratch, shift, t, &d, 4, 4);
         out += m;
         left -= m;
     }
     noise[0] = d.most;
     for (int i = 0; i < 3; i++) noise[1 + i] = d.squares[i];
+    *largest = d.largest;
     if (!d.ok) {
         memset(sums, 0, 8 * n);
         memset(noise, 0, 8 * PRIVCOMP_RLWE_NOISE_WORDS);
+        *largest = 0;
     }
     return d.ok ? PRIVCOMP_OK : PRIVCOMP_E_CANONICAL;
+}
+
+int privcomp_rlwe_decode_var(uint64_t *sums, size_t n, uint64_t *noise, const uint64_t *total, size_t words, const uint64_t *tables,
+                             const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch, size_t scratch_words)
+{
+    uint64_t largest;
+    return decode_var(sums, n, 0, &largest, noise, total, words, tables, key, expander, first, scratch, scratch_words);
+}
+
+int privcomp_rlwe_decode_signed_var(int64_t *sums, size_t n, uint64_t shift, uint64_t *largest, uint64_t *noise, const uint64_t *total, size_t words,
+                                    const uint64_t *tables, const uint64_t *key, const uint8_t *expander, uint64_t first, uint64_t *scratch,
+                                    size_t scratch_words)
+{
+    REFUSE(shift >= RLWE_RADIX_MAX);
+    return decode_var((uint64_t *)sums, n, shift, largest, noise, total, words, tables, key, expander, first, scratch, scratch_words);
 }

@@ -67,9 +67,9 @@ PC_INLINE const uint64_t *rlwe_powers(const rlwe_tables *t, size_t prime, int in
 /* A key: for each prime RLWE_FORMS arrays of N words, the transform of the coefficients times 1/N. */
 PC_INLINE const uint64_t *rlwe_key_at(const rlwe_tables *t, const uint64_t *key, size_t prime) { return key + prime * RLWE_FORMS * t->degree; }
 
-/* What the decoding of lanes finds, added to what stands here: max |E|, the sum of E^2, and whether all was as it should be. */
+/* What the decoding of lanes finds, added to what stands here: max |E|, the sum of E^2, the largest digit, and whether all was as it should be. */
 typedef struct {
-    uint64_t most, squares;
+    uint64_t most, squares, largest;
     int ok;
 } rlwe_found;
 
@@ -98,6 +98,8 @@ struct rlwe {
     int (*spread)(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t);
     /* x[i] = x[i] + e[i] + sum over l of parts[l stride + i] Delta M^(group l). Arrays may be written up to the next multiple of 8. */
     void (*message)(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime);
+    /* product and message of a whole polynomial, with parts that are N apart. */
+    void (*cipher)(uint64_t *x, const uint64_t *key, const int8_t *e, const uint64_t *parts, const rlwe_tables *t, size_t prime);
     /* Samples from n blocks of 16 bytes. */
     void (*gaussian)(int8_t *out, const uint8_t *blocks, size_t n);
     /* Residues of n times `bits` bits from bit `bit` of data on, of `length` bytes: whether all are below q; total += them. */
@@ -105,9 +107,10 @@ struct rlwe {
     void (*add)(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
     /* Writes them: the bits before `bit` of its byte stand in *carry, and those left over afterwards come back there. Returns the next bit. */
     uint64_t (*pack)(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
-    /* NULL, or for rings of rlwe_in_lanes: the 4 n values of n coefficients, from x = a S and the sum of the ciphertexts, at x + r N and total + r stride
+    /* NULL, or for rings of rlwe_in_lanes: the 4 n values of n coefficients, less `shift`, from x = a S and the sum of the ciphertexts, at x + r N and total + r stride
      * for prime number r. Variable time. Returns how many of the n are done, the first ones; the rest is for decode_polynomial in rlwe.c, its twin. */
-    size_t (*decode_var)(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found);
+    size_t (*decode_var)(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, uint64_t shift, const rlwe_tables *t,
+                         rlwe_found *found);
 };
 
 extern const struct rlwe pc_rlwe_portable;
@@ -120,7 +123,8 @@ void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n);
 int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
 void pc_rlwe_add_fma(uint64_t *total, const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);
 uint64_t pc_rlwe_pack_fma(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t *x, size_t n, unsigned bits);
-size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found);
+size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, uint64_t shift, const rlwe_tables *t,
+                              rlwe_found *found);
 #endif
 const struct rlwe *pc_rlwe_at(int level);
 

@@ -142,13 +142,14 @@ FMA PC_INLINE vi load_halves(const uint64_t *low, const uint64_t *high)
  *   begin        c = 1                       E'(1) = .875 with a key
  *   distance 1   2, E(2) = .875              for t0 t2, t1 t3
  *   distance 2   4, 1.75, E(4) = 1.25, E(1.75) < .83   for t0 to t3, of which t0 is reduced: c < 2
- * Two levels at a time, here and below: a processor looks ahead no further than some 200 instructions, and longer chains of them would not overlap. */
-FMA PC_INLINE void inverse_narrow(uint64_t *a, const uint64_t *key, powers4 w, size_t n, const prime4 field)
+ * These and the following functions do the words from `start` to `end` of n. Two levels at a time: a processor looks ahead no further than some 200 instructions, and longer chains of them would not overlap. */
+FMA PC_INLINE void inverse_narrow(uint64_t *a, const uint64_t *key, powers4 w, size_t n, size_t start, size_t end, const prime4 field)
 {
     const prime4 p = field;
-    for (size_t i = 0; i < n / 16; i++, a += 16) {
+    for (size_t i = start / 16; i < end / 16; i++) {
+        uint64_t *const row = a + 16 * i;
         vd r0, r1, r2, r3, t0, t1, t2, t3;
-        LOAD_COLUMNS(t, a);
+        LOAD_COLUMNS(t, row);
         if (key) {
             t0 = multiply(t0, factor_of(load_double(key + 16 * i), &p), &p);
             t1 = multiply(t1, factor_of(load_double(key + 16 * i + 4), &p), &p);
@@ -161,70 +162,81 @@ FMA PC_INLINE void inverse_narrow(uint64_t *a, const uint64_t *key, powers4 w, s
         SANDE(t1, t3, four_powers(w, n / 4 + 4 * i));
         t0 = reduce(t0, &p);
         TRANSPOSE(r, t);
-        leave(a, r0, AS_IT_IS, &p);
-        leave(a + 4, r1, AS_IT_IS, &p);
-        leave(a + 8, r2, AS_IT_IS, &p);
-        leave(a + 12, r3, AS_IT_IS, &p);
+        leave(row, r0, AS_IT_IS, &p);
+        leave(row + 4, r1, AS_IT_IS, &p);
+        leave(row + 8, r2, AS_IT_IS, &p);
+        leave(row + 12, r3, AS_IT_IS, &p);
     }
 }
 
 /* Two levels of the inverse, distances h and 2h: from c <= 2 to 4 c <= 8, 2 E(2 c) <= 2.5, E(4 c) <= 2 and E(2 E(2 c)) < 1, of which the first two are
  * reduced: again c <= 2. The last levels leave canonical words. */
-FMA PC_INLINE void inverse_four(uint64_t *a, powers4 w, size_t n, size_t h, const enum form form, const prime4 field)
+FMA PC_INLINE void inverse_four(uint64_t *a, powers4 w, size_t n, size_t h, size_t start, size_t end, const enum form form, const prime4 field)
 {
     const prime4 p = field;
     const enum form low = form == REDUCED ? AS_IT_IS : form;
-    for (size_t i = 0; i < n / (4 * h); i++, a += 4 * h) {
+    for (size_t i = start / (4 * h); i < end / (4 * h); i++) {
         const factor4 wa = power(w, n / (2 * h) + 2 * i), wb = power(w, n / (2 * h) + 2 * i + 1), wc = power(w, n / (4 * h) + i);
+        uint64_t *const row = a + 4 * h * i;
         for (size_t j = 0; j < h; j += 4) {
-            vd x0 = load_double(a + j), x1 = load_double(a + j + h), x2 = load_double(a + j + 2 * h), x3 = load_double(a + j + 3 * h);
+            vd x0 = load_double(row + j), x1 = load_double(row + j + h), x2 = load_double(row + j + 2 * h), x3 = load_double(row + j + 3 * h);
             SANDE(x0, x1, wa);
             SANDE(x2, x3, wb);
             SANDE(x0, x2, wc);
             SANDE(x1, x3, wc);
-            leave(a + j, x0, form, &p);
-            leave(a + j + h, x1, form, &p);
-            leave(a + j + 2 * h, x2, low, &p);
-            leave(a + j + 3 * h, x3, low, &p);
+            leave(row + j, x0, form, &p);
+            leave(row + j + h, x1, form, &p);
+            leave(row + j + 2 * h, x2, low, &p);
+            leave(row + j + 3 * h, x3, low, &p);
         }
     }
 }
 
 /* One level: 2 c <= 4, which is reduced, and E(2 c) < 2. */
-FMA PC_INLINE void inverse_two(uint64_t *a, powers4 w, size_t n, size_t h, const enum form form, const prime4 field)
+FMA PC_INLINE void inverse_two(uint64_t *a, powers4 w, size_t n, size_t h, size_t start, size_t end, const prime4 field)
 {
     const prime4 p = field;
-    for (size_t i = 0; i < n / (2 * h); i++, a += 2 * h) {
+    for (size_t i = start / (2 * h); i < end / (2 * h); i++) {
         const factor4 wa = power(w, n / (2 * h) + i);
+        uint64_t *const row = a + 2 * h * i;
         for (size_t j = 0; j < h; j += 4) {
-            vd x = load_double(a + j), y = load_double(a + j + h);
+            vd x = load_double(row + j), y = load_double(row + j + h);
             SANDE(x, y, wa);
-            leave(a + j, x, form, &p);
-            leave(a + j + h, y, form == REDUCED ? AS_IT_IS : form, &p);
+            leave(row + j, x, REDUCED, &p);
+            leave(row + j + h, y, AS_IT_IS, &p);
         }
     }
 }
 
-/* Narrow levels, one if they are odd in number, and pairs of them. */
-FMA static void inverse_passes(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime)
+/* All levels but the last two, whose distance is returned: the narrow ones, one if they are odd in number, and pairs of them. As many of them as there can
+ * be are done on 8 or 16 kB before the next words, for a polynomial and its factors do not fit into the fastest cache. */
+FMA static size_t inverse_passes(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime)
 {
-    const size_t n = t->degree;
+    const size_t n = t->degree, odd = t->log_degree % 2, piece = (size_t)1024 << odd, step = n < piece ? n : piece;
     const powers4 w = powers_of(t, prime, 1);
     const prime4 p = prime_of(&t->prime[prime]);
     size_t h = 4;
-    if (key)
-        inverse_narrow(a, key, w, n, p);
-    else
-        inverse_narrow(a, NULL, w, n, p);
-    if (t->log_degree % 2) {
-        if (n == 2 * h)
-            inverse_two(a, w, n, h, CANONICAL, p);
+    for (size_t start = 0; start < n; start += step) {
+        const size_t end = start + step;
+        if (key)
+            inverse_narrow(a, key, w, n, start, end, p);
         else
-            inverse_two(a, w, n, h, REDUCED, p);
-        h *= 2;
+            inverse_narrow(a, NULL, w, n, start, end, p);
+        h = 4;
+        if (odd) {
+            inverse_two(a, w, n, h, start, end, p);
+            h *= 2;
+        }
+        for (; 4 * h <= step && 4 * h < n; h *= 4) inverse_four(a, w, n, h, start, end, REDUCED, p);
     }
-    for (; 4 * h < n; h *= 4) inverse_four(a, w, n, h, REDUCED, p);
-    if (h < n) inverse_four(a, w, n, h, CANONICAL, p);
+    for (; 4 * h < n; h *= 4) inverse_four(a, w, n, h, 0, n, REDUCED, p);
+    return h;
+}
+
+FMA PC_INLINE void inverse_all(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime)
+{
+    const size_t n = t->degree, h = inverse_passes(a, key, t, prime);
+    inverse_four(a, powers_of(t, prime, 1), n, h, 0, n, CANONICAL, prime_of(&t->prime[prime]));
 }
 
 FMA static void inverse(uint64_t *a, const rlwe_tables *t, size_t prime)
@@ -232,7 +244,7 @@ FMA static void inverse(uint64_t *a, const rlwe_tables *t, size_t prime)
     if (t->degree < LEAST)
         pc_rlwe_portable.inverse(a, t, prime);
     else
-        inverse_passes(a, NULL, t, prime);
+        inverse_all(a, NULL, t, prime);
 }
 
 FMA static void product(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime)
@@ -240,7 +252,7 @@ FMA static void product(uint64_t *a, const uint64_t *key, const rlwe_tables *t, 
     if (t->degree < LEAST)
         pc_rlwe_portable.product(a, key, t, prime);
     else
-        inverse_passes(a, key + RLWE_DOUBLE * t->degree, t, prime);
+        inverse_all(a, key + RLWE_DOUBLE * t->degree, t, prime);
 }
 
 /* A level of the forward transform makes c + E(c) = 1/2 + 19/16 c of c: 1, 1.69, 2.51, 3.48, 4.63, 6.00, 7.63, and from 1/2 on less: six levels without a
@@ -406,12 +418,11 @@ FMA int pc_rlwe_spread_fma(uint64_t *parts, const void *values, enum rlwe_type t
 }
 
 /* Parts are below 2^52 = 4 2^50: each product is at most E'(4) = 2. At most two of them are added between reductions: c <= 1/2 + 4; then comes x + e with
- * x < q, |e| < q. */
-FMA static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime)
+ * c <= 2, |e| < q. */
+FMA PC_INLINE void message_of(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_prime *pr, const size_t count,
+                             const enum form from)
 {
-    const rlwe_prime *const pr = &t->prime[prime];
     const prime4 p = prime_of(pr);
-    const size_t count = t->parts;
     factor4 factor[RLWE_DIGITS];
     for (size_t l = 0; l < count; l++) factor[l] = factor_of(reduce(to_double(all(pr->part[l].w)), &p), &p);
     for (size_t i = 0; i < n; i += 4) {
@@ -423,8 +434,37 @@ FMA static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *
         int32_t four;
         memcpy(&four, e + i, 4);
         const vd noise = _mm256_cvtepi32_pd(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
-        store(x + i, canonical(_mm256_add_pd(_mm256_add_pd(sum, noise), to_double(load(x + i))), &p));
+        store(x + i, canonical(_mm256_add_pd(sum, _mm256_add_pd(noise, find(x + i, from))), &p));
     }
+}
+
+FMA PC_INLINE void message_parts(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime,
+                                const enum form from)
+{
+    const rlwe_prime *const p = &t->prime[prime];
+    if (t->parts == 1)
+        message_of(x, n, e, parts, stride, p, 1, from);
+    else if (t->parts == 2)
+        message_of(x, n, e, parts, stride, p, 2, from);
+    else
+        message_of(x, n, e, parts, stride, p, t->parts, from);
+}
+
+FMA static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *parts, size_t stride, const rlwe_tables *t, size_t prime)
+{
+    message_parts(x, n, e, parts, stride, t, prime, CANONICAL);
+}
+
+FMA static void cipher(uint64_t *x, const uint64_t *key, const int8_t *e, const uint64_t *parts, const rlwe_tables *t, size_t prime)
+{
+    const size_t n = t->degree;
+    if (n < LEAST) {
+        pc_rlwe_portable.cipher(x, key, e, parts, t, prime);
+        return;
+    }
+    const size_t h = inverse_passes(x, key + RLWE_DOUBLE * n, t, prime);
+    inverse_four(x, powers_of(t, prime, 1), n, h, 0, n, REDUCED, prime_of(&t->prime[prime]));
+    message_parts(x, n, e, parts, n, t, prime, AS_IT_IS);
 }
 
 /* 32 blocks to 16 vectors: byte b of block i becomes byte i of vector b. Each of four rounds turns the number (register, byte) of eight bits by one bit,
@@ -448,36 +488,42 @@ FMA PC_INLINE void blocks_to_bytes(vi out[16], const uint8_t *blocks)
 
 FMA PC_INLINE vi bytes_of(int x) { return _mm256_set1_epi8((char)x); }
 
-/* As rlwe_gauss.h has it. A byte counts with 128 taken off, as a signed number. */
+/* 16 bytes of a table, for both halves of a vector: lane i of the result is the entry number index[i] < 128 mod 16, or 0 for an index from 128 on. */
+FMA PC_INLINE vi look_up(const void *table, vi index) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(table)), index); }
+
+/* As rlwe_gauss.h has it. A byte counts with 128 taken off, as a signed number, where it is compared with a slot. */
 FMA void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n)
 {
     size_t i = 0;
     vi b[16], index[6];
     for (; i + 32 <= n; i += 32) {
-        const vi zero = _mm256_setzero_si256();
-        vi count = zero, any = zero, below = zero;
+        const vi zero = _mm256_setzero_si256(), ones = bytes_of(-1);
+        vi lead = zero, zeros = zero, reaches = ones;
         blocks_to_bytes(b, blocks + 16 * i);
+        /* the first byte that is not zero, and how many are before it, at most 15 */
+        PC_UNROLL
         for (int l = 0; l < RLWE_LEADS; l++) {
-            const vi v = b[15 - l];
-            /* the largest of all where a byte before this one is not zero: nothing is above */
-            const vi beyond = _mm256_xor_si256(_mm256_cmpeq_epi8(any, zero), bytes_of(0x7f));
-            const vi shown = _mm256_max_epi8(_mm256_xor_si256(v, bytes_of(0x80)), beyond);
-            for (int k = rlwe_run[l]; k < rlwe_run[l + 1]; k++)
-                count = _mm256_sub_epi8(count, _mm256_cmpgt_epi8(_mm256_set1_epi32((int)rlwe_lead[k]), shown));
-            any = _mm256_or_si256(any, v);
+            const vi none = _mm256_cmpeq_epi8(lead, zero);
+            if (l > 0) zeros = _mm256_sub_epi8(zeros, none);
+            lead = _mm256_or_si256(lead, _mm256_and_si256(b[15 - l], none));
         }
+        lead = _mm256_xor_si256(lead, bytes_of(0x80));
+        vi count = look_up(rlwe_run, zeros);
+        PC_UNROLL
+        for (int k = 0; k < RLWE_SLOTS; k++) count = _mm256_sub_epi8(count, _mm256_cmpgt_epi8(look_up(rlwe_slot[k], zeros), lead));
         /* Bits 0..3 are the place in a row of 16 thresholds and bit 7 says that the row is another one, for which the shuffle gives 0. */
         PC_UNROLL
         for (int j = 0; j < 6; j++) index[j] = _mm256_adds_epu8(_mm256_sub_epi8(count, bytes_of(16 * j)), bytes_of(0x70));
+        /* Whether the block is at least the threshold, from the last byte on: the same as before where the bytes are equal. A byte of a threshold is zero
+         * behind the run that begins with it. */
+        PC_UNROLL
         for (int l = 15; l >= 0; l--) {
-            vi threshold = zero;
-            PC_UNROLL
-            for (int j = 0; j < 6; j++)
-                threshold = _mm256_or_si256(threshold, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128((const void *)(rlwe_byte[l] + 16 * j))), index[j]));
-            const vi v = b[15 - l], same = _mm256_cmpeq_epi8(v, threshold), reaches = _mm256_cmpeq_epi8(_mm256_max_epu8(v, threshold), v);
-            below = _mm256_or_si256(_mm256_and_si256(same, below), _mm256_andnot_si256(reaches, bytes_of(-1)));
+            vi threshold = look_up(rlwe_byte[l], index[0]);
+            for (int j = 1; j < (rlwe_run[l + 1] + 15) / 16; j++) threshold = _mm256_or_si256(threshold, look_up(rlwe_byte[l] + 16 * j, index[j]));
+            const vi v = b[15 - l], same = _mm256_cmpeq_epi8(v, threshold), here = _mm256_cmpeq_epi8(_mm256_max_epu8(v, threshold), v);
+            reaches = _mm256_andnot_si256(_mm256_andnot_si256(reaches, same), here);
         }
-        const vi size = _mm256_sub_epi8(count, below), sign = _mm256_cmpeq_epi8(_mm256_and_si256(b[0], bytes_of(1)), bytes_of(1));
+        const vi size = _mm256_sub_epi8(_mm256_add_epi8(count, reaches), ones), sign = _mm256_cmpeq_epi8(_mm256_and_si256(b[0], bytes_of(1)), bytes_of(1));
         _mm256_storeu_si256((void *)(out + i), _mm256_sub_epi8(_mm256_xor_si256(size, sign), sign));
     }
     privcomp_wipe((uint8_t *)b, sizeof b);
@@ -648,72 +694,93 @@ FMA PC_INLINE vd split_digit(vd *digit, vd x, vd radix, vd inverse)
     return _mm256_sub_pd(t, _mm256_and_pd(below, _mm256_set1_pd(1.0)));
 }
 
-FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, const rlwe_tables *t, rlwe_found *found)
+/* Coefficients at a time, in three stages: one chain of all would be longer than a processor looks ahead. */
+enum { BLOCK = 128 };
+typedef struct {
+    uint64_t u[BLOCK], h[BLOCK];
+} decode_block;
+
+FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, const uint64_t *total, size_t stride, uint64_t shift, const rlwe_tables *t,
+                                  rlwe_found *found)
 {
     const rlwe_prime *const p0 = &t->prime[0], *const p1 = &t->prime[1];
     const uint64_t joint = t->delta * t->radix * t->radix, g = p1->garner[0].w, half = t->delta / 2;
     const prime4 field = prime_of(p1);
     const vi q0 = all(p0->q), q1 = all(p1->q), half0 = all(half % p0->q), half1 = all(half % p1->q), divisor = all(joint), delta = all(t->delta);
     const factor4 garner = factor_of(_mm256_set1_pd(g > p1->q / 2 ? -(double)(p1->q - g) : (double)g), &field);
-    const vd q0_double = all_double(p0->q_double);
+    const vd q0_double = all_double(p0->q_double), zero = _mm256_setzero_pd();
     const vd joint_inverse = _mm256_set1_pd(1.0 / (double)joint), delta_inverse = _mm256_set1_pd(1.0 / (double)t->delta);
     const vd radix = _mm256_set1_pd((double)t->radix), radix_inverse = _mm256_set1_pd(1.0 / (double)t->radix);
-    const vi last0 = all(p0->q - 1), last1 = all(p1->q - 1);
+    const vi last0 = all(p0->q - 1), last1 = all(p1->q - 1), shifted = all(WORD_52 + shift);
     vi above = _mm256_setzero_si256(), squares = above, most = above;
-    vd beyond = _mm256_setzero_pd();
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        const vi c0 = load(total + i), c1 = load(total + stride + i);
-        above = _mm256_or_si256(above, _mm256_or_si256(_mm256_or_si256(c0, _mm256_sub_epi64(last0, c0)), _mm256_or_si256(c1, _mm256_sub_epi64(last1, c1))));
-        const vi r0 = residue(c0, load(x + i), half0, q0), r1 = residue(c1, load(x + t->degree + i), half1, q1);
-        /* d1 = (r1 - r0) / q0 mod q1: c = 1, |product| <= E'(1) q1 = .875 q1 */
-        const vd r0_double = to_double(r0);
-        vd d1 = multiply(_mm256_sub_pd(to_double(r1), r0_double), garner, &field);
-        d1 = _mm256_add_pd(d1, _mm256_and_pd(_mm256_cmp_pd(d1, _mm256_setzero_pd(), _CMP_LT_OQ), field.q));
-        const vd h = nearest(_mm256_mul_pd(_mm256_fmadd_pd(d1, q0_double, r0_double), joint_inverse));
-        const vi h_word = to_word(h), u = _mm256_add_epi64(low_product(to_word(d1), q0), r0);
-        vi rest = _mm256_sub_epi64(u, low_product(h_word, divisor));
-        const vi h_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
-        rest = _mm256_add_epi64(rest, _mm256_and_si256(divisor, h_below));
-        const vd high = to_double(_mm256_add_epi64(h_word, h_below));
-        const vi l_word = to_word(nearest(_mm256_mul_pd(round_word(rest), delta_inverse)));
-        rest = _mm256_sub_epi64(rest, short_product(l_word, delta));
-        const vi l_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
-        rest = _mm256_add_epi64(rest, _mm256_and_si256(delta, l_below));
-        const vd low = to_double(_mm256_add_epi64(l_word, l_below));
-        /* |E| <= 2^24, in the low 32 bits: 2^14 / 4 squares stay below 2^61 */
-        const vi e = _mm256_sub_epi64(rest, all(half));
-        squares = _mm256_add_epi64(squares, _mm256_mul_epi32(e, e));
-        most = _mm256_max_epi32(most, _mm256_abs_epi32(e));
-        vd r0_, r1_, r2_, r3_, t0_, t1_, t2_, t3_;
-        r1_ = split_digit(&r0_, low, radix, radix_inverse);
-        r3_ = split_digit(&r2_, high, radix, radix_inverse);
-        beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(r3_, radix, _CMP_GE_OQ));
-        /* words 4 i + d: rows and columns of 4 by 4 */
-        const vd even = _mm256_unpacklo_pd(r0_, r1_), odd = _mm256_unpackhi_pd(r0_, r1_);
-        const vd even2 = _mm256_unpacklo_pd(r2_, r3_), odd2 = _mm256_unpackhi_pd(r2_, r3_);
-        t0_ = _mm256_permute2f128_pd(even, even2, 0x20);
-        t1_ = _mm256_permute2f128_pd(odd, odd2, 0x20);
-        t2_ = _mm256_permute2f128_pd(even, even2, 0x31);
-        t3_ = _mm256_permute2f128_pd(odd, odd2, 0x31);
-        store(out + 4 * i, to_word(t0_));
-        store(out + 4 * i + 4, to_word(t1_));
-        store(out + 4 * i + 8, to_word(t2_));
-        store(out + 4 * i + 12, to_word(t3_));
+    vd beyond = zero, largest = zero;
+    decode_block block;
+    n = n / 4 * 4;
+    for (size_t start = 0; start < n; start += BLOCK) {
+        const size_t here = n - start < BLOCK ? n - start : BLOCK;
+        for (size_t i = 0; i < here; i += 4) {
+            const size_t at = start + i;
+            const vi c0 = load(total + at), c1 = load(total + stride + at);
+            above = _mm256_or_si256(above, _mm256_or_si256(_mm256_or_si256(c0, _mm256_sub_epi64(last0, c0)), _mm256_or_si256(c1, _mm256_sub_epi64(last1, c1))));
+            const vi r0 = residue(c0, load(x + at), half0, q0), r1 = residue(c1, load(x + t->degree + at), half1, q1);
+            /* d1 = (r1 - r0) / q0 mod q1: c = 1, |product| <= E'(1) q1 = .875 q1 */
+            const vd r0_double = to_double(r0);
+            vd d1 = multiply(_mm256_sub_pd(to_double(r1), r0_double), garner, &field);
+            d1 = _mm256_add_pd(d1, _mm256_and_pd(_mm256_cmp_pd(d1, zero, _CMP_LT_OQ), field.q));
+            store_double(block.h + i, nearest(_mm256_mul_pd(_mm256_fmadd_pd(d1, q0_double, r0_double), joint_inverse)));
+            store(block.u + i, _mm256_add_epi64(low_product(to_word(d1), q0), r0));
+        }
+        for (size_t i = 0; i < here; i += 4) {
+            const vi h_word = to_word(load_double(block.h + i));
+            vi rest = _mm256_sub_epi64(load(block.u + i), low_product(h_word, divisor));
+            const vi h_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
+            rest = _mm256_add_epi64(rest, _mm256_and_si256(divisor, h_below));
+            store_double(block.h + i, to_double(_mm256_add_epi64(h_word, h_below)));
+            const vi l_word = to_word(nearest(_mm256_mul_pd(round_word(rest), delta_inverse)));
+            rest = _mm256_sub_epi64(rest, short_product(l_word, delta));
+            const vi l_below = _mm256_cmpgt_epi64(_mm256_setzero_si256(), rest);
+            rest = _mm256_add_epi64(rest, _mm256_and_si256(delta, l_below));
+            store_double(block.u + i, to_double(_mm256_add_epi64(l_word, l_below)));
+            /* |E| <= 2^24, in the low 32 bits: 2^14 / 4 squares stay below 2^61 */
+            const vi e = _mm256_sub_epi64(rest, all(half));
+            squares = _mm256_add_epi64(squares, _mm256_mul_epi32(e, e));
+            most = _mm256_max_epi32(most, _mm256_abs_epi32(e));
+        }
+        for (size_t i = 0; i < here; i += 4) {
+            vd r0, r1, r2, r3;
+            r1 = split_digit(&r0, load_double(block.u + i), radix, radix_inverse);
+            r3 = split_digit(&r2, load_double(block.h + i), radix, radix_inverse);
+            beyond = _mm256_or_pd(beyond, _mm256_cmp_pd(r3, radix, _CMP_GE_OQ));
+            largest = _mm256_max_pd(_mm256_max_pd(_mm256_max_pd(r0, r1), _mm256_max_pd(r2, r3)), largest);
+            /* words 4 i + d: rows and columns of 4 by 4; 2^52 + v for v < 2^52 has the word WORD_52 + v */
+            r0 = _mm256_add_pd(r0, all_double(WORD_52));
+            r1 = _mm256_add_pd(r1, all_double(WORD_52));
+            r2 = _mm256_add_pd(r2, all_double(WORD_52));
+            r3 = _mm256_add_pd(r3, all_double(WORD_52));
+            const vd even = _mm256_unpacklo_pd(r0, r1), odd = _mm256_unpackhi_pd(r0, r1);
+            const vd even2 = _mm256_unpacklo_pd(r2, r3), odd2 = _mm256_unpackhi_pd(r2, r3);
+            uint64_t *const to = out + 4 * (start + i);
+            store(to, _mm256_sub_epi64(_mm256_castpd_si256(_mm256_permute2f128_pd(even, even2, 0x20)), shifted));
+            store(to + 4, _mm256_sub_epi64(_mm256_castpd_si256(_mm256_permute2f128_pd(odd, odd2, 0x20)), shifted));
+            store(to + 8, _mm256_sub_epi64(_mm256_castpd_si256(_mm256_permute2f128_pd(even, even2, 0x31)), shifted));
+            store(to + 12, _mm256_sub_epi64(_mm256_castpd_si256(_mm256_permute2f128_pd(odd, odd2, 0x31)), shifted));
+        }
     }
-    uint64_t sums[4], sizes[4];
+    uint64_t sums[4], sizes[4], digits[4];
     store(sums, squares);
     store(sizes, most);
+    store(digits, to_word(largest));
     for (int lane = 0; lane < 4; lane++) {
         found->squares += sums[lane];
         if ((uint32_t)sizes[lane] > found->most) found->most = (uint32_t)sizes[lane];
+        if (digits[lane] > found->largest) found->largest = digits[lane];
     }
     found->ok &= _mm256_movemask_pd(_mm256_castsi256_pd(above)) == 0 && _mm256_movemask_pd(beyond) == 0;
-    return i;
+    return n;
 }
 
 const struct rlwe pc_rlwe_fma = {
-    .forward = forward, .inverse = inverse, .product = product, .message = message, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
+    .forward = forward, .inverse = inverse, .product = product, .message = message, .cipher = cipher, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

@@ -104,20 +104,33 @@ static const uint64_t rlwe_tail[RLWE_TAILS][2] = {
  *
  * In each run of thresholds that begin with the same number of zero bytes, the first other bytes are distinct. So let c count the thresholds whose
  * leading byte is above the block's byte at that place, if the block has only zeros before it. These are the first c, all above the block, and all
- * behind number c are not: |x| is c, or c + 1 if the block is below threshold c. */
+ * behind number c are not: |x| is c, or c + 1 if the block is below threshold c. Of the runs, only that with as many zero bytes as the block has counts
+ * one by one: runs before it are above the block, those behind it are not. */
 
 #define RLWE_LEADS 16 /* runs */
 /* Thresholds before each run. */
-static const uint8_t rlwe_run[RLWE_LEADS + 1] = {0, 18, 28, 35, 41, 46, 50, 55, 59, 62, 66, 69, 72, 75, 78, 81, 84};
-/* The leading byte of each threshold less 128, as a signed byte, four times. */
-static const uint32_t rlwe_lead[RLWE_TAILS] = {
-    0x70707070, 0x50505050, 0x32323232, 0x15151515, 0xfbfbfbfb, 0xe3e3e3e3, 0xcfcfcfcf, 0xbdbdbdbd, 0xafafafaf, 0xa3a3a3a3, 0x99999999, 0x92929292,
-    0x8c8c8c8c, 0x88888888, 0x85858585, 0x83838383, 0x82828282, 0x81818181, 0x79797979, 0x15151515, 0xd8d8d8d8, 0xb2b2b2b2, 0x9c9c9c9c, 0x8f8f8f8f,
-    0x88888888, 0x84848484, 0x82828282, 0x81818181, 0x0b0b0b0b, 0xc2c2c2c2, 0x9e9e9e9e, 0x8e8e8e8e, 0x86868686, 0x82828282, 0x81818181, 0xf8f8f8f8,
-    0xb0b0b0b0, 0x93939393, 0x87878787, 0x82828282, 0x81818181, 0xdddddddd, 0xa0a0a0a0, 0x8b8b8b8b, 0x83838383, 0x81818181, 0xe2e2e2e2, 0x9e9e9e9e,
-    0x89898989, 0x82828282, 0x4b4b4b4b, 0xb9b9b9b9, 0x8f8f8f8f, 0x84848484, 0x81818181, 0xc8c8c8c8, 0x92929292, 0x84848484, 0x81818181, 0xbebebebe,
-    0x8e8e8e8e, 0x83838383, 0x2d2d2d2d, 0xa4a4a4a4, 0x87878787, 0x81818181, 0xcbcbcbcb, 0x8e8e8e8e, 0x82828282, 0xfefefefe, 0x96969696, 0x83838383,
-    0x29292929, 0x9c9c9c9c, 0x84848484, 0x37373737, 0x9c9c9c9c, 0x84848484, 0x1e1e1e1e, 0x96969696, 0x83838383, 0xeeeeeeee, 0x8e8e8e8e, 0x82828282,
+static const uint8_t rlwe_run[RLWE_LEADS + 1] __attribute__((aligned(16))) = {0, 18, 28, 35, 41, 46, 50, 55, 59, 62, 66, 69, 72, 75, 78, 81, 84};
+/* Threshold number i of each run: its leading byte less 128, or -128 behind the last one. */
+#define RLWE_SLOTS 18
+static const int8_t rlwe_slot[RLWE_SLOTS][RLWE_LEADS] __attribute__((aligned(16))) = {
+    {112, 121, 11, -8, -35, -30, 75, -56, -66, 45, -53, -2, 41, 55, 30, -18},
+    {80, 21, -62, -80, -96, -98, -71, -110, -114, -92, -114, -106, -100, -100, -106, -114},
+    {50, -40, -98, -109, -117, -119, -113, -124, -125, -121, -126, -125, -124, -124, -125, -126},
+    {21, -78, -114, -121, -125, -126, -124, -127, -128, -127, -128, -128, -128, -128, -128, -128},
+    {-5, -100, -122, -126, -127, -128, -127, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-29, -113, -126, -127, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-49, -120, -127, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-67, -124, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-81, -126, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-93, -127, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-103, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-110, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-116, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-120, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-123, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-125, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-126, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
+    {-127, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128, -128},
 };
 /* Byte b of threshold k, 0 from RLWE_TAILS on. */
 static const uint8_t rlwe_byte[16][96] __attribute__((aligned(16))) = {

@@ -267,8 +267,14 @@ IFMA static void message8(uint64_t *x, size_t n, const int8_t *e, const uint64_t
     }
 }
 
+IFMA static void cipher8(uint64_t *x, const uint64_t *key, const int8_t *e, const uint64_t *parts, const rlwe_tables *t, size_t prime)
+{
+    product8(x, key, t, prime);
+    message8(x, t->degree, e, parts, t->degree, t, prime);
+}
+
 const struct rlwe RLWE_IFMA = {
-    .forward = forward8, .inverse = inverse8, .product = product8, .message = message8, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
+    .forward = forward8, .inverse = inverse8, .product = product8, .message = message8, .cipher = cipher8, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

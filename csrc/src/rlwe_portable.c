@@ -135,6 +135,12 @@ static void message(uint64_t *x, size_t n, const int8_t *e, const uint64_t *part
     }
 }
 
+static void cipher(uint64_t *x, const uint64_t *key, const int8_t *e, const uint64_t *parts, const rlwe_tables *t, size_t prime)
+{
+    product(x, key, t, prime);
+    message(x, t->degree, e, parts, t->degree, t, prime);
+}
+
 static void gaussian(int8_t *out, const uint8_t *blocks, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -178,6 +184,6 @@ static uint64_t pack(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t
 }
 
 const struct rlwe pc_rlwe_portable = {
-    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .spread = spread, .message = message, .gaussian = gaussian,
+    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .spread = spread, .message = message, .cipher = cipher, .gaussian = gaussian,
     .check = check, .add = add, .pack = pack,
 };

@@ -71,6 +71,9 @@ static void same_kernels(const struct rlwe *k, const uint64_t *tables)
             const size_t used = trial == 1 ? 1 + test_u64() % n : n;
             for (int q = 0; q < 2; q++) (q ? k : portable)->message(a[0][q], used, e[0], parts, n, t, r);
             CHECK(memcmp(a[0][0], a[0][1], 8 * used) == 0);
+            residues(a[2][0], n, p->q), memcpy(a[2][1], a[2][0], 8 * n);
+            portable->cipher(a[2][0], rlwe_key_at(t, key, r), e[0], parts, t, r), k->cipher(a[2][1], rlwe_key_at(t, key, r), e[0], parts, t, r);
+            CHECK(memcmp(a[2][0], a[2][1], 8 * n) == 0);
 
             test_fill(a[1][0], 8 * n);
             if (trial) for (size_t i = 0; i < n; i++) a[1][0][i] = PC_LE64(a[1][0][i] % p->q);
@@ -306,6 +309,15 @@ static void decodings(uint64_t radix, size_t digits, int lanes)
             CHECK(status == (wrong ? PRIVCOMP_E_CANONICAL : PRIVCOMP_OK));
             for (size_t i = 0; i < values; i++) CHECK(sums[i] == (wrong ? 0 : want[i]));
             CHECK(noise[0] == (wrong ? 0 : most) && noise[1] == (wrong ? 0 : squares) && (noise[2] | noise[3]) == 0);
+            const uint64_t shift = trial % 5 == 0 ? 0 : trial % 5 == 1 ? (UINT64_C(1) << 48) - 1 : test_u64() % radix;
+            uint64_t largest = 1, expected = 0;
+            for (size_t i = 0; i < values; i++)
+                if (want[i] > expected) expected = want[i];
+            CHECK(privcomp_rlwe_decode_signed_var((int64_t *)sums, values, shift, &largest, noise, total, words, tables, key, expander, 0, scratch, scratch_words) == status);
+            for (size_t i = 0; i < values; i++) CHECK(sums[i] == (wrong ? 0 : want[i] - shift));
+            CHECK(largest == (wrong ? 0 : expected) && noise[0] == (wrong ? 0 : most) && noise[1] == (wrong ? 0 : squares));
+            CHECK(privcomp_rlwe_decode_signed_var((int64_t *)sums, values, UINT64_C(1) << 48, &largest, noise, total, words, tables, key, expander, 0, scratch, scratch_words)
+                  == PRIVCOMP_E_ARGUMENT);
         }
     }
     free(tables), free(key), free(scratch), free(sums), free(want);

@@ -23,6 +23,7 @@ RLWE_SEED_BYTES: int = lib.PRIVCOMP_AES128_SEED_BYTES
 
 _MAX_VALUES = 1 << 40
 _MAX_POLYNOMIALS = 1 << 32
+_MAX_SHIFT = (1 << 48) - 1
 _LINE = 64
 
 
@@ -487,20 +488,68 @@ def rlwe_decode(
             behind the last value is not zero, so that key, expander or budget are not those of the ciphertexts. No
             part is returned.
     """
-    _check_tables(tables)
-    _check_key(key_sum, tables)
     count = check_int("count", count, 0, _MAX_VALUES)
-    check_array("total", total, ("uint64",), (tables.total_words(count),))
-    seed = _bytes_of("expander", expander, RLWE_EXPANDER_BYTES)
-    first = _check_range(tables, first, count)
     sums = np.empty(count, np.uint64) if out is None else out
     check_array("out", sums, ("uint64",), (count,), write=True)
-    check_disjoint("out", sums, "total", total)
+    return sums, _decode_into(lib.privcomp_rlwe_decode_var, sums, tables, total, key_sum, expander, first)
+
+
+def rlwe_decode_signed_into(
+    out: I64Array, tables: RlweTables, total: U64Array, key_sum: RlweKey, expander: Buffer, first: int, shift: int
+) -> tuple[int, RlweNoise]:
+    """The values of a sum of ciphertexts, less `shift`: what `rlwe_encrypt_signed_into` added to them.
+
+    Args:
+        out: i64 (count,), where the values go; zeros if the sum is refused.
+        tables, total, key_sum, expander, first: as for `rlwe_decode`.
+        shift: 0 .. 2^48 - 1.
+
+    Returns:
+        The largest value before it was shifted, and the noise.
+
+    Raises:
+        BufferTypeError, ParameterError: as `rlwe_decode`.
+    """
+    check_array("out", out, ("int64",), (None,), write=True)
+    shift = check_int("shift", shift, 0, _MAX_SHIFT)
+    largest = np.empty(1, np.uint64)
+    noise = _decode_into(
+        lib.privcomp_rlwe_decode_signed_var,
+        out,
+        tables,
+        total,
+        key_sum,
+        expander,
+        first,
+        shift,
+        pointer(largest, write=True),
+    )
+    return int(largest[0]), noise
+
+
+def _decode_into(
+    run: Any,
+    out: npt.NDArray[Any],
+    tables: RlweTables,
+    total: U64Array,
+    key_sum: RlweKey,
+    expander: Buffer,
+    first: int,
+    *shift_and_largest: Any,
+) -> RlweNoise:
+    _check_tables(tables)
+    _check_key(key_sum, tables)
+    check_int("count", out.size, 0, _MAX_VALUES)
+    check_array("total", total, ("uint64",), (tables.total_words(out.size),))
+    seed = _bytes_of("expander", expander, RLWE_EXPANDER_BYTES)
+    first = _check_range(tables, first, out.size)
+    check_disjoint("out", out, "total", total)
     noise = np.empty(lib.PRIVCOMP_RLWE_NOISE_WORDS, np.uint64)
     scratch = np.empty(lib.privcomp_rlwe_decode_scratch(tables._pointer), np.uint64)
-    status = lib.privcomp_rlwe_decode_var(
-        pointer(sums, write=True),
-        count,
+    status = run(
+        pointer(out, write=True),
+        out.size,
+        *shift_and_largest,
         pointer(noise, write=True),
         pointer(total),
         total.size,
@@ -518,4 +567,4 @@ def rlwe_decode(
         )
     _check(status)
     squares = sum(int(word) << (64 * i) for i, word in enumerate(noise[1:]))
-    return sums, RlweNoise(int(noise[0]), squares, tables.coefficients(count))
+    return RlweNoise(int(noise[0]), squares, tables.coefficients(out.size))

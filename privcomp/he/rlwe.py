@@ -26,7 +26,7 @@ from typing import Final, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from privcomp._core import RlweKey, rlwe_add, rlwe_decode, rlwe_encrypt_signed_into, rlwe_gaussian
+from privcomp._core import RlweKey, rlwe_add, rlwe_decode_signed_into, rlwe_encrypt_signed_into, rlwe_gaussian
 from privcomp.errors import CodecError, EncodingError, ParameterError, RemoteError, RoundAborted, StateError
 from privcomp.he.messages import UploadHeader
 from privcomp.he.params import CONTEXT_BYTES, SIGMA, RlweParams
@@ -43,6 +43,8 @@ _MAX_LENGTH: Final = 1 << 40
 _SEED_BYTES: Final = 32
 _SECRET_STREAM: Final = 1 << 32  # noise uses the streams below, one per polynomial
 _BLOCK_POLYNOMIALS: Final = 4  # of values in flight: 0.5 MB at k = 4, N = 4096
+_HUGE_PAGE: Final = 1 << 21
+_HUGE_FROM: Final = 1 << 22
 _CALL_POLYNOMIALS: Final = 64  # in one call of the core, which nothing interrupts: some 5 ms
 
 
@@ -67,6 +69,20 @@ def _filled(size: int, parts: Callable[[memoryview], Iterable[bytes | memoryview
             at += len(part)
         del part
     return buffer.getvalue()
+
+
+def _fresh(length: int) -> I64Array:
+    """int64 (length,), not filled; long ones begin with a huge page and have whole ones to their end.
+
+    NumPy asks for huge pages from 4 MB on, but begins anywhere: the two ends came in hundreds of small ones, whose
+    first use took longer than all else of the memory. What lies around the array is never touched.
+    """
+    size = 8 * length
+    if size < _HUGE_FROM:
+        return np.empty(length, np.int64)
+    around = np.empty(size + 2 * _HUGE_PAGE, np.uint8)
+    start = -around.ctypes.data % _HUGE_PAGE
+    return around[start : start + size].view(np.int64)
 
 
 def _draw(rng: Rng) -> bytes:
@@ -179,14 +195,11 @@ class _Role:
         """Bytes of a ciphertext without header and tag."""
         return self.params.ciphertext_bytes(self.length)
 
-    @property
-    def _step(self) -> int:
-        return _BLOCK_POLYNOMIALS * self.params.values_per_polynomial
-
-    def _steps(self) -> Iterator[tuple[int, int]]:
-        """(first value, values) of the blocks that are worked on at a time: whole polynomials, but for the last one."""
-        for start in range(0, self.length, self._step):
-            yield start, min(self._step, self.length - start)
+    def _steps(self, polynomials: int) -> Iterator[tuple[int, int]]:
+        """(first value, values) of so many polynomials at a time; of fewer for the last ones."""
+        size = polynomials * self.params.values_per_polynomial
+        for start in range(0, self.length, size):
+            yield start, min(size, self.length - start)
 
     def _header(self, party: bytes, tag_kind: int) -> UploadHeader:
         params = self.params
@@ -307,16 +320,16 @@ class Encryptor(_Role):
         """The blocks: bytes, or where in `out` they were written."""
         params, tables = self.params, self.params.tables
         # In memory that is there already, blocks cost calls and nothing else.
-        size = params.values_per_polynomial * (_BLOCK_POLYNOMIALS if out is None else _CALL_POLYNOMIALS)
+        polynomials = _BLOCK_POLYNOMIALS if out is None else _CALL_POLYNOMIALS
         packed = values.flags.c_contiguous
-        scratch = np.empty(0 if packed else min(size, self.length), values.dtype)
+        scratch = np.empty(0 if packed else min(polynomials * params.values_per_polynomial, self.length), values.dtype)
         try:
-            for start in range(0, self.length, size):
-                block = values[start : start + size]
+            for start, step in self._steps(polynomials):
+                block = values[start : start + step]
                 if not packed:
-                    np.copyto(scratch[: block.size], block)
-                    block = scratch[: block.size]
-                length = tables.ciphertext_bytes(block.size)
+                    np.copyto(scratch[:step], block)
+                    block = scratch[:step]
+                length = tables.ciphertext_bytes(step)
                 if out is None:
                     part = memoryview(bytearray(length))
                 else:
@@ -475,18 +488,17 @@ class Decryptor(_Role):
         if not -limit <= int(key_sum.min()) <= int(key_sum.max()) <= limit:
             raise _aborted(f"the sum of {survivors} secrets has a coefficient beyond +-{limit}")
         shift = survivors * params.value_bound
-        result = np.empty(self.length, np.int64)
+        result = _fresh(self.length)
         max_abs = sum_squares = 0
         key = RlweKey(params.tables, key_sum)
         try:
-            # Block by block: sums are shifted while they are in the cache. `result` is returned after all checks.
-            for start, step in self._steps():
+            # `result` is returned after all checks.
+            for start, step in self._steps(_CALL_POLYNOMIALS):
                 words = total[self._words(start) : self._words(start + step)]
                 first = start // params.values_per_polynomial
                 block = result[start : start + step]
-                _, noise = rlwe_decode(params.tables, words, key, self._expander, first, step, block.view(np.uint64))
-                block -= shift  # digits are below 2^48
-                if int(block.max()) > shift:
+                largest, noise = rlwe_decode_signed_into(block, params.tables, words, key, self._expander, first, shift)
+                if largest > 2 * shift:
                     raise _aborted(f"a sum lies beyond what {survivors} clients can reach")
                 max_abs, sum_squares = max(max_abs, noise.max_abs), sum_squares + noise.sum_squares
         except ParameterError as error:  # types, shapes and ranges are right, so it is the sum that does not decode

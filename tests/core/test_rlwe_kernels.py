@@ -429,6 +429,31 @@ def test_signed_values_are_digits_less_the_bound(at_level, p2):
                     assert not any(out)
 
 
+def test_sums_come_back_less_a_shift(at_level, p2):
+    coefficients = sample(4096, bytes(32))
+    key = _core.RlweKey(p2, coefficients)
+    values = np.random.default_rng(1).integers(0, p2.radix, 20_003, np.uint64)
+    total = np.zeros(p2.total_words(values.size), np.uint64)
+    _core.rlwe_add(p2, total, _core.rlwe_encrypt(p2, key, bytes(16), bytes(32), values, 3), 0, values.size)
+    _, noise = _core.rlwe_decode(p2, total, key, bytes(16), 3, values.size)
+    out = np.empty(values.size, np.int64)
+    for shift in (0, 12345, 2**48 - 1):
+        got = _core.rlwe_decode_signed_into(out, p2, total, key, bytes(16), 3, shift)
+        assert got == (int(values.max()), noise)
+        assert np.array_equal(out, values.astype(np.int64) - shift)
+    for shift in (-1, 2**48):
+        with pytest.raises(ParameterError):
+            _core.rlwe_decode_signed_into(out, p2, total, key, bytes(16), 3, shift)
+    with pytest.raises(ParameterError):
+        _core.rlwe_decode_signed_into(out[1:], p2, total[2:], key, bytes(16), 3, 0)
+    with pytest.raises(BufferTypeError):
+        _core.rlwe_decode_signed_into(out.view(np.uint64), p2, total, key, bytes(16), 3, 0)
+    total[7] = 2**51
+    with pytest.raises(ParameterError, match="does not decode"):
+        _core.rlwe_decode_signed_into(out, p2, total, key, bytes(16), 3, 5)
+    assert not out.any()
+
+
 # ---- arguments ----
 
 
