@@ -204,7 +204,7 @@ int privcomp_ntt_forward(uint64_t *a, size_t rows, const uint64_t *tables, size_
     REFUSE(prime >= t->primes);
     for (size_t i = 0; i < rows; i++) {
         uint64_t *const row = a + i * t->degree;
-        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(row[j] & (UINT64_MAX >> (64 - t->prime[prime].bits)), t->prime[prime].q);
+        k->take(row, t->degree, &t->prime[prime]);
         k->forward(row, t, prime);
     }
     return PRIVCOMP_OK;
@@ -215,12 +215,11 @@ int privcomp_ntt_inverse(uint64_t *a, size_t rows, const uint64_t *tables, size_
     const rlwe_tables *const t = rlwe_of(tables);
     const struct rlwe *const k = pc_rlwe_at(privcomp_level_get());
     REFUSE(prime >= t->primes);
-    const rlwe_prime *const p = &t->prime[prime];
     for (size_t i = 0; i < rows; i++) {
         uint64_t *const row = a + i * t->degree;
-        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(row[j] & (UINT64_MAX >> (64 - p->bits)), p->q);
+        k->take(row, t->degree, &t->prime[prime]);
         k->inverse(row, t, prime);
-        for (size_t j = 0; j < t->degree; j++) row[j] = rlwe_once(rlwe_lazy(row[j], p->scale.w, p->scale.quotient, p->q), p->q);
+        k->scale(row, t->degree, &t->prime[prime]);
     }
     return PRIVCOMP_OK;
 }
@@ -326,8 +325,8 @@ void pc_rlwe_key_make(uint64_t *key, const rlwe_tables *t, const int32_t *coeffi
         uint64_t *const w = key + r * RLWE_FORMS * n;
         for (size_t i = 0; i < n; i++) w[i] = rlwe_once(rlwe_lazy(offset + (uint64_t)(int64_t)coefficients[i], 1, one, q), q);
         k->forward(w, t, r);
+        k->scale(w, n, p);
         for (size_t i = 0; i < n; i++) {
-            w[i] = rlwe_once(rlwe_lazy(w[i], p->scale.w, p->scale.quotient, q), q);
             w[RLWE_QUOTIENT * n + i] = secret_quotient(w[i], turn, q);
             w[RLWE_DOUBLE * n + rlwe_turn4(i, n)] = secret_double(w[i], q);
         }

@@ -91,6 +91,9 @@ struct rlwe {
     void (*inverse)(uint64_t *a, const rlwe_tables *t, size_t prime);
     /* a = N times the inverse of (a^ key^), key in its three forms; the key has 1/N in it. */
     void (*product)(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size_t prime);
+    /* a[i] = the low bits of a[i], as many as q has, modulo q; and a[i] = a[i] / N mod q, of canonical words. */
+    void (*take)(uint64_t *a, size_t n, const rlwe_prime *p);
+    void (*scale)(uint64_t *a, size_t n, const rlwe_prime *p);
     /* a[i] = the low `bits` bits of the little-endian word a[i]; whether all of them are below q. */
     int (*mask)(uint64_t *a, size_t n, uint64_t q, unsigned bits);
     /* With v(j) = values[j] + offset for j < n and 0 behind: parts[l N + i] = sum of M^g v(i k + group l + g) over g < group with group l + g < k, for the
@@ -118,6 +121,8 @@ extern const struct rlwe pc_rlwe_portable;
 extern const struct rlwe pc_rlwe_fma, pc_rlwe_ifma;
 /* What IFMA has nothing better for. */
 int pc_rlwe_spread_fma(uint64_t *parts, const void *values, enum rlwe_type type, size_t n, uint64_t offset, uint64_t limit, const rlwe_tables *t);
+void pc_rlwe_take_fma(uint64_t *a, size_t n, const rlwe_prime *p);
+void pc_rlwe_scale_fma(uint64_t *a, size_t n, const rlwe_prime *p);
 int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits);
 void pc_rlwe_gaussian_fma(int8_t *out, const uint8_t *blocks, size_t n);
 int pc_rlwe_check_fma(const uint8_t *data, size_t length, uint64_t bit, size_t n, const rlwe_prime *p);

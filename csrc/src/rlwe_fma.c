@@ -337,6 +337,29 @@ FMA static void forward(uint64_t *a, const rlwe_tables *t, size_t prime)
 
 /* ---- the rest ---- */
 
+/* x, or x - m if that is not negative. */
+FMA PC_INLINE vi once(vi x, vi m)
+{
+    const vi less = _mm256_sub_epi64(x, m);
+    return _mm256_castpd_si256(_mm256_blendv_pd(_mm256_castsi256_pd(less), _mm256_castsi256_pd(x), _mm256_castsi256_pd(less)));
+}
+
+FMA void pc_rlwe_take_fma(uint64_t *a, size_t n, const rlwe_prime *p)
+{
+    const vi low = all(UINT64_MAX >> (64 - p->bits)), q = all(p->q);
+    for (; n >= 4; a += 4, n -= 4) store(a, once(_mm256_and_si256(load(a), low), q));
+    pc_rlwe_portable.take(a, n, p);
+}
+
+/* c = 1: at most E'(1) = .875 */
+FMA void pc_rlwe_scale_fma(uint64_t *a, size_t n, const rlwe_prime *pr)
+{
+    const prime4 p = prime_of(pr);
+    const factor4 f = factor_of(reduce(to_double(all(pr->scale.w)), &p), &p);
+    for (; n >= 4; a += 4, n -= 4) leave(a, multiply(find(a, CANONICAL), f, &p), CANONICAL, &p);
+    pc_rlwe_portable.scale(a, n, pr);
+}
+
 FMA int pc_rlwe_mask_fma(uint64_t *a, size_t n, uint64_t q, unsigned bits)
 {
     const vi low = all(UINT64_MAX >> (64 - bits)), most = all(q - 1);
@@ -618,8 +641,7 @@ FMA void pc_rlwe_add_fma(uint64_t *total, const uint8_t *data, size_t length, ui
     plan_bits(&plans[1], (s + 4 * bits) % 8, bits);
     size_t i = 0;
 #define ADD_FOUR \
-    const vi sum = _mm256_add_epi64(load(total + at), take_four(data_at, plan, low)), less = _mm256_sub_epi64(sum, q); \
-    store(total + at, _mm256_castpd_si256(_mm256_blendv_pd(_mm256_castsi256_pd(less), _mm256_castsi256_pd(sum), _mm256_castsi256_pd(less))))
+    store(total + at, once(_mm256_add_epi64(load(total + at), take_four(data_at, plan, low)), q))
     EACH_FOUR(ADD_FOUR);
     pc_rlwe_portable.add(total + m, data, length, bit + (uint64_t)m * bits, n - m, p);
 }
@@ -781,6 +803,7 @@ FMA size_t pc_rlwe_decode_var_fma(uint64_t *out, size_t n, const uint64_t *x, co
 
 const struct rlwe pc_rlwe_fma = {
     .forward = forward, .inverse = inverse, .product = product, .message = message, .cipher = cipher, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
+    .take = pc_rlwe_take_fma, .scale = pc_rlwe_scale_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

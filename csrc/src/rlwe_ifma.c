@@ -275,6 +275,7 @@ IFMA static void cipher8(uint64_t *x, const uint64_t *key, const int8_t *e, cons
 
 const struct rlwe RLWE_IFMA = {
     .forward = forward8, .inverse = inverse8, .product = product8, .message = message8, .cipher = cipher8, .mask = pc_rlwe_mask_fma, .spread = pc_rlwe_spread_fma,
+    .take = pc_rlwe_take_fma, .scale = pc_rlwe_scale_fma,
     .gaussian = pc_rlwe_gaussian_fma, .check = pc_rlwe_check_fma, .add = pc_rlwe_add_fma, .pack = pc_rlwe_pack_fma,
     .decode_var = pc_rlwe_decode_var_fma,
 };

@@ -70,6 +70,17 @@ static void product(uint64_t *a, const uint64_t *key, const rlwe_tables *t, size
 
 /* ---- the rest ---- */
 
+static void take(uint64_t *a, size_t n, const rlwe_prime *p)
+{
+    const uint64_t low = UINT64_MAX >> (64 - p->bits);
+    for (size_t i = 0; i < n; i++) a[i] = rlwe_once(a[i] & low, p->q);
+}
+
+static void scale(uint64_t *a, size_t n, const rlwe_prime *p)
+{
+    for (size_t i = 0; i < n; i++) a[i] = rlwe_once(rlwe_lazy(a[i], p->scale.w, p->scale.quotient, p->q), p->q);
+}
+
 static int mask(uint64_t *a, size_t n, uint64_t q, unsigned bits)
 {
     const uint64_t low = UINT64_MAX >> (64 - bits);
@@ -184,6 +195,6 @@ static uint64_t pack(uint8_t *out, uint64_t bit, uint64_t *carry, const uint64_t
 }
 
 const struct rlwe pc_rlwe_portable = {
-    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .spread = spread, .message = message, .cipher = cipher, .gaussian = gaussian,
+    .forward = forward, .inverse = inverse, .product = product, .mask = mask, .spread = spread, .take = take, .scale = scale, .message = message, .cipher = cipher, .gaussian = gaussian,
     .check = check, .add = add, .pack = pack,
 };

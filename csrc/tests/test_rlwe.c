@@ -83,6 +83,15 @@ static void same_kernels(const struct rlwe *k, const uint64_t *tables)
             CHECK(k->mask(a[1][1], n, p->q, (unsigned)p->bits) == fits && (trial != 3 || fits) && (trial != 2 || !fits));
             CHECK(memcmp(a[1][0], a[1][1], 8 * n) == 0);
 
+            test_fill(a[2][0], 8 * n);
+            if (trial == 0) for (size_t i = 0; i < n; i++) a[2][0][i] = i % 2 ? p->q : p->q - 1;
+            memcpy(a[2][1], a[2][0], 8 * n);
+            portable->take(a[2][0], used, p), k->take(a[2][1], used, p);
+            CHECK(memcmp(a[2][0], a[2][1], 8 * n) == 0);
+            residues(a[2][0], n, p->q), memcpy(a[2][1], a[2][0], 8 * n);
+            portable->scale(a[2][0], used, p), k->scale(a[2][1], used, p);
+            CHECK(memcmp(a[2][0], a[2][1], 8 * n) == 0);
+
             /* any bit, any number, and nothing behind the last whole byte */
             for (unsigned bit = 0; bit < 8; bit++) {
                 const size_t m = trial == 0 ? n : test_u64() % (n + 1);
