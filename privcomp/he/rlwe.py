@@ -453,19 +453,21 @@ class Decryptor(_Role):
         params, context, length: as the clients have them.
     """
 
-    def decode(self, total: U64Array, key_sum: I32Array, survivors: int) -> I64Array:
+    def decode(self, total: U64Array, key_sum: I32Array, survivors: int, out: I64Array | None = None) -> I64Array:
         """The exact sum of the survivors' values.
 
         Args:
             total: uint64, `Aggregator.total`.
             key_sum: int32 (N,): the sum of the survivors' secrets.
             survivors: |U|, 1..params.clients.
+            out: int64 (length,), contiguous, where the sum goes, or None for a new array. The first use of new memory
+                takes as long as decoding: who opens many rounds keeps one array. It holds zeros if the sum is refused.
 
         Returns:
-            int64 (length,): the sum, centred; |entry| <= survivors * value_bound.
+            int64 (length,), `out` if given: the sum, centred; |entry| <= survivors * value_bound.
 
         Raises:
-            ParameterError: dtype, shape or number of survivors.
+            ParameterError: dtype, shape or number of survivors; an `out` of another kind, or that overlaps `total`.
             RoundAborted: the sum of the secrets is not that of these ciphertexts, or a client sent what no honest
                 client sends. Nothing is returned.
 
@@ -484,15 +486,34 @@ class Decryptor(_Role):
             )
         if type(key_sum) is not np.ndarray or key_sum.dtype != np.dtype(np.int32) or key_sum.shape != (params.degree,):
             raise ParameterError(f"key_sum must be an int32 array of shape ({params.degree},)")
+        if out is not None and (
+            type(out) is not np.ndarray
+            or out.dtype != np.dtype(np.int64)
+            or out.shape != (self.length,)
+            or not (out.flags.c_contiguous and out.flags.writeable)
+            or np.may_share_memory(out, total)
+        ):
+            raise ParameterError(
+                f"out must be a writable, contiguous int64 array of shape ({self.length},), and not part of the total"
+            )
+        result = _fresh(self.length) if out is None else out
+        try:
+            self._decode_into(result, total, key_sum, survivors)
+        except BaseException:
+            result[:] = 0
+            raise
+        return result
+
+    def _decode_into(self, result: I64Array, total: U64Array, key_sum: I32Array, survivors: int) -> None:
+        params = self.params
+        coefficients = -(-self.length // params.digits)
         limit = params.sum_bound(survivors)
         if not -limit <= int(key_sum.min()) <= int(key_sum.max()) <= limit:
             raise _aborted(f"the sum of {survivors} secrets has a coefficient beyond +-{limit}")
         shift = survivors * params.value_bound
-        result = _fresh(self.length)
         max_abs = sum_squares = 0
         key = RlweKey(params.tables, key_sum)
         try:
-            # `result` is returned after all checks.
             for start, step in self._steps(_CALL_POLYNOMIALS):
                 words = total[self._words(start) : self._words(start + step)]
                 first = start // params.values_per_polynomial
@@ -513,7 +534,6 @@ class Decryptor(_Role):
                 f"the noise has mean square {sum_squares / coefficients:.6g}, {survivors} clients stay below "
                 f"{allowed:.6g}"
             )
-        return result
 
     def _words(self, values: int) -> int:
         """Words of a sum of the first `values` values: whole polynomials, or all."""

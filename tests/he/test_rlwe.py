@@ -101,6 +101,43 @@ def test_arrays_go_in_as_they_are(view: str) -> None:
     assert np.array_equal(before, values)
 
 
+def test_a_sum_goes_where_the_caller_says() -> None:
+    made = Round(SMALL, 5 * PER, 2)
+    decryptor, total, keys = made.decryptor(), made.added().total, made.key_sum()
+    want = np.sum(made.values, axis=0)
+    out = np.full(5 * PER, 7, np.int64)
+    assert decryptor.decode(total, keys, 2, out) is out
+    assert np.array_equal(out, want)
+    for sums, secrets in ((total[::-1].copy(), keys), (total, keys + np.int32(200))):
+        out[:] = 7
+        with pytest.raises(RoundAborted):
+            decryptor.decode(sums, secrets, 2, out)
+        assert not out.any()
+    fixed, strided = np.zeros(5 * PER, np.int64), np.zeros(10 * PER, np.int64)[::2]
+    fixed.flags.writeable = False
+    for wrong in (out[:-1], out.astype(np.uint64), out.tolist(), strided, fixed):
+        with pytest.raises(ParameterError, match="out must be"):
+            decryptor.decode(total, keys, 2, wrong)  # type: ignore[arg-type]
+    short = Round(SMALL, 1, 1)  # two words, one value
+    words = short.added().total.copy()
+    with pytest.raises(ParameterError, match="out must be"):
+        short.decryptor().decode(words, short.key_sum(), 1, words[:1].view(np.int64))
+
+
+def test_long_sums_are_arrays_like_others() -> None:
+    """They begin with a huge page, which nobody sees."""
+    length = (1 << 19) + 1
+    made = Round(SMALL, length, 1)
+    total = made.decryptor().decode(made.added().total, made.key_sum(), 1)
+    assert total.shape == (length,)
+    assert total.dtype == np.int64
+    assert total.flags.c_contiguous
+    assert total.flags.writeable
+    assert total.ctypes.data % (1 << 21) == 0
+    assert np.array_equal(total, made.values[0])
+    assert np.array_equal(pickle.loads(pickle.dumps(total)), total)
+
+
 def test_another_context_has_other_public_polynomials() -> None:
     made = Round(SMALL, 100, 2)
     with pytest.raises(RoundAborted):
