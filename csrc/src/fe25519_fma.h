@@ -285,13 +285,24 @@ FMA PC_INLINE void fe4_start(vec4 c[10], const struct fe4_starts *from)
     for (int k = 0; k < 10; k++) c[k] = _mm256_load_si256((const void *)from->c[k]);
 }
 
+/* x is computed here, before what follows. Compilers would put off the sums until they have all products, which are fifty vectors where there are
+ * sixteen registers: those products go to memory and back, and take twice the time. */
+#ifdef PC_MSAN
+#define FE4_NOW(x) ((void)0)
+#else
+#define FE4_NOW(x) __asm__ volatile("" : "+x"(x))
+#endif
+
 /* c[0] += lo, c[1] += hi for a b = 2^51 hi + lo. */
 FMA PC_INLINE void fe4_product(vec4 *c, __m256d a, __m256d b)
 {
-    const __m256d hi = _mm256_fmadd_pd(a, b, _mm256_set1_pd(0x1.8p103));
+    __m256d hi = _mm256_fmadd_pd(a, b, _mm256_set1_pd(0x1.8p103));
+    FE4_NOW(hi);
     const __m256d lo = _mm256_fmadd_pd(a, b, _mm256_sub_pd(_mm256_set1_pd(0x1.8p103 + 0x1.8p52), hi));
     c[0] = add4(c[0], _mm256_castpd_si256(lo));
     c[1] = add4(c[1], _mm256_castpd_si256(hi));
+    FE4_NOW(c[0]);
+    FE4_NOW(c[1]);
 }
 
 /* sum of c[k] 2^(51 k), k < 10: 2^255 = 19 = 1 + 2 (1 + 8). */
@@ -300,7 +311,9 @@ FMA PC_INLINE fe4_wide fe4_fold(const vec4 c[10])
     fe4_wide out;
     PC_UNROLL
     for (int i = 0; i < 5; i++) {
-        const vec4 x = c[i + 5], x9 = add4(_mm256_slli_epi64(x, 3), x);
+        const vec4 x = c[i + 5];
+        vec4 x9 = add4(_mm256_slli_epi64(x, 3), x);
+        FE4_NOW(x9); /* and not by a product with 19, of which there is none of 64 bits */
         out.v[i] = add4(add4(c[i], x), add4(x9, x9));
     }
     return out;
@@ -336,28 +349,18 @@ FMA PC_INLINE fe4_wide fe4_square_from(const struct fe4_starts *from, fe4 a)
     return fe4_fold(c);
 }
 
-/* gcc's code is faster where a product stands in the formula that needs it, clang's where it is called: half as fast otherwise. */
-#if defined(__clang__)
-FMA static __attribute__((noinline)) void fe4_mul_to(fe4_wide *out, const fe4 *a, const fe4 *b) { *out = fe4_mul_from(&fe4_mul_starts[0], *a, *b); }
-FMA static __attribute__((noinline)) void fe4_square_to(fe4_wide *out, const fe4 *a) { *out = fe4_square_from(&fe4_square_starts[0], *a); }
-
-FMA PC_INLINE fe4_wide fe4_mul_wide(fe4 a, fe4 b)
-{
-    fe4_wide out;
-    fe4_mul_to(&out, &a, &b);
-    return out;
-}
-
-FMA PC_INLINE fe4_wide fe4_square_wide(fe4 a)
-{
-    fe4_wide out;
-    fe4_square_to(&out, &a);
-    return out;
-}
-#else
 FMA PC_INLINE fe4_wide fe4_mul_wide(fe4 a, fe4 b) { return fe4_mul_from(&fe4_mul_starts[0], a, b); }
 FMA PC_INLINE fe4_wide fe4_square_wide(fe4 a) { return fe4_square_from(&fe4_square_starts[0], a); }
-#endif
+
+/* Wide numbers with FE4_BIAS in their limbs, for sums and differences that fe4_carry_biased takes: it is added once for both. */
+FMA PC_INLINE fe4_wide fe4_mul_biased(fe4 a, fe4 b) { return fe4_mul_from(&fe4_mul_starts[1], a, b); }
+
+FMA PC_INLINE fe4_wide fe4_twice_biased(fe4_wide a)
+{
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) a.v[i] = add4(add4(a.v[i], a.v[i]), all4(FE4_BIAS));
+    return a;
+}
 
 /* The same, tight. The order of the group (ed_order_fma.h) takes nothing but the limbs from here. */
 FMA PC_INLINE fe4 fe4_add(fe4 a, fe4 b) { return fe4_carry(fe4_add_wide(fe4_limbs(a), fe4_limbs(b))); }
@@ -365,6 +368,7 @@ FMA PC_INLINE fe4 fe4_sub(fe4 a, fe4 b) { return fe4_carry(fe4_sub_wide(fe4_limb
 FMA static __attribute__((unused)) fe4 fe4_mul(fe4 a, fe4 b) { return fe4_carry_biased(fe4_mul_from(&fe4_mul_starts[1], a, b)); }
 FMA static __attribute__((unused)) fe4 fe4_square(fe4 a) { return fe4_carry_biased(fe4_square_from(&fe4_square_starts[1], a)); }
 
+FMA PC_INLINE fe4 fe4_mul_inline(fe4 a, fe4 b) { return fe4_carry_biased(fe4_mul_from(&fe4_mul_starts[1], a, b)); }
 FMA PC_INLINE fe4 fe4_square_inline(fe4 a) { return fe4_carry_biased(fe4_square_from(&fe4_square_starts[1], a)); }
 
 /* b in the lanes of the mask, a in the others. */

@@ -178,12 +178,18 @@ IFMA PC_INLINE fe8 fe8_square_wide(fe8 a)
     return fe8_fold(c);
 }
 
+/* What other vectors have a bias for. */
+IFMA PC_INLINE fe8 fe8_mul_biased(fe8 a, fe8 b) { return fe8_mul_wide(a, b); }
+IFMA PC_INLINE fe8 fe8_twice_biased(fe8 a) { return fe8_add_wide(a, a); }
+IFMA PC_INLINE fe8 fe8_carry_biased(fe8 a) { return fe8_carry(a); }
+
 /* The same, tight. */
 IFMA PC_INLINE fe8 fe8_add(fe8 a, fe8 b) { return fe8_carry(fe8_add_wide(a, b)); }
 IFMA PC_INLINE fe8 fe8_sub(fe8 a, fe8 b) { return fe8_carry(fe8_sub_wide(a, b)); }
 IFMA static fe8 fe8_mul(fe8 a, fe8 b) { return fe8_carry(fe8_mul_wide(a, b)); }
 IFMA static fe8 fe8_square(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
 
+IFMA PC_INLINE fe8 fe8_mul_inline(fe8 a, fe8 b) { return fe8_carry(fe8_mul_wide(a, b)); }
 IFMA PC_INLINE fe8 fe8_square_inline(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
 
 /* b in the lanes of the mask, a in the others. */

@@ -63,33 +63,31 @@ static void ED_(to_points)(uint64_t *at)
     privcomp_wipe((uint8_t *)out, sizeof out);
 }
 
-/* A = (Y - X) (Y' - X'), B = (Y + X) (Y' + X'), C = T 2d T', D = 2 Z Z' are wide; E = B - A, F = D - C, G = D + C, H = B + A. Then the sum is
+/* A = (Y - X) (Y' - X'), B = (Y + X) (Y' + X'), C = T 2d T', D = 2 Z Z' are wide, B and D biased; E = B - A, F = D - C, G = D + C, H = B + A. Then the sum is
  * (EF : GH : FG : EH). Eight carries with those of the results. */
 LANE_TARGET PC_INLINE ED_(point) ED_(complete)(FE e, FE f, FE g, FE h)
 {
-    const FE_(wide) x = FE_(mul_wide)(e, f), y = FE_(mul_wide)(g, h);
-    const ED_(point) out = {FE_(carry)(FE_(sub_wide)(y, x)), FE_(carry)(FE_(add_wide)(y, x)), FE_(mul)(f, g), FE_(mul)(e, h)};
+    const FE_(wide) x = FE_(mul_wide)(e, f), y = FE_(mul_biased)(g, h);
+    const ED_(point) out = {FE_(carry_biased)(FE_(sub_wide)(y, x)), FE_(carry_biased)(FE_(add_wide)(y, x)), FE_(mul_inline)(f, g), FE_(mul_inline)(e, h)};
     return out;
 }
 
 LANE_TARGET PC_INLINE ED_(point) ED_(add_terms)(FE_(wide) a, FE_(wide) b, FE_(wide) c, FE_(wide) d)
 {
-    return ED_(complete)(FE_(carry)(FE_(sub_wide)(b, a)), FE_(carry)(FE_(sub_wide)(d, c)), FE_(carry)(FE_(add_wide)(d, c)),
-                         FE_(carry)(FE_(add_wide)(b, a)));
+    return ED_(complete)(FE_(carry_biased)(FE_(sub_wide)(b, a)), FE_(carry_biased)(FE_(sub_wide)(d, c)),
+                         FE_(carry_biased)(FE_(add_wide)(d, c)), FE_(carry_biased)(FE_(add_wide)(b, a)));
 }
 
 LANE_TARGET static ED_(point) ED_(add_affine)(const ED_(point) *p, const ED_(affine) *q)
 {
-    const FE_(wide) z = FE_(limbs)(p->z);
-    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_wide)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
-                          FE_(add_wide)(z, z));
+    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_biased)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
+                          FE_(twice_biased)(FE_(limbs)(p->z)));
 }
 
 LANE_TARGET static ED_(point) ED_(add_cached)(const ED_(point) *p, const ED_(cached) *q)
 {
-    const FE_(wide) zz = FE_(mul_wide)(p->z, q->z);
-    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_wide)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
-                          FE_(add_wide)(zz, zz));
+    return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_biased)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
+                          FE_(twice_biased)(FE_(mul_wide)(p->z, q->z)));
 }
 
 LANE_TARGET static inline ED_(cached) ED_(cache)(const ED_(point) *p)
