@@ -46,6 +46,7 @@ typedef struct {
 /* ---- vectors of integers ---- */
 
 FMA PC_INLINE vec4 load4(const uint64_t *a) { return _mm256_loadu_si256((const void *)a); }
+FMA PC_INLINE vec4 load_halves4(const uint32_t *a) { return _mm256_cvtepu32_epi64(_mm_loadu_si128((const void *)a)); } /* of 32 bits, as unsigned numbers */
 FMA PC_INLINE void store4(uint64_t *a, vec4 x) { _mm256_storeu_si256((void *)a, x); }
 FMA PC_INLINE vec4 all4(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
 FMA PC_INLINE vec4 add4(vec4 a, vec4 b) { return _mm256_add_epi64(a, b); }
@@ -78,15 +79,6 @@ FMA PC_INLINE mask4 below4(vec4 a, uint64_t limit)
 
 /* 32 a */
 FMA PC_INLINE vec4 times32_4(vec4 a) { return _mm256_slli_epi64(a, 5); }
-
-/* Lane j gets word at[j] of the first four from `from` on, of which only those named count. */
-FMA PC_INLINE vec4 pick4(const uint64_t *from, const uint64_t at[4])
-{
-    /* as 32-bit halves 2 at[j] and 2 at[j] + 1 */
-    const vec4 twice = _mm256_slli_epi64(load4(at), 1);
-    const vec4 halves = _mm256_or_si256(twice, _mm256_slli_epi64(add4(twice, all4(1)), 32));
-    return _mm256_permutevar8x32_epi32(load4(from), halves);
-}
 
 /* The k-th of four numbers in each of four rows becomes the row's place in vector k, and back. */
 FMA PC_INLINE void transpose4(vec4 out[4], const vec4 row[4])

@@ -344,18 +344,39 @@ unsigned pc_msm_widest(size_t n)
 pc_msm_plan pc_msm_plan_for(size_t n, unsigned bits, size_t lanes)
 {
     const unsigned widest = pc_msm_widest(n);
-    pc_msm_plan best = {0, 0, 0};
+    pc_msm_plan best = {0, 0};
     uint64_t least = UINT64_MAX;
-    for (unsigned w = 2; w <= widest; w++)
-        for (size_t sets = 1; sets <= lanes; sets *= 2) {
-            const unsigned together = (unsigned)(lanes / sets), steps = (pc_msm_windows(w, bits) + together - 1) / together;
-            const uint64_t cost = steps * (8 * (uint64_t)((n + sets - 1) / sets) + ((uint64_t)9 << w));
-            if (steps * together * w > 64 * GROUP_BIASED_WORDS || cost >= least) continue;
-            least = cost;
-            best = (pc_msm_plan){w, steps * together, sets};
-        }
-    VERIFY(best.w != 0); /* w = 2: at most 128 windows, which are a multiple of 8 lanes */
+    for (unsigned w = 2; w <= widest; w++) {
+        const unsigned windows = pc_msm_windows(w, bits);
+        const uint64_t together = (windows + lanes - 1) / lanes * lanes, cost = windows * (8 * (uint64_t)n) + together * ((uint64_t)9 << w);
+        if (windows * w > 64 * GROUP_BIASED_WORDS || cost >= least) continue;
+        least = cost;
+        best = (pc_msm_plan){w, windows};
+    }
+    VERIFY(best.w != 0); /* w = 2: at most 128 windows */
     return best;
+}
+
+/* A bucket with more than n / 8 + 16 of the n addends per lane is a long one; they are fewer than 8 per lane. The others stand in groups of `lanes`, from the longest
+ * on, and a group is as long as its first, which is no longer than the mean of the group before: all groups together take at most the longest
+ * and a row for `lanes` addends, and long ones, which are spread over all lanes, a row for `lanes` addends and one more each. */
+pc_msm_layout pc_msm_layout_for(size_t n, unsigned w, size_t lanes)
+{
+    pc_msm_layout out;
+    out.longest = n / 8 + 16;
+    out.rows = n + out.longest + 8 * lanes + 1 + GROUP_AHEAD; /* one for digits that are 0 */
+    out.buckets = lanes * (((size_t)1 << (w - 1)) + 1);
+    out.addends = 0;
+    out.biased = GROUP_ADDEND_WORDS * (n + 1) + GROUP_LINE_WORDS - 1;
+    out.digits = out.biased + GROUP_BIASED_WORDS * n;
+    out.schedule = out.digits + (lanes * n + 3) / 4;
+    out.count = out.schedule + (lanes * out.rows + 1) / 2;
+    out.order = out.count + (out.buckets + 1) / 2;
+    out.cursors = out.order + (out.buckets + 1) / 2;
+    out.bins = out.cursors + out.buckets;
+    out.bucket = out.bins + (out.longest + 3) / 2;
+    out.end = out.bucket + GROUP_BUCKET_WORDS * out.buckets;
+    return out;
 }
 
 void pc_msm_bias(uint64_t out[GROUP_BIASED_WORDS], const uint64_t v[4], uint64_t negative, unsigned w, unsigned windows)
@@ -415,14 +436,14 @@ unsigned pc_value_bits(const int64_t *values, size_t n)
     return any == 0 ? 0 : 64 - (unsigned)__builtin_clzll(any);
 }
 
-/* Words of the buckets or tables beside addends and digits, at most. */
+/* Words of addends and digits, and of buckets or tables beside them, at most. */
 static size_t msm_words(const struct group *g, size_t n)
 {
-    const size_t block = n < GROUP_MSM_BLOCK ? n : GROUP_MSM_BLOCK, vectors = (block + g->lanes - 1) / g->lanes;
-    const size_t own = vectors * g->lanes * (g->affine_words + GROUP_BIASED_WORDS);
-    const size_t tables = block < GROUP_STRAUS_MAX ? block * 8 * g->cached_words : 0;
-    const size_t buckets = (((size_t)1 << (pc_msm_widest(block) - 1)) + 1) * g->lanes * g->point_words; /* a lane has a bucket for zeros too */
-    return own + (tables > buckets || (g->lanes == 1 && block < GROUP_STRAUS_MAX) ? tables : buckets);
+    const size_t block = n < GROUP_MSM_BLOCK ? n : GROUP_MSM_BLOCK, half = (size_t)1 << (pc_msm_widest(block) - 1);
+    const size_t beside = block < GROUP_STRAUS_MAX ? block * 8 * g->cached_words : half * g->point_words;
+    const size_t one = block * (g->affine_words + GROUP_BIASED_WORDS) + beside;
+    const size_t lanes = g->lanes == 1 ? 0 : pc_msm_layout_for(block, pc_msm_widest(block), g->lanes).end;
+    return one > lanes ? one : lanes;
 }
 
 int64_t privcomp_group_msm_scratch(size_t n, int group)

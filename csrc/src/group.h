@@ -14,7 +14,7 @@ struct group {
     const mont *order;
     size_t encoding_bytes, uniform_bytes, entry_bytes; /* entry: one addend in a fixed-base table */
     size_t affine_words, point_words, cached_words;
-    size_t lanes; /* how many additions into buckets msm_var does at once, each lane having buckets of its own */
+    size_t lanes; /* how many additions msm_var does at once */
     int (*decode)(uint8_t *points, const uint8_t *encodings, size_t n);
     void (*encode)(uint8_t *encodings, const uint8_t *points, size_t n);
     void (*from_uniform)(uint8_t *points, const uint8_t *uniform, size_t n);
@@ -48,16 +48,40 @@ PC_INLINE size_t pc_rows_held(size_t rows) { return rows < PRIVCOMP_GROUP_ROW_BL
  * 0 <= v + B < 2^(w windows) since 2^(bits+2) <= 2^(w windows) and B is between 1/2 and 2/3 of that. */
 PC_INLINE unsigned pc_msm_windows(unsigned w, unsigned bits) { return (bits + 2 + w - 1) / w; }
 
-/* How `lanes` additions into buckets are done at once: lane j adds every point i with i % sets = j % sets, by its digit in the window
- * k + j / sets, where k goes in steps of lanes / sets. */
+/* Windows of w bits, `lanes` of which are done at once. */
 typedef struct {
-    unsigned w, windows; /* bits of a window; how many, a multiple of lanes / sets, with w windows <= 64 GROUP_BIASED_WORDS */
-    size_t sets;         /* a divisor of lanes, which is a power of two */
+    unsigned w, windows; /* w windows <= 64 GROUP_BIASED_WORDS */
 } pc_msm_plan;
 
-/* What costs least for n points and numbers below 2^bits, an addition into a bucket counting 8 and each of the two additions per bucket 9;
- * w <= pc_msm_widest(n). */
+/* What costs least for n points and numbers below 2^bits, an addition into a bucket counting 8 and each of the two additions per bucket 9, which are
+ * done for all lanes even where windows are left for some only; w <= pc_msm_widest(n). */
 pc_msm_plan pc_msm_plan_for(size_t n, unsigned bits, size_t lanes);
+
+/* Where buckets filled by a schedule (ristretto255_lanes.h) have what they need in the scratch: offsets in words, for n <= GROUP_MSM_BLOCK points. */
+typedef struct {
+    size_t addends;  /* n + 1 of GROUP_ADDEND_WORDS, after which GROUP_LINE_WORDS - 1 words are left to put the first at the start of a cache line */
+    size_t biased;   /* n of GROUP_BIASED_WORDS */
+    size_t digits;   /* uint16_t, n for each lane */
+    size_t schedule; /* uint32_t, `rows` for each lane */
+    size_t count;    /* uint32_t, one for each of `buckets` buckets, as for the next two */
+    size_t order;    /* uint32_t */
+    size_t cursors;  /* pc_msm_cursor */
+    size_t bins;     /* uint32_t, longest + 2 */
+    size_t bucket;   /* of GROUP_BUCKET_WORDS */
+    size_t end;
+    size_t rows, buckets, longest; /* longest: see pc_msm_longest */
+} pc_msm_layout;
+
+#define GROUP_LINE_WORDS 8
+#define GROUP_ADDEND_WORDS 16 /* check: 2 * 8 */
+#define GROUP_BUCKET_WORDS 20
+#define GROUP_AHEAD 3 /* rows of a schedule: the addends of so many are being fetched */
+
+typedef struct {
+    uint32_t at, stride; /* of a schedule: where the next addend of a bucket goes, and how much farther the one after it */
+} pc_msm_cursor;
+
+pc_msm_layout pc_msm_layout_for(size_t n, unsigned w, size_t lanes);
 
 /* The largest w <= 14 with 2^w <= 4 n, or 2: wider windows have more buckets than they save additions. */
 unsigned pc_msm_widest(size_t n);

@@ -7,9 +7,11 @@
 
 #define GE(name) ed_##name
 #define GE_ENTRY_BYTES 96
+#define ED_ORDER_BITS 253 /* check: (2**252 + 27742317777372353535851937790883648493).bit_length() */
 
 static const fe ED_D = {{0x34dca135978a3, 0x1a8283b156ebd, 0x5e7a26001c029, 0x739c663a03cbb, 0x52036cee2b6ff}};          /* check: tuple(-121665 * pow(121666, -1, 2**255 - 19) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
 static const fe ED_2D = {{0x69b9426b2f159, 0x35050762add7a, 0x3cf44c0038052, 0x6738cc7407977, 0x2406d9dc56dff}};         /* check: tuple(-243330 * pow(121666, -1, 2**255 - 19) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
+static const fe ED_2D_INVERSE = {{0x793b66e4fc18, 0x184279542e25e, 0x3739ecc16bbad, 0x390cac5884533, 0x60483f690a6ae}}; /* check: tuple(-121666 * pow(243330, -1, 2**255 - 19) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
 static const fe SQRT_M1 = {{0x61b274a0ea0b0, 0xd5a5fc8f189d, 0x7ef5e9cbd0c60, 0x78595a6804c9e, 0x2b8324804fc1d}};        /* check: tuple(pow(2, 2**253 - 5, 2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
 /* The square roots of RFC 9496, section 4.1; tests square them. */
 static const fe SQRT_AD_MINUS_ONE = {{0x7f6a0497b2e1b, 0x1836f0a97afd2, 0x7d747f6be7638, 0x456079e7e6498, 0x376931bf2b834}};   /* check: tuple(25063068953384623474111414158702152701244531502492656460079210482610430750235 >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */

@@ -21,8 +21,8 @@ typedef struct {
 
 enum {
     ED_(WORDS) = 20 * LANES,  /* of LANES points in memory: coordinate after coordinate, limb after limb, lane after lane; check: 20 == 4 * 5 */
-    ED_(BUCKET) = 20,         /* of one point in memory; check: 4 * 5 */
-    ED_(AFFINE_WORDS) = 15,   /* of one affine addend; check: 3 * 5 */
+    ED_(BUCKET) = GROUP_BUCKET_WORDS, /* of one point in memory; check: 20 == 4 * 5 */
+    ED_(ADDEND) = GROUP_ADDEND_WORDS, /* of one affine addend; check: 16 == 3 * 5 + 1 */
     ED_(FEW) = 12,            /* points for which buckets do not pay */
 };
 
@@ -78,11 +78,13 @@ LANE_TARGET PC_INLINE ED_(point) ED_(add_terms)(FE_(wide) a, FE_(wide) b, FE_(wi
                          FE_(carry_biased)(FE_(add_wide)(d, c)), FE_(carry_biased)(FE_(add_wide)(b, a)));
 }
 
-LANE_TARGET static ED_(point) ED_(add_affine)(const ED_(point) *p, const ED_(affine) *q)
+LANE_TARGET PC_INLINE ED_(point) ED_(add_affine_inline)(const ED_(point) *p, const ED_(affine) *q)
 {
     return ED_(add_terms)(FE_(mul_wide)(p->minus, q->minus), FE_(mul_biased)(p->plus, q->plus), FE_(mul_wide)(p->t, q->t2d),
                           FE_(twice_biased)(FE_(limbs)(p->z)));
 }
+
+LANE_TARGET static ED_(point) ED_(add_affine)(const ED_(point) *p, const ED_(affine) *q) { return ED_(add_affine_inline)(p, q); }
 
 LANE_TARGET static ED_(point) ED_(add_cached)(const ED_(point) *p, const ED_(cached) *q)
 {
@@ -92,7 +94,7 @@ LANE_TARGET static ED_(point) ED_(add_cached)(const ED_(point) *p, const ED_(cac
 
 LANE_TARGET static inline ED_(cached) ED_(cache)(const ED_(point) *p)
 {
-    const ED_(cached) out = {p->minus, p->plus, p->z, FE_(mul)(p->t, FE_(all)(ED_2D))};
+    const ED_(cached) out = {p->minus, p->plus, p->z, FE_(mul_inline)(p->t, FE_(all)(ED_2D))};
     return out;
 }
 
@@ -123,13 +125,6 @@ LANE_TARGET static ED_(affine) ED_(load_affine)(const uint8_t *const at[LANES])
     FE_(words)(w, second);
     const FE y = FE_(carry)(FE_(from_words)(w));
     const ED_(affine) out = {FE_(add)(y, x), FE_(sub)(y, x), FE_(mul)(FE_(mul)(x, y), FE_(all)(ED_2D))};
-    return out;
-}
-
-LANE_TARGET static inline ED_(affine) ED_(negate_affine)(ED_(affine) a, LANE_(mask) negative)
-{
-    const ED_(affine) out = {FE_(select)(a.plus, a.minus, negative), FE_(select)(a.minus, a.plus, negative),
-                             FE_(negate_lanes)(a.t2d, negative)};
     return out;
 }
 
@@ -195,7 +190,7 @@ LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, 
                         if (LANE_(mask_bits)(present) == 0) continue;
                         const uint8_t *window = table + GE_ENTRY_BYTES * GROUP_ENTRIES * ((column + b) * windows + i);
                         const ED_(affine) entry = ED_(entries_var)(window, index, present, negative);
-                        sum = ED_(add_affine)(&sum, &entry);
+                        sum = ED_(add_affine_inline)(&sum, &entry);
                     }
                 }
                 ED_(store)(scratch + ED_(BUCKET) * a, &sum);
@@ -234,60 +229,218 @@ LANE_TARGET static void ED_(scatter)(uint64_t *const at[LANES], const ED_(point)
     }
 }
 
-/* Lane j adds the points sets i + j % sets, with digits of window k + j / sets. Each lane has buckets of its own: two never add to the same one.
- * The buckets of a size of digits stand together; those of size 0 do not count. */
-LANE_TARGET static void ED_(fill_var)(uint64_t *bucket, const uint64_t *addends, const uint64_t *biased, size_t groups,
-                                      const pc_msm_plan *plan, unsigned k)
+/* ---- buckets ----
+ * The digits of LANES windows are sorted into a schedule first: rows of LANES addends, so that a bucket's stand below each other in one lane. Then
+ * a group of buckets is summed from its first row to its last with its sums at hand, and each of its buckets is written once. The buckets of size k
+ * and lane j, whose digits are those of window j, are number LANES k + j; those of size 0 do not count. */
+
+/* Of one block of points. */
+typedef struct {
+    uint64_t *addends, *biased, *bucket;
+    uint16_t *digits;
+    uint32_t *schedule, *count, *order, *bins;
+    pc_msm_cursor *cursors;
+    pc_msm_layout layout;
+    pc_msm_plan plan;
+    size_t n;
+} ED_(block);
+
+static ED_(block) ED_(block_in)(uint64_t *scratch, size_t n, pc_msm_plan plan)
 {
-    const size_t sets = plan->sets;
-    uint64_t *into[2][LANES]; /* of this group of points and, fetched ahead, of the next */
-    uint64_t sign[2][LANES], set[LANES];
-    for (size_t j = 0; j < LANES; j++) set[j] = j % sets;
-    for (size_t i = 0; i <= groups; i++) {
-        for (size_t j = 0; i < groups && j < LANES; j++) {
-            const int64_t digit = pc_msm_digit(biased + GROUP_BIASED_WORDS * (sets * i + set[j]), k + (unsigned)(j / sets), plan->w);
-            uint64_t *const at = bucket + ED_(BUCKET) * (LANES * (uint64_t)(digit < 0 ? -digit : digit) + j);
-            sign[i % 2][j] = digit < 0 ? ~(uint64_t)0 : 0;
-            into[i % 2][j] = at;
-            __builtin_prefetch(at), __builtin_prefetch(at + 8), __builtin_prefetch(at + 16);
+    const pc_msm_layout at = pc_msm_layout_for(n, plan.w, LANES);
+    const uintptr_t line = 8 * GROUP_LINE_WORDS, start = (uintptr_t)(scratch + at.addends);
+    const ED_(block) out = {
+        .addends = scratch + at.addends + (line - start % line) % line / 8,
+        .biased = scratch + at.biased,
+        .bucket = scratch + at.bucket,
+        .digits = (uint16_t *)(void *)(scratch + at.digits),
+        .schedule = (uint32_t *)(void *)(scratch + at.schedule),
+        .count = (uint32_t *)(void *)(scratch + at.count),
+        .order = (uint32_t *)(void *)(scratch + at.order),
+        .bins = (uint32_t *)(void *)(scratch + at.bins),
+        .cursors = (pc_msm_cursor *)(void *)(scratch + at.cursors),
+        .layout = at,
+        .plan = plan,
+        .n = n,
+    };
+    return out;
+}
+
+/* The addend of n points that is the identity: what a lane adds when its bucket is complete and others of its group are not. */
+static void ED_(set_identity)(const ED_(block) *b)
+{
+    uint64_t *const last = b->addends + ED_(ADDEND) * b->n;
+    memset(last, 0, 8 * ED_(ADDEND));
+    last[0] = last[4] = FE_WORD_ONE;
+}
+
+/* Addends in memory: limbs 0 to 3 of Y + X, of Y - X and of 2dT, then limb 4 of each. */
+LANE_TARGET static void ED_(set_addends)(const ED_(block) *b, const uint8_t *points)
+{
+    for (size_t i = 0; i < b->n; i += LANES) {
+        const uint8_t *at[LANES];
+        uint8_t *to[4][LANES];
+        LANE_(vec) plus[5], minus[5], t2d[5];
+        for (size_t j = 0; j < LANES; j++) {
+            /* where no point is left, any one stands at the place of the identity */
+            const size_t own = i + j < b->n ? i + j : b->n;
+            at[j] = points + PRIVCOMP_POINT_BYTES * (own < b->n ? own : 0);
+            for (int k = 0; k < 4; k++) to[k][j] = (uint8_t *)(b->addends + ED_(ADDEND) * own + 4 * k);
         }
-        if (i == 0) continue;
-        const uint64_t *const from = addends + ED_(AFFINE_WORDS) * sets * (i - 1);
-        LANE_(vec) w[ED_(AFFINE_WORDS)];
-        PC_UNROLL
-        for (size_t r = 0; r < ED_(AFFINE_WORDS); r++) w[r] = sets == 1 ? LANE_(all)(from[r]) : LANE_(pick)(from + sets * r, set);
-        const ED_(affine) a = {FE_(of_words)(w), FE_(of_words)(w + 5), FE_(of_words)(w + 10)};
-        const ED_(affine) q = ED_(negate_affine)(a, LANE_(negative)(LANE_(load)(sign[(i - 1) % 2])));
-        const ED_(point) old = ED_(gather)(into[(i - 1) % 2]), sum = ED_(add_affine)(&old, &q);
-        ED_(scatter)(into[(i - 1) % 2], &sum);
+        const ED_(affine) a = ED_(load_affine)(at);
+        FE_(to_words)(plus, a.plus), FE_(to_words)(minus, a.minus), FE_(to_words)(t2d, a.t2d);
+        const LANE_(vec) rest[4] = {plus[4], minus[4], t2d[4], LANE_(all)(0)};
+        FE_(store_words)(to[0], plus), FE_(store_words)(to[1], minus), FE_(store_words)(to[2], t2d), FE_(store_words)(to[3], rest);
+    }
+    ED_(set_identity)(b);
+}
+
+/* For each lane the addend i, or where the entry 2 i + sign of a schedule is odd its negative: Y + X and Y - X change places. */
+LANE_TARGET PC_INLINE ED_(affine) ED_(scheduled)(const uint64_t *addends, const uint32_t row[LANES])
+{
+    const LANE_(mask) negative = LANE_(negative)(LANE_(sub)(LANE_(all)(0), LANE_(and)(LANE_(load_halves)(row), LANE_(all)(1))));
+    const uint8_t *at[4][LANES];
+    LANE_(vec) plus[5], minus[5], t2d[5], rest[4];
+    PC_UNROLL
+    for (int j = 0; j < LANES; j++) {
+        const uint64_t *const own = addends + ED_(ADDEND) * (size_t)(row[j] >> 1);
+        const size_t swap = 4 * (size_t)(row[j] & 1);
+        at[0][j] = (const uint8_t *)(own + swap), at[1][j] = (const uint8_t *)(own + 4 - swap);
+        at[2][j] = (const uint8_t *)(own + 8), at[3][j] = (const uint8_t *)(own + 12);
+    }
+    FE_(words)(plus, at[0]), FE_(words)(minus, at[1]), FE_(words)(t2d, at[2]), FE_(words)(rest, at[3]);
+    plus[4] = LANE_(select)(rest[0], rest[1], negative), minus[4] = LANE_(select)(rest[1], rest[0], negative), t2d[4] = rest[2];
+    const ED_(affine) out = {FE_(of_words)(plus), FE_(of_words)(minus), FE_(negate_lanes)(FE_(of_words)(t2d), negative)};
+    return out;
+}
+
+PC_INLINE void ED_(fetch)(const uint64_t *addends, const uint32_t row[LANES])
+{
+    for (int j = 0; j < LANES; j++) {
+        const uint64_t *const own = addends + ED_(ADDEND) * (size_t)(row[j] >> 1);
+        __builtin_prefetch(own), __builtin_prefetch(own + GROUP_LINE_WORDS);
     }
 }
 
-/* ed_buckets_var for groups of plan->sets points. */
-LANE_TARGET static ed_point ED_(buckets_var)(const uint64_t *addends, const uint64_t *biased, size_t groups, const pc_msm_plan *plan,
-                                             uint64_t *bucket)
+/* The schedule for windows k .. k + LANES - 1. Returns how many buckets stand in `order`, of which the first *longs are long. Buckets without addends
+ * are written here. */
+static size_t ED_(schedule_var)(const ED_(block) *b, unsigned k, size_t *longs)
 {
     static const uint64_t empty[ED_(BUCKET)] = {[0] = FE_WORD_ONE, [5] = FE_WORD_ONE, [10] = FE_WORD_ONE};
-    const size_t count = (size_t)1 << (plan->w - 1);
-    const unsigned together = (unsigned)(LANES / plan->sets);
+    const size_t buckets = b->layout.buckets, longest = b->layout.longest, n = b->n;
+    const unsigned windows = b->plan.windows - k < LANES ? b->plan.windows - k : LANES;
+    uint32_t *const count = b->count, *const bins = b->bins;
+    memset(count, 0, sizeof *count * buckets);
+    for (size_t i = 0; i < n; i++)
+        for (unsigned j = 0; j < LANES; j++) {
+            const int64_t digit = j < windows ? pc_msm_digit(b->biased + GROUP_BIASED_WORDS * i, k + j, b->plan.w) : 0;
+            const uint64_t size = (uint64_t)(digit < 0 ? -digit : digit);
+            b->digits[LANES * i + j] = (uint16_t)(size << 1 | (digit < 0));
+            count[LANES * size + j]++;
+        }
+    /* by length, from the longest on; all long ones are of one length here */
+    memset(bins, 0, sizeof *bins * (longest + 2));
+    for (size_t q = LANES; q < buckets; q++) bins[count[q] > longest ? longest + 1 : count[q]]++;
+    *longs = bins[longest + 1];
+    size_t used = 0;
+    for (size_t c = longest + 1; c > 0; c--) {
+        const uint32_t these = bins[c];
+        bins[c] = (uint32_t)used;
+        used += these;
+    }
+    for (size_t q = LANES; q < buckets; q++) {
+        if (count[q] == 0)
+            memcpy(b->bucket + ED_(BUCKET) * q, empty, sizeof empty);
+        else
+            b->order[bins[count[q] > longest ? longest + 1 : count[q]]++] = (uint32_t)q;
+    }
+    size_t rows = 0;
+    for (size_t i = 0; i < *longs; i++) {
+        b->cursors[b->order[i]] = (pc_msm_cursor){(uint32_t)(LANES * rows), 1};
+        rows += (count[b->order[i]] + LANES - 1) / LANES;
+    }
+    for (size_t i = *longs; i < used; i += LANES) {
+        for (size_t j = 0; j < LANES && i + j < used; j++) b->cursors[b->order[i + j]] = (pc_msm_cursor){(uint32_t)(LANES * rows + j), LANES};
+        rows += count[b->order[i]];
+    }
+    for (size_t j = 0; j < LANES; j++) b->cursors[j] = (pc_msm_cursor){(uint32_t)(LANES * rows), 0};
+    VERIFY(rows + 1 + GROUP_AHEAD <= b->layout.rows);
+    for (size_t i = 0; i < LANES * (rows + 1 + GROUP_AHEAD); i++) b->schedule[i] = (uint32_t)(n << 1);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < LANES; j++) {
+            const uint16_t digit = b->digits[LANES * i + j];
+            pc_msm_cursor *const cursor = &b->cursors[LANES * (size_t)(digit >> 1) + j];
+            b->schedule[cursor->at] = (uint32_t)(i << 1 | (digit & 1));
+            cursor->at += cursor->stride;
+        }
+    return used;
+}
+
+/* Adds up the lanes of the sums at `part`, BUCKET words each, into `into`. */
+LANE_TARGET static void ED_(add_lanes)(uint64_t *into, uint64_t *part)
+{
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        uint64_t *low[LANES], *high[LANES];
+        for (size_t j = 0; j < LANES; j++) low[j] = part + ED_(BUCKET) * (j % half), high[j] = low[j] + ED_(BUCKET) * half;
+        const ED_(point) p = ED_(gather)(low), q = ED_(gather)(high), sum = ED_(add)(&p, &q);
+        ED_(scatter)(low, &sum);
+    }
+    memcpy(into, part, 8 * ED_(BUCKET));
+}
+
+/* Fills the buckets of windows k .. k + LANES - 1. */
+LANE_TARGET static void ED_(fill_var)(const ED_(block) *b, unsigned k)
+{
+    uint64_t part[LANES * ED_(BUCKET)];
+    size_t longs;
+    const size_t used = ED_(schedule_var)(b, k, &longs);
+    const FE one = FE_(all)(fe_one), inverse = FE_(carry)(FE_(limbs)(FE_(all)(ED_2D_INVERSE))); /* tight */
+    const uint32_t *row = b->schedule;
+    for (size_t ahead = 0; ahead < GROUP_AHEAD; ahead++) ED_(fetch)(b->addends, row + LANES * ahead);
+    for (size_t i = 0; i < used;) {
+        const int alone = i < longs;
+        const uint32_t length = b->count[b->order[i]];
+        ED_(fetch)(b->addends, row + LANES * GROUP_AHEAD);
+        const ED_(affine) first = ED_(scheduled)(b->addends, row);
+        ED_(point) sum = {first.minus, first.plus, one, FE_(mul_inline)(inverse, first.t2d)};
+        row += LANES;
+        for (uint32_t rows = alone ? (length + LANES - 1) / LANES : length; --rows > 0; row += LANES) {
+            ED_(fetch)(b->addends, row + LANES * GROUP_AHEAD);
+            const ED_(affine) a = ED_(scheduled)(b->addends, row);
+            sum = ED_(add_affine_inline)(&sum, &a);
+        }
+        uint64_t *at[LANES];
+        for (size_t j = 0; j < LANES; j++)
+            at[j] = alone || i + j >= used ? part + ED_(BUCKET) * j : b->bucket + ED_(BUCKET) * (size_t)b->order[i + j];
+        ED_(scatter)(at, &sum);
+        if (alone) ED_(add_lanes)(b->bucket + ED_(BUCKET) * (size_t)b->order[i], part);
+        i += alone ? 1 : LANES;
+    }
+}
+
+/* ed_buckets_var */
+LANE_TARGET static ed_point ED_(buckets_var)(const ED_(block) *b)
+{
+    uint64_t words[ED_(WORDS)];
     ed_point sum = ed_identity();
-    for (unsigned k = plan->windows; k > 0;) {
-        k -= together;
-        for (size_t b = 0; b < LANES * (count + 1); b++) memcpy(bucket + ED_(BUCKET) * b, empty, sizeof empty);
-        ED_(fill_var)(bucket, addends, biased, groups, plan, k);
+    for (unsigned k = (b->plan.windows + LANES - 1) / LANES * LANES; k > 0;) {
+        k -= LANES;
+        ED_(fill_var)(b, k);
         ED_(point) above = ED_(identity)(), part = above;
-        for (size_t b = count; b > 0; b--) {
+        for (size_t size = (size_t)1 << (b->plan.w - 1); size > 0; size--) {
             uint64_t *at[LANES];
-            for (size_t j = 0; j < LANES; j++) at[j] = bucket + ED_(BUCKET) * (LANES * b + j);
+            for (size_t j = 0; j < LANES; j++) at[j] = b->bucket + ED_(BUCKET) * (LANES * size + j);
             const ED_(point) own = ED_(gather)(at);
             above = ED_(add)(&above, &own);
             part = ED_(add)(&part, &above);
         }
-        ED_(store)(bucket, &part);
-        ED_(to_points)(bucket);
-        for (unsigned i = together; i-- > 0;) {
-            sum = ed_double_times(sum, plan->w);
-            for (size_t j = 0; j < plan->sets; j++) sum = ed_add(&sum, (const ed_point *)bucket + plan->sets * i + j);
+        ED_(store)(words, &part);
+        ED_(to_points)(words);
+        for (unsigned j = b->plan.windows - k < LANES ? b->plan.windows - k : LANES; j-- > 0;) {
+            ed_point own;
+            memcpy(&own, (const ed_point *)(const void *)words + j, sizeof own);
+            sum = ed_double_times(sum, b->plan.w);
+            sum = ed_add(&sum, &own);
         }
     }
     return sum;
@@ -301,31 +454,15 @@ LANE_TARGET static void ED_(msm_lanes_var)(uint8_t *out, const uint8_t *points, 
         ed_msm_var(out, points, scalars, values, n, scratch);
         return;
     }
-    const unsigned bits = scalars != NULL ? 254 : pc_value_bits(values, n);
-    const uint64_t none[4] = {0};
+    const unsigned bits = scalars != NULL ? ED_ORDER_BITS : pc_value_bits(values, n);
     ed_point sum = ed_identity();
     for (size_t first = 0; first < n; first += GROUP_MSM_BLOCK) {
-        const size_t count = n - first < GROUP_MSM_BLOCK ? n - first : GROUP_MSM_BLOCK, padded = (count + LANES - 1) / LANES * LANES;
-        const pc_msm_plan plan = pc_msm_plan_for(count, bits, LANES);
-        const size_t sets = plan.sets;
-        uint64_t *const biased = scratch + ED_(AFFINE_WORDS) * padded, *const rest = biased + GROUP_BIASED_WORDS * padded;
-        for (size_t i = 0; i < padded; i += LANES) {
-            const uint8_t *at[LANES];
-            uint64_t limb[ED_(AFFINE_WORDS)][LANES];
-            for (size_t j = 0; j < LANES; j++) {
-                /* Where no point is left, any point stands with digits that are zero. */
-                const int left = i + j < count;
-                uint64_t *const digits = biased + GROUP_BIASED_WORDS * (i + j);
-                left ? pc_msm_biased(digits, scalars, values, first + i + j, plan.w, plan.windows) : pc_msm_bias(digits, none, 0, plan.w, plan.windows);
-                at[j] = points + PRIVCOMP_POINT_BYTES * (left ? first + i + j : first);
-            }
-            const ED_(affine) a = ED_(load_affine)(at);
-            FE_(store)(limb[0], a.plus), FE_(store)(limb[5], a.minus), FE_(store)(limb[10], a.t2d);
-            for (size_t r = 0; r < ED_(AFFINE_WORDS); r++)
-                for (size_t j = 0; j < LANES; j++)
-                    scratch[ED_(AFFINE_WORDS) * sets * ((i + j) / sets) + sets * r + (i + j) % sets] = limb[r][j];
-        }
-        const ed_point part = ED_(buckets_var)(scratch, biased, (count + sets - 1) / sets, &plan, rest);
+        const size_t count = n - first < GROUP_MSM_BLOCK ? n - first : GROUP_MSM_BLOCK;
+        const ED_(block) b = ED_(block_in)(scratch, count, pc_msm_plan_for(count, bits, LANES));
+        ED_(set_addends)(&b, points + PRIVCOMP_POINT_BYTES * first);
+        for (size_t i = 0; i < count; i++)
+            pc_msm_biased(b.biased + GROUP_BIASED_WORDS * i, scalars, values, first + i, b.plan.w, b.plan.windows);
+        const ed_point part = ED_(buckets_var)(&b);
         sum = ed_add(&sum, &part);
     }
     ed_store(out, &sum, 1);

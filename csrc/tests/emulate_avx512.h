@@ -77,6 +77,7 @@ EMULATE __m512i _mm512_mask_sub_epi64(__m512i src, __mmask8 m, __m512i a, __m512
 
 /* Words move: j is their new place, j / 2 the 128-bit piece. */
 EMULATE __m256i _mm256_loadu_si256(const void *p) { __m256i r; memcpy(&r, p, 32); return r; }
+EMULATE __m512i _mm512_cvtepu32_epi64(__m256i a) { EACH_LANE(a.lane[j / 2] >> 32 * (j % 2) & 0xffffffff); }
 EMULATE __m512i _mm512_cvtepi8_epi64(__m128i a) { int8_t byte[16]; memcpy(byte, &a, 16); EACH_LANE((uint64_t)(int64_t)byte[j]); }
 EMULATE __m512i _mm512_castsi256_si512(__m256i a) { EACH_LANE(j < 4 ? a.lane[j] : 0xbad); } /* the upper half is undefined */
 EMULATE __m512i _mm512_inserti64x4(__m512i a, __m256i b, int at) { EACH_LANE(j / 4 == at ? b.lane[j % 4] : a.lane[j]); }
