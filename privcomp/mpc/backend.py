@@ -174,6 +174,15 @@ class Backend(ABC):
         finally:
             wipe()
 
+    def _check_party(self, name: str, party: int | None) -> None:
+        """Refuse an owner or a receiver that there is not; None stands for all.
+
+        Raises:
+            ParameterError: so it is.
+        """
+        if party is not None and not 0 <= party < self.n:
+            raise ParameterError(f"{name} is party {party}; the session has parties 0 .. {self.n - 1}")
+
     # ---- local ----
 
     def encode(self, values: I64Array) -> U64Array:

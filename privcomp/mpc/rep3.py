@@ -112,6 +112,7 @@ class Rep3(ReplicatedBackend):
 
     async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
         # Component `owner` is common randomness, component owner + 2 is zero, and component owner + 1 is what is left.
+        self._check_party("owner", owner)
         label = f"input {owner} {shape}"
         zero = _zeros(shape)
         if self.me == owner:
@@ -129,6 +130,7 @@ class Rep3(ReplicatedBackend):
         return Value((zero, second))
 
     async def open(self, a: Value, to: int | None = None) -> U64Array | None:
+        self._check_party("to", to)
         # Party i lacks component i - 1, which party i - 1 holds as its first.
         sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
         wants = {self.previous: 8 * a.parts[0].size} if to in (None, self.me) else {}
@@ -252,6 +254,7 @@ class Rep3(ReplicatedBackend):
     # ---- bits ----
 
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
+        self._check_party("owner", owner)
         shape = (count, words(n))
         label = f"input-bits {owner} {shape}"
         zero = _zeros(shape)
@@ -280,6 +283,7 @@ class Rep3(ReplicatedBackend):
         return Bits((mine, _array(got[self.next], mine.shape)), a.n)
 
     async def open_bits(self, a: Bits, to: int | None = None) -> U64Array | None:
+        self._check_party("to", to)
         shape = a.parts[0].shape
         sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
         wants = {self.previous: a.parts[0].nbytes} if to in (None, self.me) else {}

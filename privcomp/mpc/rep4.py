@@ -471,6 +471,7 @@ class Rep4(ReplicatedBackend):
 
     async def _input(self, label: str, owner: int, values: U64Array | None, n: int, bits: bool) -> tuple[U64Array, ...]:
         """Component `owner` is zero, the next two are common randomness, the last is what is left; two receive it."""
+        self._check_party("owner", owner)
         first, second, last = ((owner + step) % 4 for step in (1, 2, 3))
         size, call = 8 * n, self._call()
         parts = {c: np.zeros(n, np.uint64) for c in self.held}
@@ -494,6 +495,7 @@ class Rep4(ReplicatedBackend):
 
     async def _open(self, label: str, parts: Sequence[U64Array], to: int | None) -> memoryview | None:
         """The component that this party lacks, once everything is checked and all three who hold it agree."""
+        self._check_party("to", to)
         call = self._call()
         await self._verified()
         own = self._by_component(parts)

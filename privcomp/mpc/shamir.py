@@ -233,6 +233,7 @@ class Shamir(Backend):
         return total
 
     async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
+        self._check_party("owner", owner)
         own = np.zeros(0, np.uint64)
         if self.me == owner:
             if values is None or values.shape != shape:
@@ -242,6 +243,7 @@ class Shamir(Backend):
         return Elements((rows[owner].reshape(shape),))
 
     async def open(self, a: Value, to: int | None = None) -> U64Array | None:
+        self._check_party("to", to)
         # Party i has the values of i + 1 .. i + t: those before it send to it.
         mine = np.ascontiguousarray(a.parts[0]).reshape(-1)
         label = f"open {to} {a.shape}"

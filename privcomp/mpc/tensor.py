@@ -832,6 +832,8 @@ class Shared:
         if array.dtype.kind == "f":
             if self.fraction == 0:
                 raise EncodingError("floats with an integer tensor; give it bits of fraction first: x.fixed(16)")
+            if np.any(array % 1):
+                mpc._replicated("truncation")  # what is in the way, before any bound
             factors, shift = self._real_factor(array, terms)
         else:
             factors = _integers(array, 0, mpc.backend.largest, "the public operand")

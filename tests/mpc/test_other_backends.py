@@ -12,7 +12,7 @@ from privcomp.errors import EncodingError, ParameterError
 from privcomp.mpc import Mpc, Shared, tensors
 from privcomp.mpc.backend import ReplicatedBackend
 from privcomp.mpc.security import Adversary
-from tests.mpc.parties import run
+from tests.mpc.parties import PARTIES, run
 
 PROTOCOL = pytest.mark.parametrize("protocol", ["shamir", "shamir-goldilocks", "spdz2k-insecure-dealer"])
 
@@ -42,8 +42,7 @@ def test_tensors_have_what_the_backend_has(protocol: str) -> None:
         for name, use in REFUSED.items():
             with pytest.raises(ParameterError) as caught:
                 use(mpc, x)
-            # A real factor may fail at the backend's bounds first.
-            assert name == "real factor" or "take rep3 or rep4" in str(caught.value), (name, caught.value)
+            assert "take rep3 or rep4" in str(caught.value), (name, caught.value)
         # Products keep all bits of fraction.
         product = x * x + x.dot(x)
         assert product.fraction == 16
@@ -82,6 +81,28 @@ def test_bounds_are_those_of_the_numbers(protocol: str) -> None:
 
     with pytest.raises(EncodingError):
         run(protocol, tensors(beyond))
+
+
+@pytest.mark.parametrize("protocol", sorted(PARTIES))
+def test_parties_that_there_are_not(protocol: str) -> None:
+    """An owner or a receiver beyond the session's is refused at every party, before anything is sent."""
+
+    async def program(backend: Any) -> None:
+        words = np.ones(3, np.uint64)
+        before = backend.scheduler.cost.rounds
+        for party in (-1, backend.n, 200):
+            with pytest.raises(ParameterError, match=r"part(y|ies)"):
+                await backend.input(party, words if backend.me == 0 else None, words.shape)
+            with pytest.raises(ParameterError, match=r"part(y|ies)"):
+                await backend.open(backend.public(words), to=party)
+            if isinstance(backend, ReplicatedBackend):
+                with pytest.raises(ParameterError, match="party"):
+                    await backend.input_bits(party, None, 1, 64)
+                with pytest.raises(ParameterError, match="party"):
+                    await backend.open_bits(backend.public_bits(words[:1, None], 64), to=party)
+        assert backend.scheduler.cost.rounds == before
+
+    run(protocol, program)
 
 
 @PROTOCOL
