@@ -587,7 +587,7 @@ int privcomp_planes_join(uint64_t *values, size_t n, const uint64_t *planes, uns
     return PRIVCOMP_OK;
 }
 
-#define STRIP 256 /* words of every plane that are worked on at a time: a hundred planes of them stay in a second cache */
+#define DOT_STRIP 256 /* words of every plane that are worked on at a time: a hundred planes of them stay in a second cache */
 
 int privcomp_planes_dot(uint64_t *out, size_t rows, const uint32_t *ends, const uint32_t *left, const uint32_t *right, size_t terms, const uint64_t *x,
                         size_t x_planes, const uint64_t *y, size_t y_planes, size_t words)
@@ -600,8 +600,8 @@ int privcomp_planes_dot(uint64_t *out, size_t rows, const uint32_t *ends, const 
     for (size_t k = 0; k < terms; k++)
         if (left[k] >= x_planes || right[k] >= y_planes) return PRIVCOMP_E_ARGUMENT;
     const struct mpc *const kernels = pc_mpc_at(privcomp_level_get());
-    for (size_t from = 0; from < words; from += STRIP) {
-        const size_t count = words - from < STRIP ? words - from : STRIP;
+    for (size_t from = 0; from < words; from += DOT_STRIP) {
+        const size_t count = words - from < DOT_STRIP ? words - from : DOT_STRIP;
         for (size_t r = 0, begin = 0; r < rows; begin = ends[r++])
             kernels->ands(out + r * words + from, left + begin, right + begin, ends[r] - begin, x + from, y + from, words, count);
     }
