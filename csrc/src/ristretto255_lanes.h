@@ -154,6 +154,23 @@ LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const uint8_t *window, LANE_(
     return out;
 }
 
+/* Fetches the entries that the values of a column ask for, while the column before it is added: the windows of a few columns do not fit the
+ * first-level cache. */
+PC_INLINE void ED_(fetch_entries)(const uint8_t *window, const uint64_t value[LANES], unsigned windows)
+{
+    for (int j = 0; j < LANES; j++) {
+        int64_t v = (int64_t)value[j];
+        for (unsigned i = 0; i < windows; i++) {
+            const int64_t digit = i + 1 < windows ? (int64_t)((uint64_t)(v + 128) & 255) - 128 : v;
+            const uint64_t index = (uint64_t)(digit < 0 ? -digit : digit) - 1;
+            v = (v - digit) / 256;
+            if (index >= GROUP_ENTRIES) continue;
+            const uint8_t *const entry = window + GE_ENTRY_BYTES * (GROUP_ENTRIES * i + index);
+            __builtin_prefetch(entry), __builtin_prefetch(entry + GE_ENTRY_BYTES - 1);
+        }
+    }
+}
+
 /* ed_rows_var with a row in each lane. The sums of a block of rows (160 kB) and the windows of COLUMNS columns (12 kB each) stay in the
  * second-level cache, and a sum is loaded and stored once for all of these columns. */
 LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
@@ -178,6 +195,8 @@ LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, 
                 ED_(point) sum = ED_(load)(scratch + ED_(BUCKET) * a);
                 for (size_t b = 0; b < columns; b++) {
                     LANE_(vec) v = LANE_(load)(value[b]);
+                    if (b + 1 < columns)
+                        ED_(fetch_entries)(table + GE_ENTRY_BYTES * GROUP_ENTRIES * (column + b + 1) * windows, value[b + 1], windows);
                     for (unsigned i = 0; i < windows; i++) {
                         LANE_(vec) digit = v;
                         if (i + 1 < windows) {
