@@ -43,8 +43,6 @@ _MAX_LENGTH: Final = 1 << 40
 _SEED_BYTES: Final = 32
 _SECRET_STREAM: Final = 1 << 32  # noise uses the streams below, one per polynomial
 _BLOCK_POLYNOMIALS: Final = 4  # of values in flight: 0.5 MB at k = 4, N = 4096
-_HUGE_PAGE: Final = 1 << 21
-_HUGE_FROM: Final = 1 << 22
 _CALL_POLYNOMIALS: Final = 64  # in one call of the core, which nothing interrupts: some 5 ms
 
 
@@ -69,20 +67,6 @@ def _filled(size: int, parts: Callable[[memoryview], Iterable[bytes | memoryview
             at += len(part)
         del part
     return buffer.getvalue()
-
-
-def _fresh(length: int) -> I64Array:
-    """int64 (length,), not filled; long ones begin with a huge page and have whole ones to their end.
-
-    NumPy asks for huge pages from 4 MB on, but begins anywhere: the two ends came in hundreds of small ones, whose
-    first use took longer than all else of the memory. What lies around the array is never touched.
-    """
-    size = 8 * length
-    if size < _HUGE_FROM:
-        return np.empty(length, np.int64)
-    around = np.empty(size + 2 * _HUGE_PAGE, np.uint8)
-    start = -around.ctypes.data % _HUGE_PAGE
-    return around[start : start + size].view(np.int64)
 
 
 def _draw(rng: Rng) -> bytes:
@@ -496,7 +480,7 @@ class Decryptor(_Role):
             raise ParameterError(
                 f"out must be a writable, contiguous int64 array of shape ({self.length},), and not part of the total"
             )
-        result = _fresh(self.length) if out is None else out
+        result = np.empty(self.length, np.int64) if out is None else out
         try:
             self._decode_into(result, total, key_sum, survivors)
         except BaseException:

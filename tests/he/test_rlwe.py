@@ -124,20 +124,6 @@ def test_a_sum_goes_where_the_caller_says() -> None:
         short.decryptor().decode(words, short.key_sum(), 1, words[:1].view(np.int64))
 
 
-def test_long_sums_are_arrays_like_others() -> None:
-    """They begin with a huge page, which nobody sees."""
-    length = (1 << 19) + 1
-    made = Round(SMALL, length, 1)
-    total = made.decryptor().decode(made.added().total, made.key_sum(), 1)
-    assert total.shape == (length,)
-    assert total.dtype == np.int64
-    assert total.flags.c_contiguous
-    assert total.flags.writeable
-    assert total.ctypes.data % (1 << 21) == 0
-    assert np.array_equal(total, made.values[0])
-    assert np.array_equal(pickle.loads(pickle.dumps(total)), total)
-
-
 def test_another_context_has_other_public_polynomials() -> None:
     made = Round(SMALL, 100, 2)
     with pytest.raises(RoundAborted):
