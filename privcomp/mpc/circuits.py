@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add",
+    "add_up",
     "all_of",
     "bits_of",
     "carry",
@@ -50,6 +51,7 @@ __all__ = [
     "is_zero",
     "less",
     "prefix_or",
+    "raised",
     "sign",
     "to_numbers",
 ]
@@ -195,6 +197,37 @@ async def add(backend: ReplicatedBackend, a: Bits, b: Bits) -> Bits:
     """a + b on as many planes as both have, the carry out of the top one dropped."""
     g = await backend.bit_and(a[:-1], b[:-1]) if a.planes > 1 else a[:0]
     return await _sum(backend, g, backend.xor(a, b))
+
+
+def raised(bits: Bits, by: int, planes: int) -> Bits:
+    """2^by times a number >= 0, on `planes` planes."""
+
+    def change(part: U64Array) -> U64Array:
+        grown = np.zeros((planes, part.shape[1]), np.uint64)
+        kept = min(part.shape[0], planes - by)
+        grown[by : by + kept] = part[:kept]
+        return grown
+
+    return bits.map(change)
+
+
+async def add_up(backend: ReplicatedBackend, rows: list[Bits]) -> Bits:
+    """The sum of numbers on equally many planes, modulo 2^planes.
+
+    Three become two at the cost of one AND a plane: x + y + z = (x ^ y ^ z) + 2 maj(x, y, z), where
+    maj = ((x ^ y)(x ^ z)) ^ x.
+    """
+    planes = rows[0].planes
+    while len(rows) > 2:
+        triples = len(rows) // 3
+        x, y, z = (Bits.stack(rows[i : 3 * triples : 3]) for i in range(3))
+        both = backend.xor(await backend.bit_and(backend.xor(x, y), backend.xor(x, z)), x)
+        half = backend.xor(backend.xor(x, y), z)
+        grown = []
+        for at in range(0, triples * planes, planes):
+            grown += [half[at : at + planes], raised(both[at : at + planes], 1, planes)]
+        rows = grown + rows[3 * triples :]
+    return rows[0] if len(rows) == 1 else await add(backend, rows[0], rows[1])
 
 
 async def less(backend: ReplicatedBackend, a: Bits, b: Bits) -> Bits:

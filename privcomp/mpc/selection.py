@@ -26,12 +26,11 @@ import numpy as np
 
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, words
-from privcomp.mpc.circuits import add, count_ones, invert, less
+from privcomp.mpc.circuits import add, add_up, count_ones, invert, less, raised
 from privcomp.mpc.engine import Task
 
 if TYPE_CHECKING:
     from privcomp.mpc.backend import ReplicatedBackend
-    from privcomp.typing import U64Array
 
 __all__ = ["MAX_ITEMS", "middle_sum"]
 
@@ -53,37 +52,6 @@ def _every(plane: Bits, planes: int) -> Bits:
 def _columns(bits: Bits, start: int, stop: int) -> Bits:
     """Some words of every plane."""
     return Bits(tuple(part[:, start:stop] for part in bits.parts), 64 * (stop - start))
-
-
-def _raised(bits: Bits, by: int, planes: int) -> Bits:
-    """2^by times a number >= 0, on `planes` planes."""
-
-    def change(part: U64Array) -> U64Array:
-        grown = np.zeros((planes, part.shape[1]), np.uint64)
-        kept = min(part.shape[0], planes - by)
-        grown[by : by + kept] = part[:kept]
-        return grown
-
-    return bits.map(change)
-
-
-async def _add_up(backend: ReplicatedBackend, rows: list[Bits]) -> Bits:
-    """The sum of numbers on equally many planes, modulo 2^planes.
-
-    Three become two at the cost of one AND a plane: x + y + z = (x ^ y ^ z) + 2 maj(x, y, z), where
-    maj = ((x ^ y)(x ^ z)) ^ x.
-    """
-    planes = rows[0].planes
-    while len(rows) > 2:
-        triples = len(rows) // 3
-        x, y, z = (Bits.stack(rows[i : 3 * triples : 3]) for i in range(3))
-        both = backend.xor(await backend.bit_and(backend.xor(x, y), backend.xor(x, z)), x)
-        half = backend.xor(backend.xor(x, y), z)
-        grown = []
-        for at in range(0, triples * planes, planes):
-            grown += [half[at : at + planes], _raised(both[at : at + planes], 1, planes)]
-        rows = grown + rows[3 * triples :]
-    return rows[0] if len(rows) == 1 else await add(backend, rows[0], rows[1])
 
 
 async def _search(backend: ReplicatedBackend, items: Bits, count: int, sizes: list[int]) -> tuple[Bits, Bits, Bits]:
@@ -161,12 +129,12 @@ async def middle_sum(backend: ReplicatedBackend, items: Bits, count: int, trim: 
     rows = [backend.bit_and(_every(rest[j : j + 1], bits), values) for j in range(digits)]
     products = [await task for task in [backend.scheduler.spawn(row) for row in rows]]
     planes = bits + digits + 1
-    lower = [_raised(_columns(row, 0, width), j, planes) for j, row in enumerate(products)]
-    upper = [_raised(_columns(row, width, 2 * width), j, planes) for j, row in enumerate(products)]
-    counted = [_raised(row, j, planes) for j, row in enumerate(await tallies_task)]
+    lower = [raised(_columns(row, 0, width), j, planes) for j, row in enumerate(products)]
+    upper = [raised(_columns(row, width, 2 * width), j, planes) for j, row in enumerate(products)]
+    counted = [raised(row, j, planes) for j, row in enumerate(await tallies_task)]
     # -v = ~v + 1
     ones = _constant(backend, [len(lower)], planes, width)
-    return await _add_up(backend, [*counted, *upper, *(invert(backend, row) for row in lower), ones])
+    return await add_up(backend, [*counted, *upper, *(invert(backend, row) for row in lower), ones])
 
 
 async def _tallies(backend: ReplicatedBackend, beside: Bits, marked: Bits, bits: int) -> list[Bits]:

@@ -20,7 +20,7 @@ import numpy as np
 from privcomp import _core
 from privcomp.errors import ParameterError
 from privcomp.mpc.backend import Bits, ReplicatedBackend, Value, words
-from privcomp.mpc.circuits import add, bits_of, invert
+from privcomp.mpc.circuits import add, add_up, bits_of, invert
 from privcomp.mpc.robust.masking import noise_planes
 from privcomp.mpc.robust.release import Outcome, Release
 from privcomp.mpc.robust.rule import Rule, in_range
@@ -37,45 +37,13 @@ _SORTED: Final = 20
 _BLOCK: Final = 1 << 21
 
 
-def _rows(bits: Bits, rows: slice | list[int], count: int) -> Bits:
-    """Some of `count` rows that lie behind each other in every plane."""
-    parts = tuple(p.reshape(bits.planes, count, -1)[:, rows] for p in bits.parts)
-    n = 64 * parts[0].shape[1] * parts[0].shape[2]
-    return Bits(tuple(p.reshape(bits.planes, -1) for p in parts), n)
-
-
-def _beside(several: list[Bits]) -> Bits:
-    """Rows behind each other in every plane."""
-    parts = zip(*(bits.parts for bits in several), strict=True)
-    return Bits(tuple(np.concatenate(part, axis=1) for part in parts), sum(bits.n for bits in several))
-
-
-def _shifted(part: U64Array) -> U64Array:
-    """Twice the number: plane i becomes plane i + 1, the top one is dropped."""
-    return np.concatenate([np.zeros_like(part[:1]), part[:-1]])
-
-
 async def _sum(backend: ReplicatedBackend, items: Bits, count: int) -> Bits:
-    """The sum of `count` rows in two's complement, on as many planes as it needs.
-
-    Three rows become two at the cost of one AND: x + y + z = (x ^ y ^ z) + 2 maj(x, y, z) with
-    maj = ((x ^ y)(x ^ z)) ^ x.
-    """
-    grow = (count - 1).bit_length()
-    if grow:
-        items = items.map(lambda p: np.concatenate([p, np.broadcast_to(p[-1:], (grow, p.shape[1]))]))
-    while count > 2:
-        triples = count // 3
-        x, y, z = (_rows(items, slice(i, 3 * triples, 3), count) for i in range(3))
-        both = await backend.bit_and(backend.xor(x, y), backend.xor(x, z))
-        halves = backend.xor(backend.xor(x, y), z)
-        carries = backend.xor(both, x).map(_shifted)
-        rest = [_rows(items, slice(3 * triples, count), count)] if count % 3 else []
-        items = _beside([halves, carries, *rest])
-        count = 2 * triples + count % 3
-    if count == 1:
-        return items
-    return await add(backend, _rows(items, slice(0, 1), 2), _rows(items, slice(1, 2), 2))
+    """The sum of `count` rows in two's complement, that lie behind each other in every plane, on as many planes as it
+    needs."""
+    width = items.parts[0].shape[1] // count
+    planes = items.planes + (count - 1).bit_length()
+    rows = [Bits(tuple(part[:, i * width : (i + 1) * width] for part in items.parts), 64 * width) for i in range(count)]
+    return await add_up(backend, [_signed_planes(row, planes) for row in rows])
 
 
 async def _middle(backend: ReplicatedBackend, planes: Bits, count: int, trim: int) -> Bits:
@@ -100,9 +68,9 @@ async def _with_noise(backend: ReplicatedBackend, total: Bits, release: Release)
     noise = await noise_planes(backend, release, total.n)
     if not noise:
         return total
-    planes = max(row.planes for row in (total, *noise))
-    rows = [_signed_planes(row, planes) for row in (total, *noise)]
-    return await _sum(backend, _beside(rows), len(rows))
+    rows = [total, *noise]
+    planes = max(row.planes for row in rows) + (len(rows) - 1).bit_length()
+    return await add_up(backend, [_signed_planes(row, planes) for row in rows])
 
 
 def _signed_planes(bits: Bits, planes: int) -> Bits:
