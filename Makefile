@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 EMBED  ?= .venv-embed
+SPU    := .venv-spu
 ARGS   ?=
 JOBS   ?= 2
 # Deployments of frameworks mostly wait for one another.
@@ -61,6 +62,7 @@ bench: $(VENV)/.built $(VENV)/.bench ## measure kernels, then protocols beside t
 	$(BIN)/python -m bench $(ARGS)
 
 bench-env: $(VENV)/.built $(VENV)/.bench ## install the project with every peer that it is compared with
+	@$(MAKE) --no-print-directory $(SPU)/.built || echo "SPU does not install here; the rows go without it" >&2
 	@$(BIN)/python -c 'import flwr, mpyc, privcomp; print("privcomp", privcomp.__version__, "beside flwr and mpyc in $(VENV)")'
 
 assurance: $(VENV)/.built $(VENV)/.test ## what takes long: sanitizers, constant time, fuzzing, 100,000 simulated rounds
@@ -76,7 +78,7 @@ wheel: $(VENV)/.built $(VENV)/.test ## sdist, and the wheel built from it, into 
 	@ls -l dist
 
 clean: ## remove what was built, and the environment
-	rm -rf $(VENV) $(EMBED) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(EMBED) $(SPU) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -f privcomp/_core/_privcomp*.so
 	find privcomp tests bench csrc -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -f csrc/Makefile ]; then $(MAKE) -C csrc clean; fi
@@ -198,13 +200,21 @@ $(EMBED)/.built: requirements/embed.txt $(VENV)/.built
 	@echo "$(CURDIR)" > "$$($(EMBED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/privcomp.pth"
 	@touch $@
 
+# A peer that wants an older NumPy than the library; nothing of the library is in its environment.
+$(SPU)/.built: requirements/spu.txt
+	$(PYTHON) -m venv $(SPU)
+	$(SPU)/bin/python -m pip install -q --no-input --require-hashes -r $<
+	@touch $@
+
 # For maintainers, with uv at hand: renew the pins. The largest set is solved first and constrains the others.
 UV ?= uv
-COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make pins" pyproject.toml
+SOLVE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make pins"
+COMPILE := $(SOLVE) pyproject.toml
 pins:
 	$(COMPILE) requirements/build.in --extra demo --extra test --extra bench -o requirements/bench.txt
 	$(COMPILE) requirements/build.in --extra demo --extra test -c requirements/bench.txt --no-annotate -o requirements/test.txt
 	$(COMPILE) requirements/build.in --extra demo -c requirements/bench.txt --no-annotate -o requirements/demo.txt
 	$(COMPILE) -c requirements/bench.txt --no-annotate -o requirements/run.txt
 	$(COMPILE) requirements/build.in --extra embed -c requirements/bench.txt --no-annotate -o requirements/embed.txt
+	$(SOLVE) requirements/spu.in --no-annotate -o requirements/spu.txt

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 
-from bench.harness import Peer
+from bench.harness import ROOT, Peer
 
-__all__ = ["absent", "arkworks", "flower", "mpyc", "opendp", "tenseal", "versioned", "zksnake"]
+__all__ = ["absent", "arkworks", "flower", "mpyc", "opendp", "spu", "tenseal", "versioned", "zksnake"]
 
 _noted: set[str] = set()
 
@@ -82,3 +84,16 @@ def tenseal() -> SimpleNamespace | None:
 def zksnake() -> SimpleNamespace | None:
     """zksnake's Bulletproofs, or None."""
     return _load("zksnake", "zksnake", {"bulletproofs": "zksnake.subprotocol.bulletproofs"})
+
+
+@cache
+def spu() -> SimpleNamespace | None:
+    """SPU's name and the interpreter of the environment that it has for itself, or None."""
+    python = ROOT / ".venv-spu" / "bin" / "python"
+    code = "from importlib.metadata import version; print(version('spu'))"
+    try:
+        shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        print("note: SPU is not installed; `make .venv-spu/.built` installs it, where it does", file=sys.stderr)
+        return None
+    return SimpleNamespace(name=f"SPU {shown.strip()}", python=str(python))

@@ -1,9 +1,10 @@
-"""Computing on shares: parties as processes on loopback over plain TCP, with TLS beside, against MPyC's.
+"""Computing on shares: parties as processes on loopback over plain TCP, with TLS beside, against MPyC's and SPU's.
 
-Both sides run three processes, one party each, that withstand one which looks but does not lie. Seconds are those
+All sides run three processes, one party each, that withstand one which looks but does not lie. Seconds are those
 between two barriers, of the slowest party; the connections are there already, and so are the shares of the inputs.
 MPyC runs on a smaller size and is scaled: linearly, and matrix products with the number of their entries, which leaves
-out that its products grow faster. At the small size of `--quick` all our parties are in this process, and MPyC has one.
+out that its products grow faster. SPU runs on the whole size and stands beside, in `params`. At the small size of
+`--quick` all our parties are in this process, MPyC has one, and SPU does not run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from bench.harness import ROOT, Case, Mismatch, Peer, Row, Target, Unavailable, expect
 from bench.mpc_party import party
-from bench.peers import mpyc
+from bench.peers import mpyc, spu
 from privcomp.integrations import PartyHome
 
 __all__ = ["MPC_ROWS"]
@@ -102,8 +103,8 @@ async def _together(own: list[dict[str, Any]], listeners: list[socket.socket]) -
     return list(await asyncio.gather(*works))
 
 
-def _all(operation: str, size: int, repeats: int, four: bool) -> dict[str, Any]:
-    """The measured run, and beside it TLS and, where the operation has it, four parties one of whom may lie."""
+def _all(operation: str, size: int, repeats: int, four: bool, beside_spu: int) -> dict[str, Any]:
+    """The measured run, and beside it TLS, SPU and, where the operation has it, four parties one of whom may lie."""
     found = _ours(operation, size, repeats)
     fewer = max(3, repeats // 3)
     found["tls_s"] = statistics.median(_ours(operation, size, fewer, tls=True)["seconds"])
@@ -111,13 +112,30 @@ def _all(operation: str, size: int, repeats: int, four: bool) -> dict[str, Any]:
         rep4 = _ours(operation, size, fewer, "rep4", 4)
         found["rep4_s"], found["rep4_sent_per_item"] = statistics.median(rep4["seconds"]), rep4["sent"] / size
         found["rep4_over_rep3"] = found["rep4_s"] / statistics.median(found["seconds"])
+    if beside_spu and (other := spu()) is not None:
+        found["spu"] = other.name
+        found["spu_s"] = statistics.median(_spu(other.python, operation, size, beside_spu))
+        found["spu_over_ours"] = found["spu_s"] / statistics.median(found["seconds"])
     return found
 
 
-def _mpyc(operation: str, size: int, parties: int) -> list[float]:
+def _free_ports(parties: int) -> list[int]:
     with ExitStack() as stack:
         free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(parties)]
-        ports = [each.getsockname()[1] for each in free]
+        return [each.getsockname()[1] for each in free]
+
+
+def _spu(python: str, operation: str, size: int, repeats: int) -> list[float]:
+    ports = [str(port) for port in _free_ports(_PARTIES)]
+    common = [python, "-m", "bench.spu_party"]
+    commands = [[*common, str(i), operation, str(size), str(repeats), *ports] for i in range(_PARTIES)]
+    found = _results(commands, [])
+    expect(found[0]["exact"], "SPU's result is not the plain one")
+    return [max(times) for times in zip(*(each["seconds"] for each in found), strict=True)]
+
+
+def _mpyc(operation: str, size: int, parties: int) -> list[float]:
+    ports = _free_ports(parties)
     where = [[*(f"-P127.0.0.1:{port}" for port in ports), "-I", str(i)] for i in range(parties)]
     common = [sys.executable, "-m", "bench.mpyc_party", operation, str(size), "--no-log"]
     found = _results([[*common, *(each if parties > 1 else [])] for each in where], [])
@@ -142,6 +160,7 @@ class _Work:
         operation: a name in `bench.mpc_party.OPERATIONS`.
         size, quick: its size, and the small one.
         peer: MPyC's size, its small one, and the power of the size that its time is scaled by; None: it has none.
+        spu: how often SPU does the same work on the whole size; 0: it does not.
         four: whether rep4 is measured beside.
         memory_gb: with less at hand the row does not run.
     """
@@ -150,6 +169,7 @@ class _Work:
     size: int
     quick: int
     peer: tuple[int, int, float] | None = None
+    spu: int = 0
     repeats: int = 15
     four: bool = True
     memory_gb: float = 0.0
@@ -174,7 +194,7 @@ class _Work:
         ours = (
             partial(_ours, self.operation, size, 2, apart=False)
             if quick
-            else partial(_all, self.operation, size, self.repeats, self.four)
+            else partial(_all, self.operation, size, self.repeats, self.four, self.spu if want_peer else 0)
         )
         return Case(
             ours=ours,
@@ -193,7 +213,7 @@ def _check(ours: dict[str, Any], _: Any) -> None:
 
 
 def _report(size: int, ours: dict[str, Any], _: float) -> dict[str, Any]:
-    beside = {name: ours[name] for name in ours if name.startswith(("tls", "rep4"))}
+    beside = {name: ours[name] for name in ours if name.startswith(("tls", "rep4", "spu"))}
     params = {"sent_per_item": ours["sent"] / size, "cpu_of_all_s": ours["cpu"], **beside}
     return {"bytes_up": ours["sent"], "rounds": ours["rounds"], "params": params}
 
@@ -206,14 +226,14 @@ MPC_ROWS = (
     _row(
         "mpc.mul.1e6",
         "a million products, three parties",
-        _Work("mul", 10**6, 10**4, (10**5, 10**4, 1.0)),
+        _Work("mul", 10**6, 10**4, (10**5, 10**4, 1.0), spu=7),
         Target("ours_s", at_most=0.05),
         Target("ratio", at_least=40),
     ),
     _row(
         "mpc.compare.1e5",
         "1e5 comparisons of 64 bits, the bit left Boolean",
-        _Work("compare", 10**5, 10**3, (2000, 10, 1.0)),
+        _Work("compare", 10**5, 10**3, (2000, 10, 1.0), spu=7),
         Target("ours_s", at_most=0.02),
         Target("params.sent_per_item", at_most=35),
         Target("ratio", at_least=1000),
@@ -221,21 +241,21 @@ MPC_ROWS = (
     _row(
         "mpc.matmul.512",
         "512 x 512 matrices, fixed point, truncated",
-        _Work("matmul", 512, 32, (128, 8, 2.0)),
+        _Work("matmul", 512, 32, (128, 8, 2.0), spu=7),
         Target("ours_s", at_most=0.03),
         Target("ratio", at_least=1500),
     ),
     _row(
         "mpc.median.10x1e4",
         "median of ten, 1e4 coordinates of 16 bits",
-        _Work("median", 10**4, 200, (100, 2, 1.0)),
+        _Work("median", 10**4, 200, (100, 2, 1.0), spu=3),
         Target("ours_s", at_most=0.05),
         Target("ratio", at_least=1500),
     ),
     _row(
         "mpc.gram.20x1e5",
         "Gram matrix of 20 vectors of 1e5",
-        _Work("gram", 10**5, 10**3, (10**4, 10**2, 1.0)),
+        _Work("gram", 10**5, 10**3, (10**4, 10**2, 1.0), spu=1),
         Target("ours_s", at_most=0.02),
     ),
     _row(

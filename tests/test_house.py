@@ -66,7 +66,7 @@ def test_no_file_names_a_package_index() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["run", "demo", "test", "bench"])
+@pytest.mark.parametrize("name", ["run", "demo", "test", "bench", "embed", "spu"])
 def test_pins_are_exact_and_hashed(name: str) -> None:
     """`pip install --require-hashes` refuses the file otherwise, but only on the machine of the user."""
     lines = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", "").splitlines()
