@@ -443,7 +443,9 @@ class Rep3(ReplicatedBackend):
         own, last = (x[0] + x[1], x[1]) if self.me == 1 else (x[1], x[0])
         y = given[0] * last
         y += given[1]
-        total: U64Array = y.sum(axis=0, dtype=np.uint64)
+        # Arrays, also where no axis is left and NumPy would give scalars: the mask is added in place.
+        total = np.empty(shape[1:], np.uint64)
+        y.sum(axis=0, dtype=np.uint64, out=total)
         y <<= _ONE
         np.subtract(own, y, out=y)
         y *= known

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from privcomp import _core
-from privcomp.errors import StateError
+from privcomp.errors import ParameterError, StateError
 from privcomp.keys import hkdf
 from privcomp.typing import U8Array, U64Array
 
@@ -63,9 +63,25 @@ class Stream:
         return "Stream(<hidden>)"
 
 
+def _in_place(acc: U64Array) -> U64Array:
+    """The same memory, flat. Of a scalar or an array with gaps `reshape` makes a copy, which the mask would go into:
+    what was to be masked would be sent as it is.
+
+    Raises:
+        ParameterError: there is no such array.
+    """
+    if type(acc) is not np.ndarray or not acc.flags.c_contiguous:
+        raise ParameterError("masks are added in place; pass a contiguous array")
+    return acc.reshape(-1)
+
+
 def add_streams(acc: U64Array, plus: Stream, minus: Stream | None = None) -> None:
-    """acc += plus (- minus) modulo 2^64, in place; both move on by acc.size words."""
-    flat = acc.reshape(-1)
+    """acc += plus (- minus) modulo 2^64, in place; both move on by acc.size words.
+
+    Raises:
+        ParameterError: acc is no contiguous array.
+    """
+    flat = _in_place(acc)
     add, sub = np.zeros(1, np.bool_), np.ones(1, np.bool_)
     _core.mask_add(flat, plus.seed[None], add, offset=plus.take(flat.size), cipher=_CIPHER)
     if minus is not None:
@@ -73,8 +89,12 @@ def add_streams(acc: U64Array, plus: Stream, minus: Stream | None = None) -> Non
 
 
 def xor_streams(acc: U64Array, first: Stream, second: Stream | None = None) -> None:
-    """acc ^= first (^ second), in place; both move on by acc.size words."""
-    flat = acc.reshape(-1)
+    """acc ^= first (^ second), in place; both move on by acc.size words.
+
+    Raises:
+        ParameterError: acc is no contiguous array.
+    """
+    flat = _in_place(acc)
     _core.mask_xor(flat, first.seed[None], offset=first.take(flat.size), cipher=_CIPHER)
     if second is not None:
         _core.mask_xor(flat, second.seed[None], offset=second.take(flat.size), cipher=_CIPHER)

@@ -148,6 +148,21 @@ def test_sums_of_chosen_numbers(protocol: str, shape: tuple[int, ...]) -> None:
 
 
 @PROTOCOL
+def test_one_sum_of_chosen_numbers(protocol: str) -> None:
+    """No axis is left: what NumPy adds up to a scalar is masked as an array is."""
+    x, bits = np.array([5, 1 << 63, 7, 2**64 - 1], U64), np.array([1, 1, 0, 1], U64)
+    components = [x - U64(6), *[np.full(4, k, U64) for k in ((2, 4) if protocol == "rep3" else (1, 2, 3))]]
+
+    async def program(backend: ReplicatedBackend) -> Any:
+        chosen_bits = multiplexed(backend, bits.reshape(1, -1))
+        return await backend.open(await backend.choose_sum(chosen_bits, Value(held(backend, components))))
+
+    for found in run(protocol, program).results:
+        assert np.size(found) == 1
+        assert int(np.reshape(found, ())) == 4 + (1 << 63)
+
+
+@PROTOCOL
 @pytest.mark.parametrize(("planes", "n"), [(1, 1), (3, 64), (18, 100)])
 def test_weighted_planes(protocol: str, planes: int, n: int) -> None:
     rng = np.random.default_rng(planes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from privcomp import _core
 from privcomp.errors import ParameterError
-from privcomp.mpc import circuits, rep3
+from privcomp.mpc import circuits, rep3, streams
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.simulation.mpc import simulate
 
@@ -138,3 +139,12 @@ def test_twice_a_gram_matrix_of_blocks() -> None:
         for wrong in (lambda mpc, v=value: mpc.gram_doubled([v]), lambda mpc, v=value: mpc.gram_truncated(v, 3, 9)):
             with pytest.raises(ParameterError, match="Gram matrix"):
                 simulate("rep3", wrong)
+
+
+@pytest.mark.parametrize("change", [lambda a: a.T, lambda a: a[:, ::2], lambda a: a.sum()])
+@pytest.mark.parametrize("mask", [streams.add_streams, streams.xor_streams])
+def test_masks_are_not_added_to_a_copy(mask: Callable[..., None], change: Callable[[Any], Any]) -> None:
+    """What is no contiguous array would be sent as it is."""
+    stream = streams.Stream(bytes(32), b"test")
+    with pytest.raises(ParameterError, match="in place"):
+        mask(change(np.ones((3, 4), np.uint64)), stream)
