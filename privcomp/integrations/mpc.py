@@ -28,6 +28,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -44,7 +45,7 @@ from privcomp.keys import Roster, check_id
 from privcomp.mpc.engine import Cost, Party, Session
 from privcomp.mpc.messages import FRAME_MAX, REASON_MAX, AbortNotice, Greeting, Nonces
 from privcomp.mpc.protocols import PROTOCOLS, start
-from privcomp.mpc.security import Adversary
+from privcomp.mpc.security import Adversary, check_demand
 
 __all__ = [
     "Computation",
@@ -96,6 +97,10 @@ class Seat:
             raise ParameterError(f"the port of party {shown(self.id)} is {self.port}; 0..65535 are possible")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Computation:
     """What all parties have to agree on, and how long they wait for each other.
@@ -113,7 +118,8 @@ class Computation:
             protocols that need such a dealer are refused without it.
 
     Raises:
-        ParameterError: an unknown protocol, an id twice, times that are not positive.
+        ParameterError: an unknown protocol, an id twice, times that are not positive, an adversary or a number of
+            corruptions that is none.
     """
 
     protocol: str
@@ -130,8 +136,9 @@ class Computation:
         if self.protocol not in PROTOCOLS:
             raise ParameterError(f"protocol {self.protocol!r} is unknown; there are {sorted(PROTOCOLS)}")
         for name, value in (("deadline", self.deadline), ("wait", self.wait), ("rate", self.rate)):
-            if not 0 < value < float("inf"):
-                raise ParameterError(f"{name} is {value}; a positive number is needed")
+            if not (_is_number(value) and 0 < value < float("inf")):
+                raise ParameterError(f"{name} is {value!r}; a positive number is needed")
+        check_demand(self.adversary, self.corruptions)
         self.session(bytes(16))
 
     def session(self, nonce: bytes) -> Session:
@@ -179,6 +186,8 @@ def run_party(
 ) -> Outcome[T]:
     """Connect, run a program, close; in a thread of its own where an event loop runs already, as in a notebook.
 
+    Ctrl-C ends it in both cases: the other parties are told, and nothing more is opened.
+
     Args:
         computation: the same at every party.
         home: this party's folder.
@@ -198,16 +207,38 @@ def run_party(
     except RuntimeError:
         return asyncio.run(work())
     found: list[Outcome[T] | BaseException] = []
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Outcome[T]]]] = []
+    stopped, over = threading.Event(), threading.Event()
+
+    async def announced() -> Outcome[T]:
+        task = asyncio.create_task(work())
+        begun.append((asyncio.get_running_loop(), task))
+        if stopped.is_set():
+            task.cancel()
+        return await task
 
     def apart() -> None:
         try:
-            found.append(asyncio.run(work()))
+            found.append(asyncio.run(announced()))
         except BaseException as error:  # noqa: BLE001 (handed over to the caller)
             found.append(error)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=apart, name="privcomp-mpc", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        over.wait()  # Thread.join takes a thread for ended where a signal ended the waiting
+    except BaseException:
+        # Ctrl-C reaches the caller's thread alone. Nothing is sent or opened in the other one from here on.
+        stopped.set()
+        for loop, task in begun:
+            with suppress(RuntimeError):  # it has ended at this moment
+                loop.call_soon_threadsafe(task.cancel)
+        over.wait()
+        raise
+    finally:
+        thread.join()
     (outcome,) = found
     if isinstance(outcome, BaseException):
         raise outcome
@@ -991,8 +1022,10 @@ class _Drive:
     def _fail(self, error: BaseException) -> None:
         if self._ended.done():
             return
-        self._tell(_reason(error))
-        self._ended.set_exception(error)
+        try:
+            self._tell(_reason(error))
+        finally:  # whoever awaits the run must not wait for ever
+            self._ended.set_exception(error)
 
     def _tell(self, reason: str) -> None:
         try:

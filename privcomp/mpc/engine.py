@@ -25,6 +25,7 @@ import os
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -217,9 +218,14 @@ class Scheduler:
         self._blocked: list[tuple[Task[Any], Exchange]] = []
         self._count = 0
         self._live: set[Task[Any]] = set()
+        self._closed = False
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Task[T]:
-        """Begin an operation; it runs when the caller next waits."""
+        """Begin an operation; it runs when the caller next waits, and never once the computation has ended."""
+        if self._closed:
+            # No error: what a program does as it is ended has to come to an end, too, and waiting ends it.
+            coroutine.close()
+            return Task(-1, None)
         task = Task(self._count, coroutine)
         self._count += 1
         self._live.add(task)
@@ -269,14 +275,20 @@ class Scheduler:
         self._ready.append((task, got))
 
     def close(self) -> None:
-        """Drop all tasks."""
+        """Drop all tasks; nothing that is begun later runs.
+
+        A program that awaits or raises as it is ended (in a `finally`, for example) keeps nobody from wiping keys, and
+        the error for which the party is closed is the one that is seen.
+        """
+        self._closed = True
         self._ready.clear()
         self._blocked.clear()
-        for task in self._live:
-            if task._coroutine is not None:
-                task._coroutine.close()
-            task._coroutine = None
-        self._live.clear()
+        live, self._live = self._live, set()
+        for task in live:
+            coroutine, task._coroutine = task._coroutine, None
+            if coroutine is not None:
+                with suppress(Exception):
+                    coroutine.close()
 
 
 @dataclass(frozen=True)
@@ -526,7 +538,8 @@ class Party(Generic[T]):
         Raises:
             as `check_header` does; CodecError where the payload is not as long as the header says.
         """
-        announced, length = self._announced.get(sender, (b"", 0))
+        # None, and not empty bytes: those are one object, which any empty header would be.
+        announced, length = self._announced.get(sender, (None, 0))
         if announced is not header:  # the same object, which nobody can have changed since it was checked
             length = self.check_header(sender, header)
         view = memoryview(payload).cast("B")

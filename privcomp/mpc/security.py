@@ -7,7 +7,7 @@ from enum import Enum
 
 from privcomp.errors import ParameterError
 
-__all__ = ["Adversary", "Guarantee", "Security"]
+__all__ = ["Adversary", "Guarantee", "Security", "check_demand"]
 
 
 class Adversary(Enum):
@@ -24,6 +24,18 @@ class Guarantee(Enum):
 
     CORRECT_IF_HONEST = "correct if all follow the protocol"
     ABORT = "correct, or abort"
+
+
+def check_demand(adversary: object, corruptions: object) -> None:
+    """Refuse a demand that would be compared with nothing, and pass.
+
+    Raises:
+        ParameterError: neither None nor an `Adversary`; neither None nor an integer from 1 on.
+    """
+    if not (adversary is None or isinstance(adversary, Adversary)):
+        raise ParameterError(f"adversary is {adversary!r}; pass one of {', '.join(map(str, Adversary))}")
+    if not (corruptions is None or (type(corruptions) is int and corruptions >= 1)):
+        raise ParameterError(f"corruptions is {corruptions!r}; pass an integer, 1 or more")
 
 
 @dataclass(frozen=True)
@@ -64,9 +76,15 @@ class Security:
     def require(self, *, adversary: Adversary | None = None, corruptions: int | None = None) -> None:
         """Refuse to run with less than what is demanded.
 
+        Args:
+            adversary: what the corrupted parties may do; None: whatever the protocol is made for.
+            corruptions: how many may collude, at least 1; None likewise.
+
         Raises:
-            ParameterError: the protocol does not stand against that adversary, or not against that many.
+            ParameterError: the protocol does not stand against that adversary, or not against that many; or the demand
+                is none that is understood, such as a text in place of an `Adversary`.
         """
+        check_demand(adversary, corruptions)
         if adversary is Adversary.MALICIOUS and self.adversary is not Adversary.MALICIOUS:
             raise ParameterError(
                 f"the program demands a malicious adversary; this protocol stands against a {self.adversary.value} "

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import signal
 import socket
 import threading
 import time
@@ -216,6 +217,72 @@ def test_sync_call_beside_a_running_loop(parties: Parties) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert all((results[me] == np.arange(1000) ** 2).all() for me in range(3))
+
+
+def test_ctrl_c_beside_a_running_loop(parties: Parties) -> None:
+    """As in a notebook: the thread that computes stops, too, before anything more is opened."""
+    for listener in parties.listeners:
+        listener.close()
+    errors: dict[int, Any] = {}
+    rounds = [0]
+
+    async def endless(mpc: Any) -> None:
+        while True:
+            await Exchange("around", {(mpc.me + 1) % 3: b"x"}, {(mpc.me - 1) % 3: 1})
+            rounds[0] += 1
+            time.sleep(0.01)
+
+    def other(me: int) -> None:
+        try:
+            transport.run_party(parties.computation, parties.homes[me], endless)
+        except PrivcompError as error:
+            errors[me] = error
+
+    async def cell() -> None:
+        transport.run_party(parties.computation, parties.homes[0], endless)
+
+    def interrupt() -> None:
+        while rounds[0] < 10:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threads = [threading.Thread(target=other, args=(me,)) for me in (1, 2)] + [threading.Thread(target=interrupt)]
+    for thread in threads:
+        thread.start()
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt), contextlib.closing(loop):
+        loop.run_until_complete(cell())
+    for thread in threads:
+        thread.join(PATIENCE)
+    check([errors[1], errors[2]], RoundAborted, "north", "stopped by its operator")
+    assert not any(thread.name == "privcomp-mpc" for thread in threading.enumerate())
+
+
+def test_demands_that_nobody_understands(parties: Parties) -> None:
+    """They would be compared with nothing, and hold for every protocol."""
+    for wrong in ({"adversary": "malicious"}, {"corruptions": "2"}, {"corruptions": True}, {"deadline": "5"}):
+        with pytest.raises(ParameterError, match=next(iter(wrong))):
+            replace(parties.computation, **wrong)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_program_that_waits_as_it_is_ended_hangs_nobody(parties: Parties, secure: bool) -> None:
+    async def program(mpc: Any) -> Any:
+        x = await mpc.input(0, np.ones(3, np.uint64) if mpc.me == 0 else None, (3,))
+        try:
+            if mpc.me == 2:
+                raise LocalError("this one fails")
+            return await mpc.open(await mpc.mul(x, x))
+        finally:
+            if mpc.me != 2:
+                await mpc.open(x)
+
+    side = parties.secure if secure else parties.plain
+    began = time.monotonic()
+    errors = together(*(run(side(me), program) for me in range(3)))
+    check(errors, PrivcompError)
+    check(errors[:2], RoundAborted, "south")
+    assert time.monotonic() - began < DEADLINE
 
 
 def test_a_peer_without_frames_for_this_party_may_live_long(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
