@@ -20,6 +20,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -122,9 +123,13 @@ def _width(bound: int, what: str) -> int:
 
 def _least(least: float, fraction: int) -> int:
     """The smallest |X| that is promised."""
-    if not 0 <= least < math.inf:
-        raise ParameterError(f"least is {least}; it is a promise on |x|, finite and not negative")
-    promised: int = max(1, math.floor(least * 2**fraction))
+    try:
+        exact = Fraction(int(least) if isinstance(least, (int, np.integer)) else float(least))
+    except (TypeError, ValueError, OverflowError):
+        exact = Fraction(-1)
+    if exact < 0:
+        raise ParameterError(f"least is {least!r}; it is a promise on |x|, finite and not negative")
+    promised: int = max(1, math.floor(exact * 2**fraction))
     return promised
 
 

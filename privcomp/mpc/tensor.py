@@ -110,6 +110,11 @@ def _shape(shape: object) -> tuple[int, ...]:
     found = tuple(_integer(size, "a size in the shape") for size in sizes)
     if not all(size >= 1 for size in found):
         raise ParameterError(f"shape is {found}; no axis may be empty")
+    try:
+        # Of eight bytes an entry: a view of one may have more entries than an array can.
+        np.broadcast_to(np.uint64(0), found)
+    except ValueError as error:
+        raise ParameterError(f"shape is {found}: {error}") from None
     return found
 
 
@@ -639,7 +644,7 @@ class Shared:
         """NumPy's indexing with public indices."""
         try:
             shape = np.broadcast_to(np.False_, self.shape)[key].shape
-        except IndexError as error:
+        except (IndexError, ValueError) as error:
             raise ParameterError(f"index into shape {self.shape}: {error}") from None
         if 0 in shape:
             raise ParameterError(f"this index leaves nothing of shape {self.shape}")
@@ -920,9 +925,9 @@ class Shared:
             terms,
         )
 
-    def dot(self, other: Shared) -> Shared:
+    def dot(self, other: object) -> Shared:
         """The sum of all products of entries, for one word."""
-        if other.shape != self.shape:
+        if not isinstance(other, Shared | np.ndarray) or other.shape != self.shape:
             raise ParameterError(f"a dot product is of two shared tensors of one shape; this one has {self.shape}")
         return self.ravel() @ other.ravel()
 
@@ -1022,6 +1027,8 @@ class Shared:
         count = self.shape[at]
         chosen = ranks(count)
         sorting.check_ranks(count, chosen)
+        # Which ranks does not always show in what is sent.
+        mpc._public.update(lp(b"ranks", repr((at, chosen)).encode()))
         rest = self.shape[:at] + self.shape[at + 1 :]
         lanes, width, rows = _size(rest), self.bound.bit_length() + 1, 1 if together else len(chosen)
         padded = 64 * words(lanes)
@@ -1066,7 +1073,10 @@ class Shared:
 
     def order(self, ranks: Sequence[int], axis: int = -1) -> Shared:
         """The entries of these ranks along one axis, 0 being the smallest: what a trimmed mean adds up, for example."""
-        wanted = list(ranks)
+        try:
+            wanted = [_integer(rank, "a rank") for rank in ranks]
+        except TypeError:
+            raise ParameterError(f"ranks is {ranks!r}; pass a list of integers") from None
         return self._ranked(axis, lambda _: wanted)
 
     def _one(self, axis: int | None, rank: Callable[[int], int]) -> Shared:
@@ -1219,13 +1229,21 @@ class SharedBits:
             if other.shape != self.shape:
                 raise ParameterError(f"bits of shapes {self.shape} and {other.shape}; they have to agree")
             return other
-        array = np.asarray(other)
-        if array.dtype.kind != "b" or _broadcast(array.shape, self.shape) != self.shape:
-            raise ParameterError(f"bits of shape {self.shape} go with bits or booleans of that shape")
+        array = self._booleans(other)
         flat = np.broadcast_to(array, self.shape).reshape(-1).astype(np.uint64)
         self._mpc._encode(flat.view(np.int64))
         plane: U64Array = _core.to_planes(flat, 1)
         return plane
+
+    def _booleans(self, other: object) -> BoolArray:
+        """Public booleans that go with these bits: nothing else is taken for true or false."""
+        try:
+            array = np.asarray(other)
+        except ValueError:  # lists of several lengths
+            array = np.asarray(None)
+        if array.dtype.kind != "b" or _broadcast(array.shape, self.shape) != self.shape:
+            raise ParameterError(f"bits of shape {self.shape} go with bits or booleans of that shape")
+        return array
 
     def __xor__(self, other: object) -> SharedBits:
         backend, right = self._backend(), self._other(other)
@@ -1253,7 +1271,7 @@ class SharedBits:
 
     def __or__(self, other: object) -> SharedBits:
         if not isinstance(other, SharedBits):
-            return ~(~self & ~np.asarray(other, np.bool_))
+            return ~(~self & ~self._booleans(other))
         return ~(~self & ~other)
 
     __rxor__ = __xor__

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privcomp.errors import EncodingError, ParameterError, RemoteError, StateError
+from privcomp.errors import CodecError, EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import Adversary, Mpc, Shared, SharedBits, tensors
 from privcomp.mpc.backend import Backend, Value
 from privcomp.mpc.engine import Scheduler, Session
@@ -351,17 +351,30 @@ def test_wrong_owners_and_shapes() -> None:
         (lambda a, f: (f * 0).fixed(61).median(), "bits of fraction|could reach"),
         (lambda a, f: a.order([]), "ranks"),
         (lambda a, f: a.order([2]), "ranks"),
+        (lambda a, f: a.order([1.0]), "a rank"),
+        (lambda a, f: a.order("ab"), "a rank"),
+        (lambda a, f: a.order(1), "ranks"),
+        (lambda a, f: a[::0], "index"),
         (lambda a, f: f / 0, "zero"),
         (lambda a, f: bool(a), "truth value"),
         (lambda a, f: bool(a < 0), "truth value"),
         (lambda a, f: (a < 0) & (f[:1] < 0), "agree"),
         (lambda a, f: (a < 0) & 3, "booleans"),
+        (lambda a, f: (a < 0) | 3, "booleans"),
+        (lambda a, f: "no" | (a < 0), "booleans"),
+        (lambda a, f: (a < 0) & [[True], [True, False]], "booleans"),
         (lambda a, f: a.dot(f[:1]), "one shape"),
+        (lambda a, f: a.dot(None), "one shape"),
+        (lambda a, f: a._mpc.input(None, owner=2, shape=(1,) * 65, bound=1), "shape"),
+        (lambda a, f: a._mpc.input(None, owner=2, shape=10**30, bound=1), "shape"),
+        (lambda a, f: (f * 0).reciprocal(least="a"), "least"),
         (lambda a, f: a._mpc.concatenate([]), "no tensors"),
         (lambda a, f: a._mpc.stack([f, f[:1]]), "differ"),
         (lambda a, f: a._mpc.open(a, to=5), "to is 5"),
         (lambda a, f: a._mpc.require(adversary=Adversary.MALICIOUS), "malicious"),
         (lambda a, f: a._mpc.require(corruptions=2), "corruptions"),
+        (lambda a, f: a._mpc.require(adversary="malicious"), "adversary"),
+        (lambda a, f: a._mpc.require(corruptions=True), "corruptions"),
     ],
 )
 def test_refused_before_anything_is_sent(build: Callable[[Shared, Shared], Any], match: str) -> None:
@@ -489,6 +502,72 @@ def test_keys_do_not_outlive_a_computation(protocol: str, parties: int, fails: b
         simulate(protocol, tensors(program), parties=parties, insecure_dealer=True)
     assert kept
     assert not any(backend._streams or getattr(backend, "_alpha", 0) for backend in kept)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the one that goes on for ever
+@pytest.mark.parametrize("end", ["awaits", "spawns", "raises", "goes on"])
+def test_a_program_that_does_something_as_it_is_ended(end: str) -> None:
+    """Keys are wiped nevertheless, and the error that is seen is the one that ended it."""
+    kept: list[Any] = []
+
+    async def program(mpc: Mpc) -> None:
+        kept.append(mpc.backend)
+        x = at(mpc, 0, [1], bound=5)
+        try:
+            await x
+        finally:
+            while True:
+                with contextlib.suppress(BaseException):
+                    if end == "raises":
+                        break
+                    y = x * x
+                    if end != "spawns":
+                        await mpc.open(y)
+                if end != "goes on":
+                    break
+            if end == "raises":
+                raise ValueError("not what happened")
+
+    session = Session("rep3", (b"a", b"b", b"c"), b"p", bytes(16))
+    ends = [start(session, me, tensors(program)) for me in range(3)]
+    for sender, round_ in enumerate([party.advance() for party in ends]):
+        assert round_ is not None
+        for receiver, (header, parts) in round_.sends.items():
+            ends[receiver].deliver(sender, header, b"".join(parts))
+    for party in ends:
+        party.advance()
+        with pytest.raises(CodecError):
+            party.deliver((party.me + 2) % 3, b"garbage", b"")
+    assert len(kept) == 3
+    assert not any(backend._streams for backend in kept)
+
+
+def test_an_empty_header_is_none() -> None:
+    """Empty bytes are one object in Python: that they are the same says nothing about a header."""
+
+    async def program(mpc: Mpc) -> Any:
+        return await mpc.open(at(mpc, 0, [1], bound=5))
+
+    ends = [start(Session("rep3", (b"a", b"b", b"c"), b"p", bytes(16)), me, tensors(program)) for me in range(3)]
+    for party in ends:
+        party.advance()
+        with pytest.raises(CodecError):
+            party.deliver((party.me + 1) % 3, b"", b"")
+
+
+def test_parties_that_want_other_ranks() -> None:
+    """What they send looks alike."""
+
+    async def program(mpc: Mpc) -> Any:
+        return await mpc.open(at(mpc, 0, [[1], [2], [3], [4], [5], [6]], bound=9).order([mpc.me == 1, 3], axis=0))
+
+    with pytest.raises(RemoteError, match="other operations"):
+        simulate("rep3", tensors(program))
+
+
+def test_ranks_of_numpy() -> None:
+    found = evaluate(lambda mpc: at(mpc, 0, [5, 3, 9, 1], bound=9).order(np.array([1, 2])))
+    assert found.tolist() == [3, 5]
 
 
 @pytest.mark.parametrize("protocol", ["shamir", "spdz2k-insecure-dealer"])
