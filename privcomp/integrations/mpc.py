@@ -112,7 +112,8 @@ class Computation:
         deadline: seconds. Somebody who sends nothing for half of it while waited for is given up: the longest
             computation between two messages has to be shorter. A round may take all of it, and `rate` more.
         wait: seconds until all are connected.
-        rate: bytes per second; a round may take as much longer as its largest payload takes at this rate.
+        rate: bytes per second; a round may take as much longer as its largest payload takes at this rate, and so may
+            those who wait for somebody to whom others send it.
         adversary, corruptions: what the protocol has to stand against, at least. None: whatever it is made for.
         insecure_dealer: this party takes its random numbers from the last one, which can then know all inputs;
             protocols that need such a dealer are refused without it.
@@ -696,7 +697,8 @@ class Connection:
             link.close()
 
     async def run(self, program: Program[T], *, rng: Callable[[int], bytes] = os.urandom) -> Outcome[T]:
-        """Run a program, once. Returns when the peers' programs have returned, too, or a deadline later.
+        """Run a program, once. Returns when the peers' programs have returned, too, or a deadline (and what the last
+        payloads take at `rate`) later.
 
         Args:
             program: called with the backend; the same at every party.
@@ -748,7 +750,10 @@ class _Drive:
         self._headers: dict[int, bytes] = {}
         self._payloads: dict[int, memoryview] = {}
         self._since = monotonic()
-        self._allowed = self._deadline
+        self._largest = 0  # payload of this round
+        # By peer: the largest payloads of all rounds since the one of its last frame. It may be in that round still,
+        # and receive what somebody else sends.
+        self._behind: dict[int, int] = {}
         self._reading: set[int] = set()
 
     async def run(self) -> float:
@@ -768,7 +773,8 @@ class _Drive:
                 await self._goodbye(min(_NOTICE_SECONDS, self._deadline / _TICKS))
                 raise
             seconds = monotonic() - began
-            await self._goodbye(self._deadline)
+            # What this party sent last may still be on its way.
+            await self._goodbye(self._deadline + max(self._behind.values(), default=0) / self._rate)
             return seconds
         finally:
             self._party.close()
@@ -825,12 +831,13 @@ class _Drive:
             wants = round_.wants
             self._since = monotonic()
             self._missing = set(wants)
-            largest = max(wants.values(), default=0)
+            self._largest = round_.largest
+            for peer in links:
+                self._behind[peer] = self._behind.get(peer, 0) + round_.largest
             for peer, (header, parts) in round_.sends.items():
                 link = links[peer]
-                largest = max(largest, link.push(prefixed(header), parts))
+                link.push(prefixed(header), parts)
                 self._flush(link)
-            self._allowed = self._deadline + largest / self._rate
             for peer in wants:
                 link = links[peer]
                 if peer not in self._reading:
@@ -980,6 +987,7 @@ class _Drive:
     def _deliver(self, peer: int, header: bytes, payload: memoryview | bytes) -> None:
         self._party.deliver(peer, header, payload)
         self._missing.discard(peer)
+        self._behind[peer] = self._largest
 
     # ---- the end
 
@@ -996,9 +1004,7 @@ class _Drive:
             last = max(self._since, link.heard if peer in self._missing else link.taken)
             (quiet if now - last > self._deadline / 2 else late).append(peer)
         waited = now - self._since
-        over = waited - self._allowed + self._ticks
-        # Who is not connected to all yet gives up by itself, and says whom it lacks.
-        late = [peer for peer in late if over > (self._wait if self._links[peer].early else 0)]
+        late = [peer for peer in late if waited > self._allowed(peer)]
         if quiet:
             first, *others = quiet
             also = f"; also {', '.join(shown(self._party.name(peer)) for peer in others)}" if others else ""
@@ -1018,6 +1024,17 @@ class _Drive:
                 link.push(ALIVE)
                 with suppress(OSError):  # whoever needs this connection learns it there
                     link.flush()
+
+    def _allowed(self, peer: int) -> float:
+        """Seconds that this round may wait for a peer that is alive."""
+        if peer in self._unsent:
+            return self._deadline + self._largest / self._rate - self._ticks
+        allowed = self._deadline + self._behind[peer] / self._rate
+        if peer in self._payloads:
+            return allowed - self._ticks
+        # Who is not connected to all yet gives up by itself, and says whom it lacks. So does who waits for another
+        # one, a look at the clock earlier than who waits for it.
+        return allowed + (self._wait if self._links[peer].early else 0)
 
     def _fail(self, error: BaseException) -> None:
         if self._ended.done():

@@ -592,9 +592,10 @@ class ClientShares:
 
 
 async def _swap(
-    backend: Backend, label: str, sends: Mapping[int, bytes], limit: Callable[[int], int]
+    backend: Backend, label: str, sends: Mapping[int, bytes], limit: Callable[[int], int], most: int
 ) -> dict[int, bytes]:
-    """Bytes of any length to and from every peer: lengths first, so that nothing is read that is too long."""
+    """Bytes of any length to and from every peer, at most `most` between any two: lengths first, so that nothing is
+    read that is too long."""
     peers = [p for p in range(backend.n) if p != backend.me]
     lengths = await Exchange(
         f"{label}-length", {p: len(sends[p]).to_bytes(8, "little") for p in peers}, dict.fromkeys(peers, 8)
@@ -607,7 +608,7 @@ async def _swap(
                 _STAGE,
                 f"announces {size} bytes; at most {limit(peer)} are accepted here",
             )
-    got = await Exchange(label, dict(sends), wants)
+    got = await Exchange(label, dict(sends), wants, most)
     return {p: bytes(got[p]) for p in peers}
 
 
@@ -695,9 +696,13 @@ class _Agreement:
         )
         return ForwardedShares(self.collection.digest, self.collector.me, shares).to_bytes()
 
+    def pass_limit(self, sender: int, receiver: int) -> int:
+        """What the shares that one server has to pass to another take at most."""
+        return 64 + sum(self.collection.body_bytes(j) + 64 for _, j in self._passes(sender, receiver))
+
     def forward_limit(self, peer: int) -> int:
-        """What the shares that a peer has to pass take at most."""
-        return 64 + sum(self.collection.body_bytes(j) + 64 for _, j in self._passes(peer, self.collector.me))
+        """What the shares that a peer has to pass to this server take at most."""
+        return self.pass_limit(peer, self.collector.me)
 
     def echo(self, mine: bytes, seen: Mapping[int, bytes]) -> None:
         """Compare which reports the peers saw with those that this server saw: 32 bytes each, by server.
@@ -793,7 +798,7 @@ async def agree(
     own = collector._close()
     peers = [p for p in range(backend.n) if p != me]
     limit = 64 + len(collection.clients) * _REPORT_BYTES
-    reports = await _swap(backend, "clients-report", dict.fromkeys(peers, own.to_bytes()), lambda _: limit)
+    reports = await _swap(backend, "clients-report", dict.fromkeys(peers, own.to_bytes()), lambda _: limit, limit)
     reports[me] = own.to_bytes()
     seen = b"".join(sha256(reports[p]).digest() for p in range(backend.n))
     echoes = await Exchange("clients-echo", dict.fromkeys(peers, seen), dict.fromkeys(peers, len(seen)))
@@ -801,7 +806,8 @@ async def agree(
     state.merge([own if p == me else state.report(p, reports[p]) for p in range(backend.n)])
 
     sends = {p: state.forward(p) for p in peers}
-    state.take(await _swap(backend, "clients-forward", sends, state.forward_limit))
+    most = max(state.pass_limit(a, b) for a in range(backend.n) for b in range(backend.n) if a != b)
+    state.take(await _swap(backend, "clients-forward", sends, state.forward_limit, most))
 
     mine = state.list_digest()
     final = FinalList(me, mine, identity.sign(_SIGN_LIST, collection.digest, mine))

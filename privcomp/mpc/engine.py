@@ -106,11 +106,14 @@ class Exchange:
         label: the operation and its shapes; the same at every party.
         sends: to each peer, in order: arrays or bytes.
         wants: from each peer: the number of bytes.
+        elsewhere: bytes that one party sends to another in this round, where that may be more than this party itself
+            sends or wants: who waits for one of them later knows how long that can take.
     """
 
     label: str
     sends: Mapping[int, Section]
     wants: Mapping[int, int]
+    elsewhere: int = 0
 
     def __await__(self) -> Generator[Exchange, Mapping[int, memoryview], Mapping[int, memoryview]]:
         got = yield self
@@ -299,11 +302,13 @@ class Round:
         number: of the round.
         sends: for each peer the header and the parts of the payload behind it, to be sent in this order.
         wants: for each peer the bytes of payload that it has to send. No frame is sent where nothing is wanted.
+        largest: bytes of payload that any party sends to another in this round, as far as this one knows.
     """
 
     number: int
     sends: Mapping[int, tuple[bytes, Sequence[memoryview]]]
     wants: Mapping[int, int]
+    largest: int
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
@@ -453,17 +458,22 @@ class Party(Generic[T]):
         self._schedule = hashlib.sha256(b"".join([self._schedule, number, *begun])).digest()
         outgoing: dict[int, list[Section]] = {}
         sizes = []
+        largest = 0
         for _, exchange in blocked:
-            size = 0
+            size, most = 0, exchange.elsewhere
             for peer, section in exchange.sends.items():
                 if peer in outgoing:
                     outgoing[peer].append(section)
                 else:
                     outgoing[peer] = [section]
-                size += len(section) if isinstance(section, bytes) else section.nbytes
+                section_size = len(section) if isinstance(section, bytes) else section.nbytes
+                size += section_size
+                most = max(most, section_size)
             for peer, wanted in exchange.wants.items():
                 self._wants[peer] = self._wants.get(peer, 0) + _padded(wanted)
+                most = max(most, wanted)
             sizes.append((exchange.label, size))
+            largest += _padded(most)
         sends = {}
         for peer, sections in outgoing.items():
             parts, length = _parts(sections)
@@ -472,7 +482,7 @@ class Party(Generic[T]):
             self.cost.sent[peer] += len(header) + length
         self.cost._add(sizes)
         self._blocked = blocked
-        return Round(self._number, sends, dict(self._wants))
+        return Round(self._number, sends, dict(self._wants), largest)
 
     def _header(self, sender: int, receiver: int, length: int) -> bytes:
         return self._heads[sender, receiver] + _TAIL.pack(self._number, self._schedule, length)

@@ -126,7 +126,7 @@ class Rep3(ReplicatedBackend):
             got = await Exchange(label, {}, {owner: 8 * zero.size})
             return Value((_array(got[owner], shape), zero))
         second = self._second.words(shape)
-        await Exchange(label, {}, {})
+        await Exchange(label, {}, {}, 8 * zero.size)
         return Value((zero, second))
 
     async def open(self, a: Value, to: int | None = None) -> U64Array | None:
@@ -134,7 +134,7 @@ class Rep3(ReplicatedBackend):
         # Party i lacks component i - 1, which party i - 1 holds as its first.
         sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
         wants = {self.previous: 8 * a.parts[0].size} if to in (None, self.me) else {}
-        got = await Exchange(f"open {to} {a.shape}", sends, wants)
+        got = await Exchange(f"open {to} {a.shape}", sends, wants, 8 * a.parts[0].size)
         if not wants:
             return None
         total: U64Array = a.parts[0] + a.parts[1] + _array(got[self.previous], a.shape)
@@ -271,7 +271,7 @@ class Rep3(ReplicatedBackend):
             return Bits((_array(got[owner], shape), zero), n)
         second = np.zeros(shape, np.uint64)
         xor_streams(second, self._second)
-        await Exchange(label, {}, {})
+        await Exchange(label, {}, {}, zero.nbytes)
         return Bits((zero, second), n)
 
     async def bit_and(self, a: Bits, b: Bits) -> Bits:
@@ -287,7 +287,7 @@ class Rep3(ReplicatedBackend):
         shape = a.parts[0].shape
         sends: dict[int, Section] = {self.next: a.parts[0]} if to in (None, self.next) else {}
         wants = {self.previous: a.parts[0].nbytes} if to in (None, self.me) else {}
-        got = await Exchange(f"open-bits {to} {shape}", sends, wants)
+        got = await Exchange(f"open-bits {to} {shape}", sends, wants, a.parts[0].nbytes)
         if not wants:
             return None
         total: U64Array = a.parts[0] ^ a.parts[1] ^ _array(got[self.previous], shape)
@@ -327,7 +327,7 @@ class Rep3(ReplicatedBackend):
             first, second = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
             xor_streams(first, self._mine)
             xor_streams(second, self._second)
-            await Exchange(label, {}, {})
+            await Exchange(label, {}, {}, first.nbytes)
             return Bits((first, second), u.n)
         stream, at = (self._mine, 0) if self.me == 1 else (self._second, 1)
         known = np.ascontiguousarray(t.parts[1 - at])
@@ -355,7 +355,7 @@ class Rep3(ReplicatedBackend):
             got = await Exchange(name, {}, {0: narrow_bytes(n, width)})
             return Value((widen(got[0], n, width), zero))
         part = self._second.words((n,))
-        await Exchange(name, {}, {})
+        await Exchange(name, {}, {}, narrow_bytes(n, width))
         return Value((zero, part))
 
     async def _known_times(self, name: str, share: Value, known: U64Array, width: int) -> Value:
@@ -363,7 +363,7 @@ class Rep3(ReplicatedBackend):
         n = known.size
         if self.me == 0:
             product = Value((self._mine.words((n,)), self._second.words((n,))))
-            await Exchange(name, {}, {})
+            await Exchange(name, {}, {}, narrow_bytes(n, width))
             return product
         part, mask = (share.parts[0], self._mine) if self.me == 1 else (share.parts[1], self._second)
         drawn = mask.words((n,))
@@ -421,7 +421,7 @@ class Rep3(ReplicatedBackend):
             got = await Exchange(label, {}, {0: 8 * math.prod(shape)})
             return _array(got[0], shape)
         part = self._second.words(shape)
-        await Exchange(label, {}, {})
+        await Exchange(label, {}, {}, part.nbytes)
         return part
 
     async def choose_sum(self, bits: Bits, a: Value) -> Value:
@@ -504,7 +504,7 @@ class Rep3(ReplicatedBackend):
         addend = self.scheduler.spawn(self.input(0, quotient, (n,)))
         if label is not None:
             if self.me == 0:
-                await Exchange(label, {}, {})
+                await Exchange(label, {}, {}, known.nbytes)
             else:
                 peer = 3 - self.me
                 got = await Exchange(label, {peer: known}, {peer: known.nbytes})

@@ -435,7 +435,7 @@ class Rep4(ReplicatedBackend):
             elif message is not None and hashed is not None:
                 hashed.add(narrow(message, width))
         size = narrow_bytes(n, width)
-        got = await Exchange(label, sends, {link.sender: size for link in links if self.me == link.receiver})
+        got = await Exchange(label, sends, {link.sender: size for link in links if self.me == link.receiver}, size)
         # After the round at both, and in the order of the links: the two logs must grow alike.
         self._step += 1
         for link, group, hashed in zip(links, groups, hashes, strict=True):
@@ -484,7 +484,7 @@ class Rep4(ReplicatedBackend):
             parts[last] = message
             got = await Exchange(label, {first: message, second: message}, {})
         else:
-            got = await Exchange(label, {}, {owner: size} if self.me in (first, second) else {})
+            got = await Exchange(label, {}, {owner: size} if self.me in (first, second) else {}, size)
         self._step += 1
         if self.me in (first, second):
             item = _Hash(self._hashers[owner], 0, (owner, first, second), call).add(got[owner]).value
@@ -509,7 +509,7 @@ class Rep4(ReplicatedBackend):
             peer: own[peer] if peer == first else said(peer, own[peer]) for peer in self._peers if to in (None, peer)
         }
         wants = {full: parts[0].nbytes, first: _SHORT, second: _SHORT} if to in (None, self.me) else {}
-        got = await Exchange(label, sends, wants)
+        got = await Exchange(label, sends, wants, parts[0].nbytes)
         if not wants:
             return None
         hashes = {peer: bytes(got[peer]) for peer in (first, second)} | {full: said(self.me, got[full])}

@@ -250,7 +250,7 @@ class Shamir(Backend):
         before = [(self.me - step) % self.n for step in range(1, self.corruptions + 1)]
         receives = to in (None, self.me)
         wants = dict.fromkeys(self._nearest[1:], mine.nbytes) if receives else {}
-        got = await Exchange(label, {peer: mine for peer in before if to in (None, peer)}, wants)
+        got = await Exchange(label, {peer: mine for peer in before if to in (None, peer)}, wants, mine.nbytes)
         if not receives:
             return None
         rows = [mine, *(self._received(got[peer], peer, label) for peer in self._nearest[1:])]

@@ -329,15 +329,15 @@ class Spdz2k(Backend):
         corrected = [x[low:]] if self.me == fixer else []
         if self.me == 0:
             corrected.append(m)
-        return _Dealt(x, m, plain, self.scheduler.spawn(self._corrected(name, corrected)))
+        return _Dealt(x, m, plain, self.scheduler.spawn(self._corrected(name, corrected, 32 * count)))
 
     async def _dealt(self, name: str, sends: dict[int, Section]) -> None:
         await Exchange(name, sends, {})
 
-    async def _corrected(self, name: str, arrays: list[U64Array]) -> None:
-        """Add what the dealer sends, in place: nobody has used these parts yet."""
+    async def _corrected(self, name: str, arrays: list[U64Array], most: int) -> None:
+        """Add what the dealer sends, at most so many bytes, in place: nobody has used these parts yet."""
         size = sum(array.nbytes for array in arrays)
-        got = await Exchange(name, {}, {self.dealer: size} if arrays else {})
+        got = await Exchange(name, {}, {self.dealer: size} if arrays else {}, most)
         if arrays:
             whole = _received(got[self.dealer])
             at = 0
@@ -369,7 +369,7 @@ class Spdz2k(Backend):
     async def _reveal(self, label: str, mine: U64Array) -> U64Array:
         """What the parties' numbers add up to; not yet to be believed. The dealer gets zeros."""
         wants = dict.fromkeys(self._peers, mine.nbytes)
-        got = await Exchange(label, dict.fromkeys(self._peers, mine), wants)
+        got = await Exchange(label, dict.fromkeys(self._peers, mine), wants, mine.nbytes)
         return _total(mine, *(_received(got[peer]) for peer in self._peers))
 
     def _record(self, label: str, y: U64Array, m: U64Array) -> None:
@@ -568,7 +568,7 @@ class Spdz2k(Backend):
             told = _minus(_wide(np.ascontiguousarray(values)), dealt.plain)
             await Exchange(label, dict.fromkeys(self._peers, told), {})
         else:
-            got = await Exchange(label, {}, {} if self._dealing else {owner: 16 * n})
+            got = await Exchange(label, {}, {} if self._dealing else {owner: 16 * n}, 16 * n)
             told = np.zeros((n, 2), np.uint64) if self._dealing else _received(got[owner])
         await dealt.task
         self._seen(label, told)

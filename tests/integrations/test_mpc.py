@@ -285,6 +285,41 @@ def test_a_program_that_waits_as_it_is_ended_hangs_nobody(parties: Parties, secu
     assert time.monotonic() - began < DEADLINE
 
 
+def test_who_waits_for_a_party_that_receives_much_waits_longer(homes: list[PartyHome]) -> None:
+    """North's input travels to east alone, for twice the deadline, as it may; south goes ahead and waits for east.
+    North has its result first, and does not leave before east has what it sent."""
+    parties = Parties(homes, deadline=1.0, rate=20_000)
+    behind_relay = replace(parties.computation.seats[0], port=0)
+
+    async def relayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        north = await asyncio.open_connection("127.0.0.1", parties.computation.seats[0].port)
+
+        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, pause: float) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(2000):
+                    to.write(data)
+                    await asyncio.sleep(pause)
+            to.close()
+
+        await asyncio.gather(pump(reader, north[1], 0.0), pump(north[0], writer, 0.05))
+
+    async def program(mpc: Any) -> Any:
+        x = await mpc.input(0, np.arange(10_000, dtype=np.uint64) if mpc.me == 0 else None, (10_000,))
+        return await mpc.open(x.map(lambda part: part[-1:]))
+
+    async def main() -> list[Any]:
+        relay = await asyncio.start_server(relayed, "127.0.0.1", 0)
+        seat = replace(behind_relay, port=relay.sockets[0].getsockname()[1])
+        east = replace(parties.computation, seats=(seat, *parties.computation.seats[1:]))
+        async with relay, asyncio.timeout(PATIENCE):
+            works = (run(parties.plain(me, east if me == 1 else None), program) for me in range(3))
+            return await asyncio.gather(*works, return_exceptions=True)
+
+    began = time.monotonic()
+    assert [getattr(outcome, "result", outcome) for outcome in asyncio.run(main())] == [9999] * 3
+    assert time.monotonic() - began > 2.0
+
+
 def test_a_peer_without_frames_for_this_party_may_live_long(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     """Around a ring nobody gets a frame from the next one, only signs of life: as many as the clock asks for."""
     monkeypatch.setattr(transport, "_SIGNS_MAX", 4)

@@ -433,8 +433,8 @@ def _lying(monkeypatch: pytest.MonkeyPatch, change: Callable[[str, dict[int, byt
     """Server 0 sends what `change` makes of what it should send."""
     honest = clients._swap
 
-    async def swap(backend: Any, label: str, sends: dict[int, bytes], limit: Any) -> dict[int, bytes]:
-        return await honest(backend, label, change(label, dict(sends)) if backend.me == 0 else sends, limit)
+    async def swap(backend: Any, label: str, sends: dict[int, bytes], limit: Any, most: int) -> dict[int, bytes]:
+        return await honest(backend, label, change(label, dict(sends)) if backend.me == 0 else sends, limit, most)
 
     monkeypatch.setattr(clients, "_swap", swap)
 
@@ -492,11 +492,11 @@ def test_a_server_that_lies_about_what_it_saw_has_nobody_else_named(
     of.send(of.uploads(matrix(4, 5, 8)))
     honest = clients.Exchange
 
-    def exchange(label: str, sends: Any, wants: Any) -> Any:
+    def exchange(label: str, sends: Any, wants: Any, *more: int) -> Any:
         if label == "clients-echo" and len(begun := [*asked, 1]) == 1:  # server 0 comes first
             asked.extend(begun)
             sends = {p: data[: 32 * about] + bytes(32) + data[32 * about + 32 :] for p, data in sends.items()}
-        return honest(label, sends, wants)
+        return honest(label, sends, wants, *more)
 
     asked: list[int] = []
     monkeypatch.setattr(clients, "Exchange", exchange)

@@ -11,7 +11,7 @@ import pytest
 
 from privcomp.errors import CodecError, EncodingError, ParameterError, RemoteError, StateError
 from privcomp.mpc import Adversary, Mpc, Shared, SharedBits, tensors
-from privcomp.mpc.backend import Backend, Value
+from privcomp.mpc.backend import Backend, ReplicatedBackend, Value
 from privcomp.mpc.engine import Scheduler, Session
 from privcomp.mpc.protocols import PROTOCOLS, start
 from privcomp.mpc.tensor import _integers, decode_fixed
@@ -553,6 +553,40 @@ def test_an_empty_header_is_none() -> None:
         party.advance()
         with pytest.raises(CodecError):
             party.deliver((party.me + 1) % 3, b"", b"")
+
+
+@pytest.mark.parametrize("protocol", ["rep3", "rep4", "shamir", "spdz2k-insecure-dealer"])
+def test_every_party_knows_the_largest_message_of_a_round(protocol: str) -> None:
+    """Also of one between two others: whoever waits for one of these has to know how long it may take."""
+
+    async def program(mpc: Mpc) -> None:
+        x = at(mpc, 0, np.arange(300.0), bound=300, fraction=4)
+        y = at(mpc, 1, np.arange(300), bound=300)
+        await mpc.open(x * y)
+        await mpc.open(x.reshape(100, 3) @ y.reshape(3, 100), to=1)
+        if isinstance(mpc.backend, ReplicatedBackend):
+            await mpc.open((x * x).fixed(2), to=2)
+            await mpc.open(x < y, to=0)
+            await mpc.open(x.reshape(5, 60).median())
+            await mpc.open(x.reshape(5, 60).sort(axis=0), to=1)
+            await mpc.open(x.reshape(60, 5).gram())
+            await mpc.open(mpc.where(x == y, x, y))
+            value = (await x.value()).map(lambda part: part & np.uint64(0xFFF))
+            await mpc.backend.extend(value, 12)
+            planes = np.ones((7, 3), np.uint64) if mpc.me == 2 else None
+            await mpc.backend.open_bits(await mpc.backend.input_bits(2, planes, 7, 192), 1)
+
+    parties = PARTIES[protocol]
+    session = Session(protocol, tuple(b"%d" % me for me in range(parties)), b"p", bytes(16))
+    ends = [start(session, me, tensors(program), insecure_dealer=True) for me in range(parties)]
+    while rounds := [round_ for end in ends if (round_ := end.advance()) is not None]:
+        sizes = [256]  # keys and hashes take no time
+        for sender, round_ in enumerate(rounds):
+            for receiver, (header, parts) in round_.sends.items():
+                payload = b"".join(parts)
+                sizes.append(len(payload))
+                ends[receiver].deliver(sender, header, payload)
+        assert max(sizes) == 256 or min(round_.largest for round_ in rounds) >= max(sizes)
 
 
 def test_parties_that_want_other_ranks() -> None:
