@@ -810,7 +810,7 @@ class Shared:
             k -= 1
         else:
             k = -1
-        exact = k >= 0 and bool((np.ldexp(found.astype(np.float64), -k) == array).all()) and most > 0
+        exact = k >= 0 and bool((np.ldexp(found.astype(np.float64), -k) == array).all())
         needed = max(self.fraction, _FACTOR_BITS)
         if k < 0 or not (exact or int(np.abs(found).max()) >> (needed - 1) or terms(np.ones_like(found)) <= 1 << k):
             raise ParameterError(

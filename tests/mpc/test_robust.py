@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privcomp import _core
 from privcomp.errors import ParameterError, RemoteError, RoundAborted
 from privcomp.mpc.backend import ReplicatedBackend, Value
 from privcomp.mpc.robust import (
@@ -33,6 +34,7 @@ from privcomp.mpc.robust import (
 from privcomp.mpc.robust import updates as module_of_updates
 from privcomp.mpc.robust._roots import FRACTION, inverse, inverse_root
 from privcomp.mpc.robust.contributions import check_contributions
+from privcomp.mpc.robust.order import _with_noise
 from privcomp.mpc.robust.ranks import smallest
 from tests.mpc.robust_driver import Ints, deal, drive, parties, run_rule
 from tests.reference import robust as plain
@@ -754,3 +756,20 @@ def test_random_updates_of_random_sizes(protocol: str, draws: int) -> None:
             rule = FLTrust(reference)
             done = run_rule(protocol, rule, x, width, LEAK)
             assert np.abs(done.total - plain.fltrust(x, reference)).max() < rule.error(n, width, trust)
+
+
+@pytest.mark.parametrize("protocol", ["rep3", "rep4"])
+def test_noise_on_the_widest_sums(protocol: str) -> None:
+    """4,096 clients of 48 bits come on 62 planes; with the noise of four servers there would be 65."""
+    numbers = np.array([2**59, -(2**59), 5, -1], np.int64)
+
+    async def program(mpc: ReplicatedBackend) -> Any:
+        planes = _core.to_planes(np.resize(numbers.view(np.uint64), 64), 62)
+        total = await _with_noise(mpc, mpc.public_bits(planes, 64), Release(masked=1))
+        opened = await mpc.open_bits(total)
+        assert opened is not None
+        unsigned = _core.from_planes(np.ascontiguousarray(opened), 64)
+        return (unsigned << np.uint64(64 - total.planes)).view(np.int64) >> (64 - total.planes)
+
+    for seen in drive(parties(protocol, program)):
+        assert np.abs(seen - np.resize(numbers, 64)).max() < 50

@@ -599,6 +599,12 @@ def test_parties_that_want_other_ranks() -> None:
         simulate("rep3", tensors(program))
 
 
+def test_nothing_of_a_wide_tensor() -> None:
+    """A factor of zero has no significant bits, and is exact."""
+    wide = evaluate(lambda mpc: at(mpc, 0, [2.0**30, -1.0], bound=2.0**30, fraction=20) * 0.0)
+    assert wide.tolist() == [0, 0]
+
+
 def test_ranks_of_numpy() -> None:
     found = evaluate(lambda mpc: at(mpc, 0, [5, 3, 9, 1], bound=9).order(np.array([1, 2])))
     assert found.tolist() == [3, 5]

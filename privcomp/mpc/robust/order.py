@@ -69,7 +69,8 @@ async def _with_noise(backend: ReplicatedBackend, total: Bits, release: Release)
     if not noise:
         return total
     rows = [total, *noise]
-    planes = max(row.planes for row in rows) + (len(rows) - 1).bit_length()
+    # No sum of 2^12 values of 48 bits and noise needs more than 64, whatever the planes that it comes on.
+    planes = min(64, max(row.planes for row in rows) + (len(rows) - 1).bit_length())
     return await add_up(backend, [_signed_planes(row, planes) for row in rows])
 
 
