@@ -8,7 +8,7 @@ committee or parameter set verifies.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
@@ -18,7 +18,7 @@ from privcomp import keys
 from privcomp.codec import digest, lp
 from privcomp.errors import CodecError, ParameterError
 from privcomp.keys import Identity
-from privcomp.oneshot.messages import Announce, BoxKey, CloseCertificate, SharedKey, UploadEnd
+from privcomp.oneshot.messages import Announce, BoxKey, BoxKeyRequest, CloseCertificate, SharedKey, UploadEnd
 from privcomp.oneshot.params import Params
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "BoxSecret",
     "RoundContext",
     "SealedBox",
+    "box_key_request",
     "ciphertext_hash",
     "close_parts",
     "open_box",
+    "request_is_signed",
     "seal_box",
     "set_hash",
     "upload_body",
@@ -101,7 +103,25 @@ class RoundContext:
         return keys.verify(public, signature, _LABEL + what, self.digest, *parts)
 
 
-# ---- row 0 and row 5c: signed without ctx ----
+# ---- row 0, what asks for it, and row 5c: signed without ctx ----
+
+
+def box_key_request(
+    identity: Identity, roster_hash: bytes, session: bytes, round: int, committee_hash: bytes, hybrid: bool
+) -> BoxKeyRequest:
+    """What a server asks members for row 0 with."""
+    unsigned = BoxKeyRequest(roster_hash, session, round, committee_hash, hybrid, identity.public, bytes(64))
+    return replace(unsigned, signature=identity.sign(_LABEL + "boxkeys", *_request_parts(unsigned)))
+
+
+def request_is_signed(request: BoxKeyRequest) -> bool:
+    """Whether the server that the request names has signed it."""
+    return keys.verify(request.server, request.signature, _LABEL + "boxkeys", *_request_parts(request))
+
+
+def _request_parts(request: BoxKeyRequest) -> tuple[bytes, ...]:
+    r = request
+    return r.roster_hash, r.session, r.round.to_bytes(8, "little"), r.committee_hash, bytes([r.hybrid]), r.server
 
 
 def box_key_parts(message: BoxKey) -> tuple[bytes, ...]:

@@ -29,6 +29,7 @@ from privcomp.oneshot.context import (
     box_key_parts,
     close_parts,
     open_box,
+    request_is_signed,
     set_hash,
     upload_body,
     upload_digest,
@@ -158,7 +159,11 @@ class Member:
     # ---- row 0 ----
 
     def _box_key(self, request: BoxKeyRequest) -> Iterable[bytes]:
-        """A fresh box key for one (session, round); asked again, the same one."""
+        """A fresh box key for one (session, round); asked again, the same one, as long as it opens anything."""
+        pinned = self.policy.ledger_key
+        self.policy.require(pinned in (None, request.server), "another server's round", "the server that is pinned")
+        if not request_is_signed(request):
+            raise RemoteError(SERVER, "boxkeys", "the server's signature over the request does not verify")
         self.policy.require(ONESHOT in self.policy.protocols, f"protocol {ONESHOT!r}", f"{self.policy.protocols}")
         self.policy.require(
             request.roster_hash == self.roster.hash, "another roster", "the roster that this node holds"
@@ -167,7 +172,11 @@ class Member:
         own = row0_digest(r.roster_hash, r.session, r.round, r.committee_hash, r.hybrid)
         entry = self._journal.find(own, BOXKEY)
         if entry is not None:
+            if self._journal.secrets(own) is None and self._journal.find(own, ANSWER) is None:
+                # Clients would seal to a key that opens nothing, and the server count on this member.
+                raise JournalError("the box key of this round is erased: it was given up for newer rounds")
             return self._journal.answer(entry)
+        self._rules.box_key(r.session, r.round, r.server)
         secret, seed = self._draw(32), self._draw(64) if request.hybrid else b""
         message = BoxKey(
             request.roster_hash,
@@ -190,18 +199,22 @@ class Member:
             request=own,
             messages=[_with(message, signature)],
             secrets=_Secrets(secret, seed).to_bytes(),
-            note=request.committee_hash,
+            note=request.committee_hash + request.server,
         )
         self._expire(own)
         return self._journal.answer(entry)
 
     def _expire(self, newest: bytes) -> None:
-        """Box keys of rounds that never ended would open them for a thief. Too many: the oldest go, those of rounds in
-        which this member voted last, as such a round may still be finished."""
+        """Box keys of rounds that never ended would open them for a thief. Too many: those of the rounds that came
+        least far go first, the oldest of them, as what was accepted may be proposed and what was voted on certified."""
         own = [rd for rd in self._journal.open_rounds() if self._journal.find(rd, BOXKEY) is not None and rd != newest]
         spare = len(own) + 1 - self.policy.open_rounds_max
-        for rd in sorted(own, key=lambda rd: self._journal.find(rd, VOTE) is not None)[: max(spare, 0)]:
+        for rd in sorted(own, key=self._reached)[: max(spare, 0)]:
             self._journal.erase(rd)
+
+    def _reached(self, own: bytes) -> int:
+        """How far a round came here: 0 it has a box key, 1 its shares were accepted, 2 its set was voted on."""
+        return sum(self._journal.find(own, stage) is not None for stage in (ACCEPT, VOTE))
 
     # ---- rows 3 and 4 ----
 

@@ -56,7 +56,11 @@ _LISTED = Seq(Tup(_ID, _HASH), MAX_CLIENTS, increasing=True)
 
 @dataclass(frozen=True)
 class BoxKeyRequest(Message):
-    """Before row 0, server to member: a round is coming, with this committee."""
+    """Before row 0, server to member: a round is coming, with this committee.
+
+    The server signs it: a member keeps the box keys of a few rounds only, and who could ask for many in anybody's name
+    would make it give up that of the running one.
+    """
 
     TAG: ClassVar[int] = 0x0910
     FIELDS: ClassVar[tuple[tuple[str, Codec[Any]], ...]] = (
@@ -65,12 +69,16 @@ class BoxKeyRequest(Message):
         ("round", U64),
         ("committee_hash", _HASH),
         ("hybrid", Bool),
+        ("server", _HASH),
+        ("signature", _SIGNATURE),
     )
     roster_hash: bytes
     session: bytes
     round: int
     committee_hash: bytes
     hybrid: bool
+    server: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,18 @@ class Rules:
                 holder is not None and c.members == (holder,), "a single key-holder", "the one that is named"
             )
 
+    # ---- box keys ----
+
+    def box_key(self, session: bytes, round: int, server: bytes) -> None:
+        """A member draws one box key for a server's (session, round), whatever else the request says.
+
+        Raises:
+            JournalError: it has drawn one, with another committee or another kind of boxes.
+        """
+        for entry in self._journal.of_round(session, round):
+            if entry.protocol == ONESHOT and entry.stage == BOXKEY and entry.note[32:] == server:
+                raise JournalError("this member was asked for a box key of this session and round otherwise before")
+
     # ---- one set per model ----
 
     def other_protocols(self, context: RoundContext) -> None:

@@ -29,6 +29,7 @@ from privcomp.oneshot.context import (
     NO_ROOT,
     RoundContext,
     box_key_parts,
+    box_key_request,
     ciphertext_hash,
     close_parts,
     closes,
@@ -43,7 +44,6 @@ from privcomp.oneshot.messages import (
     Announce,
     Answer,
     BoxKey,
-    BoxKeyRequest,
     Certificate,
     Close,
     CloseCertificate,
@@ -571,9 +571,8 @@ class Server:
         """What the parties of `pending` are asked in this stage; may be sent again."""
         if self.stage == BOXKEYS:
             a = self._draft
-            data = BoxKeyRequest(
-                a.roster_hash, a.session, a.round, self.params.committee.hash, self.params.hybrid
-            ).to_bytes()
+            committee, hybrid = self.params.committee.hash, self.params.hybrid
+            data = box_key_request(self._identity, a.roster_hash, a.session, a.round, committee, hybrid).to_bytes()
             return Outbox(self._in_order(), lambda _: (data,))
         if self.stage == UPLOAD:
             # The model is the large part, and the same object in every message.

@@ -39,7 +39,7 @@ from privcomp.oneshot import (
     least_survivors,
 )
 from privcomp.oneshot import messages as m
-from privcomp.oneshot.context import RoundContext, set_hash, upload_body, upload_digest
+from privcomp.oneshot.context import RoundContext, box_key_request, set_hash, upload_body, upload_digest
 from privcomp.oneshot.keyshares import merkle_paths
 from privcomp.oneshot.server import ACCEPT, ANSWER, BOXKEYS, UPLOAD, VOTE, _root
 from privcomp.policy import CommitteePolicy, Policy
@@ -514,7 +514,7 @@ class Liar:
         """An announced round with the members' box keys; its ctx."""
         params = replace(self.params[panel], **lie)
         committee, seats = params.committee, []
-        request = m.BoxKeyRequest(self.roster.hash, session, number, committee.hash, False).to_bytes()
+        request = box_key_request(self.identity, self.roster.hash, session, number, committee.hash, False).to_bytes()
         for party in committee.ids:
             found = self.ask(lambda party=party: self.members[party].receive(request))  # type: ignore[misc]
             seats.append(m.Seat(found[0].key, b"", found[0].signature) if found else m.Seat(b"", b"", b""))

@@ -25,10 +25,10 @@ from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.oneshot import Client, Committee, Contribution, Member, Params, Server
 from privcomp.oneshot import messages as m
-from privcomp.oneshot.context import ciphertext_hash, upload_body
+from privcomp.oneshot.context import box_key_request, ciphertext_hash, upload_body
 from privcomp.oneshot.server import _root
 from privcomp.policy import CommitteePolicy, Policy
-from tests.oneshot.harness import MODEL, SESSION, MemberNode, Round, World, decode, refused
+from tests.oneshot.harness import MODEL, SESSION, MemberNode, Round, World, decode, identity, refused
 
 C, M = b"client-%03d", b"member-%02d"
 
@@ -372,17 +372,49 @@ def test_a_member_gives_up_the_oldest_rounds_without_a_vote() -> None:
     node = world.members[0]
     voted = world.round(0, model=b"voted").run_to("vote")
     voted.collect()
-    for number in range(1, 6):
-        world.round(number, model=b"%d" % number).run_to("accept")
-    stale = world.round(1, model=b"1")
+    stale, *_ = [world.round(number, model=b"%d" % number).run_to("accept") for number in range(1, 6)]
     assert len(node.journal._open_rounds()) == 3  # type: ignore[arg-type]
     voted.requests = dict(voted.server.advance())
     for member in world.members:  # shares in memory went with the newer rounds
         member.receive(voted.server.catch_up(member.id)[0])
     voted.finish()
-    stale.run_to("accept")
     with refused(node, JournalError, "the box key of this round is erased"):
         node.receive(stale.requests[node.id])
+    # Nor is a key handed out again that opens nothing: its owner counts as absent, instead of being missed later.
+    with refused(node, JournalError, "the box key of this round is erased"):
+        node.receive(world.round(1, model=b"1").requests[node.id])
+
+
+def test_rounds_that_came_furthest_keep_their_box_keys() -> None:
+    """Shares that were accepted may be in a proposal: a round that stalled there survives any number of announcements,
+    a restart included."""
+    world = World(policy={"open_rounds_max": 3})
+    accepted = world.round(0, model=b"accepted").run_to("accept")
+    accepted.collect()
+    for number in range(1, 9):
+        world.round(number, model=b"%d" % number).run_to("upload")
+    for member in world.members:
+        assert len(member.journal._open_rounds()) == 3  # type: ignore[arg-type]
+        member.restart()
+        member.receive(accepted.requests[member.id])
+    accepted.requests = dict(accepted.server.advance())
+    assert len(accepted.finish().survivors) == 6
+
+
+def test_one_box_key_per_session_and_round() -> None:
+    """Asked again with another committee, or for other boxes, a member draws no second key for the round; the number is
+    another server's as well."""
+    world = World()
+    round = world.round().run_to("upload")
+    node = world.members[0]
+    a, own = round.context.announce, world.params.committee.hash
+    for committee, hybrid in ((bytes(32), False), (own, True)):
+        request = box_key_request(world.server_identity, a.roster_hash, a.session, a.round, committee, hybrid)
+        with refused(node, JournalError, "asked for a box key of this session and round otherwise"):
+            node.receive(request.to_bytes())
+    other = box_key_request(identity(b"other server"), a.roster_hash, a.session, a.round, bytes(32), False)
+    assert node.receive(other.to_bytes())
+    round.finish()
 
 
 def test_box_keys_are_erased_after_the_answer() -> None:

@@ -22,6 +22,7 @@ from privcomp.oneshot import Committee, Params
 from privcomp.oneshot import messages as m
 from privcomp.oneshot.client import _Upload
 from privcomp.oneshot.committee import quorum
+from privcomp.oneshot.context import box_key_request
 from privcomp.oneshot.keyshares import merkle_path
 from privcomp.oneshot.messages import UploadRequest
 from privcomp.oneshot.rules import VOTE
@@ -383,6 +384,25 @@ def test_rule_box_keys_of_the_server_are_refused() -> None:
     with refused(world.members[0], RemoteError, "is not the one that it signed for"):
         world.members[0].receive(m.Shares(round.announce(seats=tuple(seats)), (), bytes(64)).to_bytes())
     round.finish()
+
+
+def test_rule_row_0_only_the_pinned_server_asks_for_box_keys() -> None:
+    """A member keeps the box keys of eight rounds. Whoever reaches it (on a transport without authentication: anybody)
+    and may ask for more of them makes it give up that of the running round."""
+    world = World(policy={"ledger_key": identity(b"server").public})
+    request, round = dict(world.round().requests), announced(world)
+    stranger = identity(b"stranger")
+    for node in world.members:
+        for number in range(2, 12):
+            with refused(node, RemoteError, "the server's signature over the request does not verify"):
+                node.receive(edit(request[node.id], round=number))
+            a = round.context.announce
+            made = box_key_request(stranger, a.roster_hash, a.session, number, world.params.committee.hash, False)
+            with refused(node, PolicyError, "another server's round"):
+                node.receive(made.to_bytes())
+            with refused(node, RemoteError, "the server's signature over the request does not verify"):
+                node.receive(replace(made, server=world.server_identity.public).to_bytes())
+    assert len(round.finish().survivors) == 6
 
 
 def test_rule_no_duplicates_a_member_a_key_or_a_box_key_twice() -> None:

@@ -31,7 +31,7 @@ from privcomp.oneshot import Committee
 from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
 from privcomp.rounds.aggregation import COMMITTEE
-from privcomp.rounds.messages import CommitteeEvidence, RoundUpload, SignedUpload
+from privcomp.rounds.messages import CommitteeEvidence, RoundAgain, RoundUpload, SignedUpload
 from privcomp.simulation.loopback import Traffic, run_round
 
 SESSION = bytes(range(32))
@@ -272,9 +272,8 @@ def test_a_node_follows_the_ledger(world: World) -> None:
     message = RoundUpload.from_bytes(asked[name(7)], max_bytes=1 << 20)
     with pytest.raises(LedgerError, match="another key than the ledger's"):
         world.clients[name(7)].receive(replace(message, ledger_key=bytes(32)).to_bytes(), update(name(7)))
-    stranger = Ledger(None, identity(101))
-    world.heads = {}
-    foreign = world.up_to(world.server(3, b"third", ledger=stranger), "upload")
+    other = World(Ledger(None, identity(101)))
+    foreign = other.up_to(other.server(3, b"third"), "upload")
     with pytest.raises(LedgerError, match="pins"):
         world.clients[name(7)].receive(foreign[name(7)], update(name(7)))
     announced = RoundUpload.from_bytes(foreign[name(7)], max_bytes=1 << 20).announce
@@ -284,6 +283,24 @@ def test_a_node_follows_the_ledger(world: World) -> None:
     with pytest.raises(LedgerError, match="head"):
         fresh.client(7).receive(replace(message, headers=()).to_bytes(), update(name(7)))
     assert list(world.clients[name(7)].receive(asked[name(7)], update(name(7))))
+
+
+def test_box_keys_are_for_the_server_whose_ledger_a_node_follows(world: World) -> None:
+    """Pinned by the policy, or remembered since the node's first round."""
+    stranger = world.server(2, ledger=Ledger(None, identity(101))).begin(world.clients, {})
+    with pytest.raises(PolicyError, match="the server that is pinned"):
+        world.clients[name(0)].receive(stranger[name(0)], update(name(0)))
+    world.policy = replace(world.policy, ledger_key=None)
+    world.clients = {name(k): world.client(k) for k in range(N)}
+    assert list(world.clients[name(1)].receive(stranger[name(1)], update(name(1))))  # it knows no server yet
+    world.run(world.server())
+    later = world.server(3, ledger=Ledger(None, identity(101))).begin(world.clients, {})
+    for wrapped in (later[name(1)], RoundAgain((later[name(1)],)).to_bytes()):
+        with pytest.raises(LedgerError, match="another server than that of the ledger"):
+            world.clients[name(1)].receive(wrapped, update(name(1)))
+    with pytest.raises(RemoteError):
+        world.clients[name(1)].receive(later[name(1)][:-1], update(name(1)))
+    assert list(world.clients[name(1)].receive(world.server(4).begin(world.clients, {})[name(1)], update(name(1))))
 
 
 def test_a_model_is_used_in_one_protocol_only(world: World) -> None:
