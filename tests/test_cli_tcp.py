@@ -59,6 +59,20 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
         ([*ONESHOT, "node-0,node-1,node-2,node-3", "--clients", "3"], "the committee has 4 members"),
         ([*ONESHOT, "node-0,node-1,node-2,node-3", "--corrupt", "2"], "ask more nodes, or withstand fewer"),
         ([*ONESHOT, "node-0,node-1,node-2,node-3", "--min-clients", "3"], "a sum needs 4 nodes"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--corrupt", "-1"], "--corrupt is -1"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--privacy", "0"], "every single member could read every key"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--bits", "32"], "no shipped profile sums 4 clients of 32 bits"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--max-weight", "0"], "max_weight is 0"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--max-weight", "5000000000"], "weight is 5000000000"),
+        (
+            [*ONESHOT, "node-0,node-1,node-2,node-3", "--out", "nowhere/model.npz"],
+            "nowhere/model.npz cannot be written",
+        ),
+        (["--out", "FOLDER"], "cannot be written: Is a directory"),
+        (["--corrupt", "-1"], "--corrupt is -1"),
+        (["--clip-norm", "0"], "--clip-norm needs --epsilon"),
+        (["--min-survivors", "0"], "--min-survivors needs --epsilon"),
+        (["--delta", "0.5"], "--delta needs --epsilon"),
         (
             [*ONESHOT, "node-0,node-1,node-2,node-3", "--wait", "0.2"],
             "and 0 members of the committee, of 3: start the others",
@@ -69,7 +83,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_serving_that_does_not_work(federation: Federation, options: list[str], said: str) -> None:
-    names = {"UPDATE": str(federation.node(0) / "update.py")}
+    names = {"UPDATE": str(federation.node(0) / "update.py"), "FOLDER": str(federation.folder)}
     given = {"--model": str(federation.folder / "first.npz"), "--rounds": "1", "--clip": "1", "--port": "0"}
     rest = [names.get(option, option) for option in options]
     needed = [word for name, value in given.items() if name not in options for word in (name, value)]
@@ -77,6 +91,26 @@ def test_serving_that_does_not_work(federation: Federation, options: list[str], 
     assert (result.code, result.out) == (2, "")
     assert said in result.err
     assert "Traceback" not in result.err
+    # Whatever is wrong with the options is said before a node can come: only these wait for nodes.
+    assert ("listening" in result.err) == ("--wait" in options)
+
+
+def test_a_model_that_cannot_be_trained_is_refused_before_anybody_can_join(
+    federation: Federation, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "nan.npz", w=np.array([1, np.nan]))
+    np.savez(tmp_path / "counts.npz", w=np.arange(3))
+    for name, said in (("nan.npz", "NaN or infinity"), ("counts.npz", "have no mean")):
+        result = run(
+            "serve", federation.server, "--model", tmp_path / name, "--rounds", "1", "--clip", "1", "--port", "0"
+        )
+        assert (result.code, said in result.err, "listening" in result.err) == (2, True, False)
+    result = run(
+        "serve", federation.server, "--model", federation.folder / "first.npz", "--rounds", "1", "--port", "0",
+        "--epsilon", "0.001", "--clip-norm", "1",
+    )  # fmt: skip
+    assert (result.code, "listening" in result.err) == (2, False)
+    assert not [path for path in federation.server.iterdir() if path.name.endswith(".new")]
 
 
 def test_serving_needs_a_model_a_number_of_rounds_and_a_clip(federation: Federation) -> None:

@@ -14,6 +14,8 @@ from privcomp.errors import ParameterError
 
 __all__ = ["add_parser"]
 
+_DELTA = 1e-5
+
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Defaults where there are some."""
@@ -73,7 +75,7 @@ def add_parser(commands: Any) -> None:
         metavar="E",
         help="what all rounds together may tell about one node (default: no noise)",
     )
-    noise.add_argument("--delta", type=float, default=1e-5, metavar="D", help="of this epsilon")
+    noise.add_argument("--delta", type=float, metavar="D", help="of this epsilon (default: 1e-5)")
     noise.add_argument(
         "--clip-norm", type=float, metavar="C", help="L2 norm of a node's update; longer ones are scaled"
     )
@@ -127,7 +129,7 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server
     from privcomp.integrations.committee import committee_of
     from privcomp.integrations.driver import Deadlines
-    from privcomp.integrations.npz import save_model
+    from privcomp.integrations.npz import check_place, save_model
     from privcomp.policy import Policy
 
     out = arguments.out if arguments.out is not None else home.folder / "model.npz"
@@ -152,39 +154,45 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
             print(json.dumps({**vars(done), "refused": refused}), flush=True)
 
     limits = Limits(connections=arguments.max_connections, grace=arguments.grace)
-    async with Server(home, host=arguments.host, port=arguments.port, limits=limits) as server:
+    server = Server(home, host=arguments.host, port=arguments.port, limits=limits)
+    # All that can be refused is refused before the server listens: no node comes in vain.
+    check_place(out)
+    if arguments.epsilon is not None:
+        plan = _plan(arguments, task.entries(arrays), corrupt, members)
+        print(plan.describe(), file=sys.stderr)
+    if arguments.committee is not None:
+        committee = committee_of(home.roster, ids(arguments.committee), arguments.privacy)
+        print(
+            f"privcomp: a committee of {committee.size}: {committee.needed} members must answer; "
+            f"{committee.could_open}",
+            file=sys.stderr,
+        )
+    training = server.prepare(
+        arrays,
+        task=task,
+        clip=arguments.clip,
+        max_weight=1 << 20 if arguments.max_weight is None else arguments.max_weight,
+        plan=plan,
+        committee=committee,
+        clients=arguments.clients,
+        min_clients=arguments.min_clients,
+        bits=16 if arguments.bits is None else arguments.bits,
+        adversary=adversary,
+        corrupt=corrupt,
+        hybrid=arguments.hybrid,
+        **({"protocol": arguments.protocol} if committee is None else {}),
+    )
+    async with server:
         on_stop(server.stop)
-        if arguments.epsilon is not None:
-            plan = _plan(arguments, task.entries(arrays), corrupt, members)
-            print(plan.describe(), file=sys.stderr)
-        if arguments.committee is not None:
-            committee = committee_of(home.roster, ids(arguments.committee), arguments.privacy)
-            print(
-                f"privcomp: a committee of {committee.size}: {committee.needed} members must answer; "
-                f"{committee.could_open}",
-                file=sys.stderr,
-            )
         print(f"privcomp: listening at {server.host}:{server.port}", file=sys.stderr)
-        await server.run(
-            arrays,
-            task=task,
+        await server.train(
+            training,
             rounds=arguments.rounds,
-            clip=arguments.clip,
-            max_weight=1 << 20 if arguments.max_weight is None else arguments.max_weight,
-            plan=plan,
-            committee=committee,
-            clients=arguments.clients,
-            min_clients=arguments.min_clients,
-            bits=16 if arguments.bits is None else arguments.bits,
             wait=arguments.wait,
             gather=arguments.gather,
             deadlines=Deadlines.of(arguments.deadline, training=arguments.training_deadline),
             save=lambda model: save_model(out, model),
             report=report,
-            adversary=adversary,
-            corrupt=corrupt,
-            hybrid=arguments.hybrid,
-            **({"protocol": arguments.protocol} if committee is None else {}),
         )
     if not complete:
         print("privcomp: no round was completed", file=sys.stderr)
@@ -204,7 +212,7 @@ def _plan(arguments: argparse.Namespace, entries: int, corrupt: int, members: in
         min_survivors=least,
         colluders=corrupt,
         bits=20 if arguments.bits is None else arguments.bits,
-        target=(arguments.epsilon, arguments.delta),
+        target=(arguments.epsilon, _DELTA if arguments.delta is None else arguments.delta),
         rounds=arguments.rounds,
         sampling="none",
         adjacency="zero_out",
@@ -221,13 +229,13 @@ def _check(arguments: argparse.Namespace) -> None:
     elif arguments.committee is not None or arguments.privacy is not None:
         raise ParameterError(f"--committee and --privacy are for --protocol oneshot, not {arguments.protocol}")
     needed, unused = ("clip_norm", ("clip", "metric", "max_weight")) if private else (
-        "clip", ("clip_norm", "min_survivors")
+        "clip", ("clip_norm", "min_survivors", "delta")
     )  # fmt: skip
     if getattr(arguments, needed) is None:
         without = "with" if private else "without"
         raise ParameterError(f"--{needed.replace('_', '-')} must be given {without} --epsilon")
     for name in unused:
-        if getattr(arguments, name):
+        if getattr(arguments, name) not in (None, []):
             text = f"--{name.replace('_', '-')}"
             why = "is for rounds without noise: leave it out" if private else "needs --epsilon"
             raise ParameterError(f"{text} {why}")
@@ -237,6 +245,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ParameterError(f"--{name.replace('_', '-')} is {value}; a positive number is needed")
     if arguments.rounds < 1:
         raise ParameterError(f"--rounds is {arguments.rounds}; at least 1 is needed")
+    if arguments.corrupt is not None and arguments.corrupt < 0:
+        raise ParameterError(f"--corrupt is {arguments.corrupt}; 0 or more nodes can be withstood")
     if not 0 <= arguments.port < 1 << 16:
         raise ParameterError(f"--port is {arguments.port}; 0..65535 are possible")
     if arguments.max_connections is not None and arguments.max_connections < 1:

@@ -72,7 +72,7 @@ from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import Params
 from privcomp.secagg.server import Outbox
 
-__all__ = ["Limits", "RoundReport", "Server", "Update", "join", "replay"]
+__all__ = ["Limits", "RoundReport", "Server", "Training", "Update", "join", "replay"]
 
 _log = logging.getLogger("privcomp.tcp")
 _T = TypeVar("_T")
@@ -152,6 +152,26 @@ class _Stage:
     delivered: int = 0
     again: Outbox | None = None
     refused: dict[bytes, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and by how many nodes: see `Server.prepare`.
+
+    Attributes:
+        task: what the nodes compute.
+        spec: the declaration of every round.
+        model: the model to go on from.
+        known: rounds of training on the first model that the ledger has.
+        least, most: nodes of a round.
+    """
+
+    task: Task
+    spec: RoundSpec
+    model: Arrays
+    known: int
+    least: int
+    most: int
 
 
 class Server:
@@ -253,12 +273,11 @@ class Server:
 
     # ---- rounds
 
-    async def run(
+    def prepare(
         self,
         arrays: Mapping[str, NDArray[Any]],
         *,
         task: Task,
-        rounds: int,
         clip: float | None = None,
         max_weight: int = 1,
         plan: DistributedPlan | None = None,
@@ -266,24 +285,15 @@ class Server:
         clients: int | None = None,
         min_clients: int | None = None,
         bits: int = 16,
-        wait: float = 300.0,
-        gather: float = 5.0,
-        deadlines: Deadlines | None = None,
-        executor: Executor | None = None,
-        save: Callable[[Arrays], None] | None = None,
-        report: Callable[[RoundReport], None] | None = None,
         **aggregation: Any,
-    ) -> Arrays:
-        """Train: rounds of `task` on a model, one after another.
-
-        A round that too few nodes take part in is aborted, recorded, and the next one begins on the same model. One
-        that stalls when its survivors are fixed is asked to its end first, by the next rounds or after a restart.
+    ) -> Training:
+        """What is to be trained, and by whom, with everything checked that can be before any node is there; nothing is
+        sent or written, and the server need not listen.
 
         Args:
             arrays: the first model. What the ledger already has of training on it is taken over, so that a server that
                 was stopped is started again with the same model.
             task: an update task.
-            rounds: number of rounds, aborted ones included.
             clip, max_weight, bits: of the encoding, see `Task.encoding`; clip must be given unless there is a plan.
             plan: noise that the nodes add themselves, for as many rounds as the plan says; every update then counts
                 once.
@@ -292,20 +302,11 @@ class Server:
             clients: most nodes per round; None: the whole roster.
             min_clients: least number of connected nodes with which a round is begun; None: the fewest with which one
                 can be completed.
-            wait: seconds to wait for them.
-            gather: seconds to wait for more, up to `clients`, before the first round.
-            deadlines: seconds per stage.
-            executor: runs the unmasking; None: threads.
-            save: called with every new model, in a thread, before the next round.
-            report: called after every round.
             aggregation: further arguments of `RoundSpec.secure_sum` (protocol, adversary, corrupt, ...), or of
                 `privcomp.integrations.committee.one_shot` (adversary, corrupt, hybrid, ...).
 
-        Returns:
-            The last model.
-
         Raises:
-            LocalError: too few nodes came in time, or the parameters do not fit together.
+            LocalError: the parameters do not fit together, or a sum that the ledger names cannot be read.
         """
         if task.kind != "update":
             raise ParameterError("training needs a task of kind 'update'")
@@ -316,9 +317,6 @@ class Server:
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise ParameterError(f"array {name!r} of the model has NaN or infinity")
         model, known = replay(self.home.ledger, task, arrays)
-        if known:
-            _log.info("the ledger has %d rounds of training on this model; going on from there", known)
-            await self._saved(save, model)
         encoding = _encoding(task, model, plan, most, clip=clip, max_weight=max_weight, bits=bits)
         if committee is None:
             spec = RoundSpec.secure_sum(encoding, task, **aggregation)
@@ -328,6 +326,79 @@ class Server:
         _check_least(spec.aggregation, least)
         if not 3 <= least <= most:
             raise ParameterError(f"min_clients = {least}; 3..{most} (clients) are possible")
+        spec.aggregation.to_bytes()  # ParameterError where an announcement has no room for it
+        return Training(task, spec, model, known, least, most)
+
+    async def run(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        rounds: int,
+        wait: float = 300.0,
+        gather: float = 5.0,
+        deadlines: Deadlines | None = None,
+        executor: Executor | None = None,
+        save: Callable[[Arrays], None] | None = None,
+        report: Callable[[RoundReport], None] | None = None,
+        **options: Any,
+    ) -> Arrays:
+        """`train` what `prepare` makes of the arrays and the other arguments, which are its.
+
+        Returns:
+            The last model.
+
+        Raises:
+            LocalError: see `prepare` and `train`.
+        """
+        return await self.train(
+            self.prepare(arrays, **options),
+            rounds=rounds,
+            wait=wait,
+            gather=gather,
+            deadlines=deadlines,
+            executor=executor,
+            save=save,
+            report=report,
+        )
+
+    async def train(
+        self,
+        training: Training,
+        *,
+        rounds: int,
+        wait: float = 300.0,
+        gather: float = 5.0,
+        deadlines: Deadlines | None = None,
+        executor: Executor | None = None,
+        save: Callable[[Arrays], None] | None = None,
+        report: Callable[[RoundReport], None] | None = None,
+    ) -> Arrays:
+        """Train: rounds on a model, one after another.
+
+        A round that too few nodes take part in is aborted, recorded, and the next one begins on the same model. One
+        that stalls when its survivors are fixed is asked to its end first, by the next rounds or after a restart.
+
+        Args:
+            training: from `prepare`.
+            rounds: number of rounds, aborted ones included.
+            wait: seconds to wait for the least number of nodes.
+            gather: seconds to wait for more, up to the most, before the first round.
+            deadlines: seconds per stage.
+            executor: runs the unmasking; None: threads.
+            save: called with every new model, in a thread, before the next round.
+            report: called after every round.
+
+        Returns:
+            The last model.
+
+        Raises:
+            LocalError: too few nodes came in time.
+        """
+        task, spec, model = training.task, training.spec, training.model
+        least, most = training.least, training.most
+        if training.known:
+            _log.info("the ledger has %d rounds of training on this model; going on from there", training.known)
+            await self._saved(save, model)
         home = self.home
         driver = Rounds(
             home.ledger, home.session, self._roster, deadlines=deadlines, executor=executor, folder=home.folder

@@ -73,6 +73,8 @@ def one_shot(
     n = len(roster)
     if corrupt is None:
         corrupt = Policy().corrupt_for(adversary, n)
+    if corrupt < 0:
+        raise ParameterError(f"c = {corrupt} corrupt nodes; 0 or more can be withstood")
     # Nodes count on the larger of their own c and the fraction of members' faults that the round provides for.
     corrupt = max(corrupt, oneshot.Params.gamma_ppm * n // _PPM)
     least = oneshot.least_survivors(n, corrupt, honest_survivors)

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from privcomp.encoding import model_bytes
 from privcomp.errors import LocalError, ParameterError
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["check_place", "load_model", "save_model"]
 
 
 def load_model(path: Path) -> dict[str, NDArray[Any]]:
@@ -42,6 +43,22 @@ def load_model(path: Path) -> dict[str, NDArray[Any]]:
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     return arrays
+
+
+def check_place(path: Path) -> None:
+    """See that a model can be written at a place, before there is one; nothing is left there.
+
+    Raises:
+        LocalError: it cannot.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        new.touch()
+        new.unlink()
+    except OSError as error:
+        raise LocalError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def save_model(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

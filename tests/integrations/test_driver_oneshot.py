@@ -261,7 +261,11 @@ def test_members_that_forget_need_their_shares_again(malicious: OneShot) -> None
 
 @pytest.mark.parametrize(
     ("clients", "corrupt", "said"),
-    [(6, 4, "of a roster of 6 with 4 corrupt nodes at least 7 must be in a sum"), (3, 1, "at least 4 must be")],
+    [
+        (6, 4, "of a roster of 6 with 4 corrupt nodes at least 7 must be in a sum"),
+        (3, 1, "at least 4 must be"),
+        (6, -1, "c = -1 corrupt nodes; 0 or more"),
+    ],
 )
 def test_rounds_that_no_node_would_accept(malicious: OneShot, clients: int, corrupt: int, said: str) -> None:
     encoding = TASK.encoding(MODEL, clients=clients, clip=1.0, max_weight=100)
