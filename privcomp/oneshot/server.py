@@ -126,7 +126,8 @@ class Server:
         model: the bytes that the clients hash and train on.
         roster: the clients.
         identity: signs the announcement and the proposal.
-        journal: of this identity: which set was proposed on a model, so that no second one ever is; None: in memory.
+        journal: of this identity: which set was proposed on a model, so that no second one ever is; None: nothing is
+            remembered beyond this object, and members refuse a second one alone.
         ledger_head: 32 bytes that the layer above binds.
         closes: close certificates of committees to which clients uploaded on this model before.
         memory_budget: bytes of uploads that are held in memory; the rest goes to a temporary file.
@@ -262,6 +263,7 @@ class Server:
         Raises:
             CodecError: not what `freeze` writes.
             ParameterError: another identity's round.
+            JournalError: the journal has another survivor set of this round.
         """
         stored = frozen.read(data)
         announce = Announce.from_bytes(stored.announce, max_bytes=MAX_ANNOUNCE)
@@ -282,6 +284,8 @@ class Server:
         for message in stored.accepts:
             server.receive(message)
         server._survivors = stored.survivors
+        with server._journal.locked():
+            server._write_down()  # as far as the journal is concerned, a round that came back was never away
         server._set_aside(server._chosen()[0])
         server._votes = dict(stored.votes)
         total = np.frombuffer(stored.total, dtype="<u8").astype(np.uint64)
@@ -698,23 +702,9 @@ class Server:
         for party in self._given:
             if party not in survivors:
                 self._refused[party] = "a member could not accept its share or its signature"
-        a = self.context.announce
-        hashed = set_hash(self.context.digest, self._survivors)
         with self._journal.locked():
             self._refuse_used_model()
-            self._journal.append(
-                protocol=ONESHOT,
-                session=a.session,
-                round=a.round,
-                purpose=a.purpose,
-                model_hash=a.model_hash,
-                round_digest=self.context.digest,
-                stage=PROPOSE,
-                request=hashed,
-                messages=[self._propose()],
-                secrets=None,
-                note=committee.hash + hashed,
-            )
+            self._write_down()
         self._total = np.zeros(self._total_size, np.uint64)
         for party in survivors:
             self._add(self._uploads[party])
@@ -722,6 +712,33 @@ class Server:
             self._staging.clear(upload)
         self._staging.close()
         self.stage = VOTE if self.params.certified else ANSWER
+
+    def _write_down(self) -> None:
+        """Enter the proposal into the journal, unless it is there.
+
+        Raises:
+            JournalError: another set of this round is there.
+        """
+        a, committee = self.context.announce, self.params.committee
+        hashed = set_hash(self.context.digest, self._survivors)
+        entry = self._journal.find(self.context.digest, PROPOSE)
+        if entry is not None:
+            if entry.request != hashed:
+                raise JournalError("another survivor set of this round is in the journal: the stored round is not it")
+            return
+        self._journal.append(
+            protocol=ONESHOT,
+            session=a.session,
+            round=a.round,
+            purpose=a.purpose,
+            model_hash=a.model_hash,
+            round_digest=self.context.digest,
+            stage=PROPOSE,
+            request=hashed,
+            messages=[self._propose()],
+            secrets=None,
+            note=committee.hash + hashed,
+        )
 
     @property
     def _total_size(self) -> int:

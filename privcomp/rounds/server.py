@@ -20,6 +20,7 @@ from privcomp.codec import lp
 from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded
 from privcomp.errors import CodecError, LedgerError, ParameterError, PrivcompError, RemoteError, StateError
+from privcomp.journal import Journal
 from privcomp.keys import Roster
 from privcomp.ledger import ABORTED, COMPLETE, Header, Ledger, Record
 from privcomp.ledger.record import genesis
@@ -71,6 +72,10 @@ class RoundServer:
         ledger: where the round is recorded.
         accept, executor, memory_budget: as for `privcomp.secagg.Server`.
         redeliver: one-shot rounds: members keep nothing between two messages, so they get their shares again each time.
+        journal: one-shot rounds: of the ledger's identity, for all rounds on it: which set was proposed on a model, so
+            that no second one is announced to that committee, also after a restart. None: nothing is remembered. Then
+            it is the members who refuse a second set, when the clients have trained and uploaded in vain, and the
+            caller sees to it that what `freeze` gave when the set was fixed is stored before the set is sent.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class RoundServer:
         executor: Executor | None = None,
         memory_budget: int = 1 << 28,
         redeliver: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self._set_up(spec, ledger, ledger.head, accept)
         common: dict[str, Any] = {
@@ -100,7 +106,9 @@ class RoundServer:
         if isinstance(spec.aggregation, oneshot.Params):
             if roster is None:
                 raise ParameterError("one-shot rounds need a roster: members verify the clients' signatures")
-            server = oneshot.Server(spec.aggregation, roster=roster, identity=ledger.identity, **common)
+            server = oneshot.Server(
+                spec.aggregation, roster=roster, identity=ledger.identity, journal=journal, **common
+            )
             self.aggregation: Aggregation = CommitteeSum(server, ledger.public, model, redeliver=redeliver)
         else:
             masked = Server(spec.aggregation, roster=roster, accept=self._accepts, executor=executor, **common)
@@ -163,11 +171,14 @@ class RoundServer:
         accept: Callable[[bytes, bytes], bool] | None = None,
         executor: Executor | None = None,
         redeliver: bool = False,
+        journal: Journal | None = None,
     ) -> Self:
-        """The round that `freeze` wrote, on the same ledger.
+        """The round that `freeze` wrote, on the same ledger. Its proposal, if there is one, is entered into the journal
+        where it is missing.
 
         Raises:
             CodecError: not what `freeze` writes.
+            JournalError: the journal has another survivor set of this round.
             LedgerError: the round was announced on another ledger.
         """
         evidence = None
@@ -180,7 +191,7 @@ class RoundServer:
         if data.startswith(oneshot.Server.FROZEN):
             if roster is None:
                 raise CodecError("a one-shot round was stored, and this server has no roster")
-            thawed = oneshot.Server.thaw(data, model=None, roster=roster, identity=ledger.identity)
+            thawed = oneshot.Server.thaw(data, model=None, roster=roster, identity=ledger.identity, journal=journal)
             server.aggregation = CommitteeSum(thawed, ledger.public, b"", redeliver=redeliver)
         else:
             masked = Server.thaw(data, roster=roster, accept=server._accepts, executor=executor)

@@ -24,10 +24,12 @@ from privcomp.errors import (
     RoundAborted,
     StateError,
 )
+from privcomp.integrations.file_journal import FileJournal
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
 from privcomp.oneshot import Committee
+from privcomp.oneshot.rules import PROPOSE
 from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
 from privcomp.rounds.aggregation import COMMITTEE
@@ -204,6 +206,46 @@ def test_a_round_that_is_only_announced_is_kept_to_be_recorded(world: World) -> 
     assert [(record.round, record.outcome) for record in world.ledger.records()] == [(1, "aborted")]
     with pytest.raises(StateError):
         thawed.requests()
+
+
+@pytest.mark.parametrize("stage", ["vote", "answer"])
+def test_what_a_lost_server_costs_with_a_journal_and_without(world: World, tmp_path: Path, stage: str) -> None:
+    """The process ends when the survivors are fixed and members have signed; what `freeze` gave is lost with it. With a
+    journal in a folder the next server asks nobody on that model; without one clients train and upload, and then the
+    members refuse."""
+    with FileJournal.create(tmp_path / "journal", world.ledger.public) as journal:
+        server = world.server(journal=journal)
+        world.collect(server, world.up_to(server, stage))
+    with FileJournal(tmp_path / "journal", world.ledger.public) as journal:
+        with pytest.raises(JournalError, match="proposed to this committee on this very model in round 1"):
+            world.server(2, journal=journal)
+        forgetful = world.server(2)
+        asked = world.up_to(forgetful, "vote")
+        with pytest.raises(JournalError, match=r"opened 1 set\(s\) on this very model"):
+            world.clients[name(0)].receive(asked[name(0)], update(name(0)))
+        # Another model is another matter, and another server's journal is refused.
+        assert len(world.run(world.server(3, b"next", journal=journal)).aggregate.survivors) == N
+        with pytest.raises(ParameterError, match="another identity"):
+            world.server(4, b"last", ledger=Ledger(None, identity(101)), journal=journal)
+
+
+def test_a_round_that_comes_back_is_in_the_journal(world: World) -> None:
+    """Also where the journal is younger than the round; and a stored round that is not the one of the journal is
+    refused."""
+    server = world.server()
+    world.up_to(server, "vote")
+    kept, journal = server.freeze(), MemoryJournal(world.ledger.public)
+    for _ in range(2):
+        RoundServer.thaw(kept, roster=world.roster, ledger=world.ledger, journal=journal)
+        with pytest.raises(JournalError, match="was proposed to this committee"):
+            world.server(2, journal=journal)
+    assert [entry.stage for entry in journal.entries()] == [PROPOSE]
+    (entry,) = journal.entries()
+    other = MemoryJournal(world.ledger.public)
+    with other.locked():
+        other._write(replace(entry, request=bytes(32)), None)
+    with pytest.raises(JournalError, match="another survivor set of this round"):
+        RoundServer.thaw(kept, roster=world.roster, ledger=world.ledger, journal=other)
 
 
 def test_members_that_keep_nothing_are_given_their_shares_with_every_request(world: World) -> None:
