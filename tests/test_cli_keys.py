@@ -124,6 +124,26 @@ def test_a_committee_is_named_by_its_ids(tmp_path: Path) -> None:
     assert json.loads(well("show", north, "--json"))["committee"] == "east,north,south,west"
 
 
+def test_a_beacon_is_trusted_once(tmp_path: Path) -> None:
+    for name in NAMES:
+        well("node", tmp_path / name, "--id", name)
+    well("server", tmp_path / "server")
+    well("roster", "--out", tmp_path / "public", *[tmp_path / name / f"{name}.pem" for name in NAMES])
+    trust = "--roster", tmp_path / "public" / "roster", "--server-cert", tmp_path / "server" / "server.pem"
+    north = tmp_path / "north"
+    assert "1 to 64 bytes" in refused("keys", "trust", north, *trust, "--beacon", "north")
+    assert "committees that are drawn" in well("trust", north, *trust, "--beacon", "0BADCAFE")
+    assert json.loads(well("show", north, "--json"))["beacon"] == "0badcafe"
+    well("trust", north, *trust, "--beacon", "0badcafe")
+    assert "has another beacon" in refused("keys", "trust", north, *trust, "--beacon", "0badcaff")
+    well("trust", north, *trust, "--beacon", "0badcaff", "--force")
+    assert json.loads(well("show", north, "--json"))["beacon"] == "0badcaff"
+    policy = (north / "policy.toml").read_text("utf-8")
+    assert policy.count("beacon = ") == 1
+    well("simulation", tmp_path / "sim", "--nodes", "3", "--beacon", "abcd")
+    assert json.loads(well("show", tmp_path / "sim" / "0", "--json"))["beacon"] == "abcd"
+
+
 def test_a_simulation_with_a_committee(tmp_path: Path) -> None:
     well("simulation", tmp_path / "sim", "--nodes", "5", "--committee", "0,1,2,3")
     shown = json.loads(well("show", tmp_path / "sim" / "4", "--json"))

@@ -17,6 +17,7 @@ from tests.integrations.federation import Federation, first_model
 from tests.test_cli import refused, run
 
 ONESHOT = ("--protocol", "oneshot", "--committee")
+DRAWN = ("--protocol", "oneshot", "--beacon")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,15 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
             [*ONESHOT, "node-0,node-1,node-2,node-3", "--out", "nowhere/model.npz"],
             "nowhere/model.npz cannot be written",
         ),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--beacon", "ab"], "one of the two"),
+        ([*ONESHOT, "node-0,node-1,node-2,node-3", "--absent", "0.1"], "--absent goes with --beacon"),
+        ([*DRAWN, "ab", "--privacy", "1"], "--privacy goes with --committee"),
+        ([*DRAWN, "beacon"], "in hexadecimal digits"),
+        ([*DRAWN, ""], "1 to 64 bytes are needed"),
+        ([*DRAWN, "ab", "--absent", "0.6"], "absent is 0.6"),
+        ([*DRAWN, "ab"], "no committee of 4 clients withstands"),
+        (["--beacon", "ab"], "so are --beacon and --absent"),
+        (["--absent", "0"], "so are --beacon and --absent"),
         (["--out", "FOLDER"], "cannot be written: Is a directory"),
         (["--corrupt", "-1"], "--corrupt is -1"),
         (["--clip-norm", "0"], "--clip-norm needs --epsilon"),
@@ -111,6 +121,16 @@ def test_a_model_that_cannot_be_trained_is_refused_before_anybody_can_join(
     )  # fmt: skip
     assert (result.code, "listening" in result.err) == (2, False)
     assert not [path for path in federation.server.iterdir() if path.name.endswith(".new")]
+
+
+def test_serving_with_a_committee_that_is_drawn(tmp_path: Path) -> None:
+    """It is known before anybody is there."""
+    made = Federation.create(tmp_path, 6)
+    save_model(tmp_path / "first.npz", first_model(100))
+    given = "--model", tmp_path / "first.npz", "--rounds", "1", "--clip", "1", "--port", "0", "--wait", "0.2"
+    said = run("serve", made.server, *given, *DRAWN, "0badcafe", "--absent", "0", "--corrupt", "1").err
+    assert "a committee of 6: 6 members must answer; 2 members and the server together could open" in said
+    assert "0 members of the committee, of 6" in said
 
 
 def test_serving_needs_a_model_a_number_of_rounds_and_a_clip(federation: Federation) -> None:

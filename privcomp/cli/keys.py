@@ -66,6 +66,11 @@ def add_parser(commands: Any) -> None:
     trust.add_argument(
         "--privacy", type=int, metavar="T", help="corrupt members to withstand (default: a third); with --committee"
     )
+    trust.add_argument(
+        "--beacon",
+        metavar="HEX",
+        help="allow one-shot rounds, with the shares of this node's keys at committees that are drawn with this beacon",
+    )
     trust.add_argument("--force", action="store_true", help="replace pins that name others")
     trust.set_defaults(run=_trust)
 
@@ -77,6 +82,7 @@ def add_parser(commands: Any) -> None:
     simulation.add_argument(
         "--committee", metavar="N,N,...", help="nodes (from 0) that hold the shares of keys in one-shot rounds"
     )
+    simulation.add_argument("--beacon", metavar="HEX", help="with which the committees of one-shot rounds are drawn")
     simulation.set_defaults(run=_simulation)
 
     show = parts.add_parser("show", help="print what is public about a folder")
@@ -141,17 +147,27 @@ def _roster(arguments: argparse.Namespace) -> int:
 
 def _trust(arguments: argparse.Namespace) -> int:
     from privcomp.integrations import NodeHome
+    from privcomp.integrations.committee import beacon_of
 
     roster, server = _read(arguments.roster), _read(arguments.server_cert)
     if arguments.privacy is not None and arguments.committee is None:
         raise ParameterError("--privacy is about a committee: name it with --committee")
     members = ids(arguments.committee) if arguments.committee is not None else []
+    beacon = beacon_of(arguments.beacon) if arguments.beacon is not None else b""
     NodeHome.trust(
-        arguments.folder, roster, server, committee=members, privacy=arguments.privacy, force=arguments.force
+        arguments.folder,
+        roster,
+        server,
+        committee=members,
+        privacy=arguments.privacy,
+        beacon=beacon,
+        force=arguments.force,
     )
     print(f"{arguments.folder}: policy.toml pins this roster and this server")
     if members:
         print(f"one-shot rounds are allowed, with a committee of {len(members)}")
+    if beacon:
+        print("one-shot rounds are allowed, with committees that are drawn from the roster with this beacon")
     return 0
 
 
@@ -168,10 +184,12 @@ def ids(text: str) -> list[bytes]:
 
 
 def _simulation(arguments: argparse.Namespace) -> int:
+    from privcomp.integrations.committee import beacon_of
     from privcomp.integrations.home import make_simulation
 
     members = [part.decode("utf-8", "replace") for part in ids(arguments.committee)] if arguments.committee else []
-    roster = make_simulation(arguments.folder, map(str, range(arguments.nodes)), committee=members)
+    beacon = beacon_of(arguments.beacon) if arguments.beacon is not None else b""
+    roster = make_simulation(arguments.folder, map(str, range(arguments.nodes)), committee=members, beacon=beacon)
     print(f"{arguments.folder}: a server and {len(roster)} simulated nodes, whose policies protect nobody")
     return 0
 
@@ -220,6 +238,7 @@ def _facts(folder: Path) -> dict[str, Any]:
         facts["pinned_ledger_key"] = policy.ledger_key.hex() if policy.ledger_key is not None else None
         members = [party.decode("utf-8", "replace") for party, _ in policy.committee.members]
         facts["committee"] = ",".join(members) if members else None
+        facts["beacon"] = policy.committee.beacon.hex() or None
     return facts
 
 

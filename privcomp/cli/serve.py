@@ -88,8 +88,16 @@ def add_parser(commands: Any) -> None:
         "--protocol", choices=("bonawitz", "secaggplus", "oneshot"), default="bonawitz", help="secure aggregation"
     )
     safety.add_argument(
-        "--committee", metavar="ID,ID,...", help="nodes that hold the shares of all keys; needed with oneshot"
+        "--committee", metavar="ID,ID,...", help="nodes that hold the shares of all keys; oneshot needs this, or "
+        "--beacon"
+    )  # fmt: skip
+    safety.add_argument(
+        "--beacon", metavar="HEX", help="draw the committee from the roster with it, as every node does that trusts it"
     )
+    safety.add_argument(
+        "--absent", type=float, metavar="F", help="fraction of nodes that may be away when a drawn committee is needed "
+        "(default: 0.05)"
+    )  # fmt: skip
     safety.add_argument(
         "--privacy", type=int, metavar="T", help="corrupt members of the committee to withstand (default: a third)"
     )
@@ -127,7 +135,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any, on_stop: signals.OnStop) -> int:
     from privcomp.integrations.asyncio_tcp import Limits, RoundReport, Server
-    from privcomp.integrations.committee import committee_of
+    from privcomp.integrations.committee import ABSENT, beacon_of, committee_of, drawn_committee
     from privcomp.integrations.driver import Deadlines
     from privcomp.integrations.npz import check_place, save_model
     from privcomp.policy import Policy
@@ -160,8 +168,14 @@ async def _run(arguments: argparse.Namespace, home: Any, task: Any, arrays: Any,
     if arguments.epsilon is not None:
         plan = _plan(arguments, task.entries(arrays), corrupt, members)
         print(plan.describe(), file=sys.stderr)
-    if arguments.committee is not None:
-        committee = committee_of(home.roster, ids(arguments.committee), arguments.privacy)
+    if arguments.protocol == "oneshot":
+        if arguments.committee is not None:
+            committee = committee_of(home.roster, ids(arguments.committee), arguments.privacy)
+        else:
+            absent = ABSENT if arguments.absent is None else arguments.absent
+            committee = drawn_committee(
+                home.roster, beacon_of(arguments.beacon), absent=absent, corrupt=corrupt, adversary=adversary
+            )
         print(
             f"privcomp: a committee of {committee.size}: {committee.needed} members must answer; "
             f"{committee.could_open}",
@@ -222,12 +236,23 @@ def _plan(arguments: argparse.Namespace, entries: int, corrupt: int, members: in
 def _check(arguments: argparse.Namespace) -> None:
     private = arguments.epsilon is not None
     if arguments.protocol == "oneshot":
-        if arguments.committee is None:
-            raise ParameterError("--protocol oneshot needs --committee: the nodes that hold the shares of the keys")
+        if (arguments.committee is None) == (arguments.beacon is None):
+            raise ParameterError(
+                "--protocol oneshot needs --committee, the nodes that hold the shares of the keys, or --beacon, with "
+                "which these are drawn: one of the two"
+            )
+        for name, other in (("privacy", "committee"), ("absent", "beacon")):
+            if getattr(arguments, name) is not None and getattr(arguments, other) is None:
+                raise ParameterError(f"--{name} goes with --{other}")
         if private:
             raise ParameterError("--epsilon: one-shot rounds take no noise; use --protocol bonawitz or secaggplus")
-    elif arguments.committee is not None or arguments.privacy is not None:
-        raise ParameterError(f"--committee and --privacy are for --protocol oneshot, not {arguments.protocol}")
+    else:
+        for name in ("committee", "privacy", "beacon", "absent"):
+            if getattr(arguments, name) is not None:
+                raise ParameterError(
+                    f"--{name}: --committee and --privacy are for --protocol oneshot, not {arguments.protocol}, and "
+                    "so are --beacon and --absent"
+                )
     needed, unused = ("clip_norm", ("clip", "metric", "max_weight")) if private else (
         "clip", ("clip_norm", "min_survivors", "delta")
     )  # fmt: skip

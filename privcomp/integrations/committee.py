@@ -13,10 +13,12 @@ from privcomp.policy import Policy
 from privcomp.rounds import RoundSpec, Task
 from privcomp.secagg.params import Params
 
-__all__ = ["committee_of", "one_shot"]
+__all__ = ["beacon_of", "committee_of", "drawn_committee", "one_shot"]
 
 #: With fewer, no member may be lost, or any two of them read every key.
 LEAST_MEMBERS: Final = 4
+#: Nodes that may be away when a drawn committee is needed, unless somebody says otherwise.
+ABSENT: Final = 0.05
 _PPM: Final = 1_000_000
 
 
@@ -48,6 +50,65 @@ def committee_of(roster: Roster, ids: Iterable[bytes], privacy: int | None = Non
     return oneshot.Committee.named([(party, roster.public(party)) for party in sorted(named)], privacy)
 
 
+def beacon_of(text: str) -> bytes:
+    """A beacon as settings have it, in hexadecimal digits.
+
+    Raises:
+        ParameterError: not 1..64 bytes in hexadecimal digits.
+    """
+    try:
+        beacon = bytes.fromhex(text)
+    except ValueError:
+        beacon = b""
+    if not 1 <= len(beacon) <= 64:
+        raise ParameterError(f"the beacon {text!r}: 1 to 64 bytes are needed, in hexadecimal digits")
+    return beacon
+
+
+def drawn_committee(
+    roster: Roster,
+    beacon: bytes,
+    *,
+    absent: float = ABSENT,
+    corrupt: int | None = None,
+    adversary: str = oneshot.MALICIOUS,
+) -> oneshot.Committee:
+    """The committee that every node draws itself from roster and beacon, as small as it may be for this roster.
+
+    Args:
+        roster: whom it is drawn from.
+        beacon: 1..64 bytes that nobody could choose, the same in every node's policy; one per roster.
+        absent: fraction of the nodes that may be away when they are needed, 0 .. 0.5; the smaller, the smaller it is.
+        corrupt, adversary: as for `one_shot`.
+
+    Raises:
+        ParameterError: no committee of this roster withstands so many corrupt and absent nodes.
+    """
+    n = len(roster)
+    if not 0 <= absent <= 0.5:
+        raise ParameterError(f"absent is {absent}; a fraction of 0 to 0.5 is needed")
+    if not 1 <= len(beacon) <= 64:
+        raise ParameterError(f"a beacon of {len(beacon)} bytes; 1 to 64 are needed")
+    # The least gamma of which the roster has so many: what the nodes hold condition (S) against.
+    gamma = -(-min(_withstood(n, corrupt, adversary), n) * _PPM // n)
+    size = oneshot.size_committee(n, gamma, round(absent * _PPM), malicious=adversary == oneshot.MALICIOUS)
+    return oneshot.Committee.sampled(roster, beacon, size.members, size.privacy, size.packing)
+
+
+def _withstood(nodes: int, corrupt: int | None, adversary: str) -> int:
+    """Corrupt nodes of a roster that nodes under the default policy count with: the larger of their own c and the
+    fraction of members' faults that a round provides for.
+
+    Raises:
+        ParameterError: fewer than none.
+    """
+    if corrupt is None:
+        corrupt = Policy().corrupt_for(adversary, nodes)
+    if corrupt < 0:
+        raise ParameterError(f"c = {corrupt} corrupt nodes; 0 or more can be withstood")
+    return max(corrupt, oneshot.Params.gamma_ppm * nodes // _PPM)
+
+
 def one_shot(
     encoding: FixedPoint,
     task: Task,
@@ -71,12 +132,7 @@ def one_shot(
         ParameterError: the round does not add up; more survivors are needed than the encoding has clients.
     """
     n = len(roster)
-    if corrupt is None:
-        corrupt = Policy().corrupt_for(adversary, n)
-    if corrupt < 0:
-        raise ParameterError(f"c = {corrupt} corrupt nodes; 0 or more can be withstood")
-    # Nodes count on the larger of their own c and the fraction of members' faults that the round provides for.
-    corrupt = max(corrupt, oneshot.Params.gamma_ppm * n // _PPM)
+    corrupt = _withstood(n, corrupt, adversary)
     least = oneshot.least_survivors(n, corrupt, honest_survivors)
     if least > encoding.clients:
         raise ParameterError(

@@ -24,11 +24,14 @@ from privcomp.integrations.files import replace_file, sync_folder
 from privcomp.keys import Roster
 from privcomp.ledger import Ledger
 from privcomp.rounds import RoundResult, RoundServer, RoundSpec
-from privcomp.rounds.aggregation import TRAINING_STAGES
+from privcomp.rounds.aggregation import COMMITTEE, TRAINING_STAGES
+from privcomp.rounds.messages import CommitteeEvidence
 
 __all__ = ["Deadlines", "Exchange", "RoundStalled", "Rounds"]
 
 _log = logging.getLogger("privcomp.rounds")
+#: An announcement has no room for more.
+_MAX_CLOSES = 16
 _T = TypeVar("_T")
 
 Exchange = Callable[[str, Mapping[bytes, bytes], float], Iterable[tuple[bytes, Iterable[bytes]]]]
@@ -59,6 +62,7 @@ class Deadlines:
     upload: float = 600.0
     accept: float = 60.0
     vote: float = 60.0
+    close: float = 60.0
     answer: float = 60.0
 
     @classmethod
@@ -129,7 +133,7 @@ class Rounds:
         self._number = len(ledger)
         self._heads: dict[bytes, bytes] = {}
         self._reported: set[bytes] = set()
-        self._opened: set[bytes] | None = None
+        self._past: dict[bytes, dict[bytes, bytes | None]] | None = None
         if self._file is not None and self._file.exists():
             self._load(self._file)
 
@@ -165,6 +169,7 @@ class Rounds:
             if (before.model_hash, before.purpose) == (sha256(model).digest(), purpose):
                 return self.finish(exchange)
             self.give_up("a round on another model was asked for")
+        closes = self._closes(spec, sha256(model).digest(), exchange)
         self._number = max(self._number, len(self.ledger)) + 1
         server = RoundServer(
             spec,
@@ -177,6 +182,7 @@ class Rounds:
             executor=self._executor,
             memory_budget=self._budget,
             redeliver=self._redeliver,
+            closes=closes,
         )
         if self._opens_again(server):
             _log.warning(
@@ -278,18 +284,69 @@ class Rounds:
         """Whether the ledger has survivors of a one-shot round on this very model."""
         if not isinstance(server.spec.aggregation, oneshot.Params):
             return False
-        if self._opened is None:  # read once, then counted along
-            self._opened = {
-                record.model_hash
-                for record in self.ledger.records()
-                if record.protocol == oneshot.ONESHOT and record.survivors
-            }
-        return server.announce.model_hash in self._opened
+        return None in self._committees(server.announce.model_hash).values()
+
+    def _committees(self, model_hash: bytes) -> dict[bytes, bytes | None]:
+        """Hash of a committee -> the first announcement of this model to it; None once a set was fixed."""
+        if self._past is None:  # read once, then counted along
+            self._past = {}
+            for record in self.ledger.records():
+                if record.protocol == oneshot.ONESHOT:
+                    evidence = dict(record.extras).get(COMMITTEE, b"")
+                    self._remember(record.params, record.model_hash, evidence, fixed=bool(record.survivors))
+        return self._past.setdefault(model_hash, {})
+
+    def _remember(self, params: bytes, model_hash: bytes, evidence: bytes, *, fixed: bool) -> None:
+        if self._past is None or not (fixed or evidence):  # never announced
+            return
+        committee = oneshot.Params.from_bytes(params, max_bytes=1 << 17).committee.hash
+        known = self._past.setdefault(model_hash, {})
+        if fixed:
+            known[committee] = None
+        elif committee not in known:
+            known[committee] = CommitteeEvidence.from_bytes(evidence, max_bytes=len(evidence)).announce
 
     def _recorded(self, server: RoundServer) -> None:
         self._save(None)
-        if self._opened is not None and server.fixed:
-            self._opened.add(server.announce.model_hash)
+        if self._past is not None and isinstance(server.spec.aggregation, oneshot.Params):
+            evidence = dict(server.aggregation.recorded().extras).get(COMMITTEE, b"")
+            self._remember(server.announce.params, server.announce.model_hash, evidence, fixed=server.fixed)
+
+    def _closes(self, spec: RoundSpec, model_hash: bytes, exchange: Exchange) -> tuple[oneshot.CloseCertificate, ...]:
+        """Close certificates of the other committees to which this model was announced: clients that uploaded to one of
+        them need its certificate to go to this one. They are asked for now, and again whenever a round begins."""
+        if not isinstance(spec.aggregation, oneshot.Params):
+            return ()
+        found = []
+        for committee, announce in list(self._committees(model_hash).items()):
+            if committee == spec.aggregation.committee.hash:
+                continue
+            if announce is None:
+                _log.warning("another committee opened a sum on this very model: clients refuse to go to a second one")
+                continue
+            closing, self.wrong = oneshot.Closing.of(announce), set()
+            asked = dict.fromkeys(sorted(closing.pending), closing.request)
+            stream = iter(exchange("close", asked, self.deadlines.close))
+            for party, answers in stream:
+                for answer in answers:
+                    try:
+                        closing.receive(answer, party)
+                    except RemoteError as error:
+                        _log.warning("close: %s", error)
+                        self.wrong.add(party)
+                if closing.is_complete:  # nobody waits for members that may be gone for good
+                    break
+            getattr(stream, "close", lambda: None)()
+            try:
+                found.append(closing.certificate())
+                _log.info("the committee of an aborted round has closed this model")
+            except RoundAborted as error:
+                _log.warning(
+                    "this model was announced to another committee, which has not closed it (%s): clients that "
+                    "uploaded then sit out",
+                    error.message,
+                )
+        return tuple(found[-_MAX_CLOSES:])
 
     def _abort(self, server: RoundServer, error: BaseException) -> None:
         reason = str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: the server stopped"

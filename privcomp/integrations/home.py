@@ -176,6 +176,7 @@ class NodeHome(_Home):
         *,
         committee: Iterable[bytes] = (),
         privacy: int | None = None,
+        beacon: bytes = b"",
         force: bool = False,
     ) -> None:
         """Take over roster and server certificate from the operator, and pin both in policy.toml; on demand a
@@ -188,7 +189,9 @@ class NodeHome(_Home):
             committee: ids of the roster: these nodes, with their keys in it, may hold the shares of this node's keys.
                 One-shot rounds are allowed then. Empty: policy.toml stays as it is in this.
             privacy: least t_p, see `privcomp.integrations.committee.committee_of`; None: what that takes.
-            force: replace pins that name another roster, another server or another committee.
+            beacon: 1..64 bytes: committees that are drawn from the roster with it may hold the shares of this node's
+                keys. One-shot rounds are allowed then. Empty: policy.toml stays as it is in this.
+            force: replace pins that name another roster, another server, another committee or another beacon.
 
         Raises:
             ParameterError: not a roster, not a server's certificate, a roster without this node and this key, or a
@@ -220,6 +223,8 @@ class NodeHome(_Home):
         named = tuple(committee)
         if named:
             text = _with_committee(text, policy, committee_of(parsed, named, privacy), force)
+        if beacon:
+            text = _with_beacon(text, Policy.from_toml(text), beacon, force)
         _replace(path / "roster", roster)
         _replace(path / "server.pem", server_certificate)
         _replace(path / "policy.toml", text.encode())
@@ -447,7 +452,12 @@ def make_roster(certificates: Mapping[str, bytes]) -> tuple[Roster, bytes]:
 
 
 def make_simulation(
-    folder: _Path, nodes: Iterable[str], *, policy: str | None = None, committee: Iterable[str] = ()
+    folder: _Path,
+    nodes: Iterable[str],
+    *,
+    policy: str | None = None,
+    committee: Iterable[str] = (),
+    beacon: bytes = b"",
 ) -> Roster:
     """Homes for a simulation on one machine: `FOLDER/server`, and `FOLDER/NAME` for each node.
 
@@ -457,6 +467,7 @@ def make_simulation(
         policy: text of their policy.toml. Left out, it allows what a simulation needs and a real node must not: a
             server that is trusted, and any number of rounds on one model, so that an experiment can be repeated.
         committee: names of those that hold the shares of keys in one-shot rounds; empty: no such rounds.
+        beacon: with which they are drawn; empty: no such rounds.
 
     Raises:
         ParameterError: fewer nodes, or a committee that is none.
@@ -479,7 +490,7 @@ def make_simulation(
         server = (new / "server" / "server.pem").read_bytes()
         for name in names:
             _replace(new / name / "policy.toml", text)
-            NodeHome.trust(new / name, roster.to_bytes(), server, committee=members)
+            NodeHome.trust(new / name, roster.to_bytes(), server, committee=members, beacon=beacon)
 
     _build(root, fill)
     made = _read_roster(root / "server" / "roster")
@@ -676,11 +687,33 @@ def _with_committee(text: str, policy: Policy, committee: Committee, force: bool
         pairs = [f'["{_toml(party.decode())}", "{public.hex()}"]' for party, public in committee.members]
     except UnicodeDecodeError:
         raise LocalError("an id of the committee is no text, so policy.toml cannot name it") from None
-    if ONESHOT not in policy.protocols:
-        listed = ", ".join(f'"{name}"' for name in (*policy.protocols, ONESHOT))
-        text = _edited(text, None, "protocols", f"[{listed}]")
-    text = _edited(text, "committee", "members", f"[{', '.join(pairs)}]")
+    text = _edited(_one_shot_allowed(text, policy), "committee", "members", f"[{', '.join(pairs)}]")
     return _edited(text, "committee", "privacy_min", str(least))
+
+
+def _with_beacon(text: str, policy: Policy, beacon: bytes, force: bool) -> str:
+    """The policy file with the beacon of drawn committees, and one-shot rounds allowed.
+
+    Raises:
+        ParameterError: no beacon.
+        PolicyError: it has another beacon already.
+        LocalError: a file that cannot be changed.
+    """
+    if len(beacon) > 64:
+        raise ParameterError(f"a beacon of {len(beacon)} bytes; 1 to 64 are needed")
+    if policy.committee.beacon not in (b"", beacon) and not force:
+        raise PolicyError(
+            "policy.toml has another beacon; whoever may try many draws a committee of its choice: ask your operator "
+            "what changed, and repeat with --force (force=True) if that is right"
+        )
+    return _edited(_one_shot_allowed(text, policy), "committee", "beacon", f'"{beacon.hex()}"')
+
+
+def _one_shot_allowed(text: str, policy: Policy) -> str:
+    if ONESHOT in policy.protocols:
+        return text
+    listed = ", ".join(f'"{name}"' for name in (*policy.protocols, ONESHOT))
+    return _edited(text, None, "protocols", f"[{listed}]")
 
 
 def _toml(text: str) -> str:

@@ -10,10 +10,11 @@ Applications to Federated Learning", eprint 2024/1917.
 """
 
 from privcomp.oneshot.client import Client, Contribution, Uploaded
+from privcomp.oneshot.closing import Closing
 from privcomp.oneshot.committee import Committee, Size, size_committee
 from privcomp.oneshot.context import RoundContext, set_hash, upload_digest
 from privcomp.oneshot.member import KeyHolder, Member
-from privcomp.oneshot.messages import STAGES, Announce, UploadRequest
+from privcomp.oneshot.messages import STAGES, Announce, CloseCertificate, UploadRequest
 from privcomp.oneshot.params import MALICIOUS, ONESHOT, SEMI_HONEST, Params, least_survivors
 from privcomp.oneshot.server import Aggregate, Server
 
@@ -25,6 +26,8 @@ __all__ = [
     "Aggregate",
     "Announce",
     "Client",
+    "CloseCertificate",
+    "Closing",
     "Committee",
     "Contribution",
     "KeyHolder",

@@ -24,6 +24,7 @@ from privcomp.he import Decryptor
 from privcomp.journal import Journal, MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.oneshot import frozen
+from privcomp.oneshot.closing import Closing
 from privcomp.oneshot.context import (
     BOX_OVERHEAD,
     NO_ROOT,
@@ -31,8 +32,6 @@ from privcomp.oneshot.context import (
     box_key_parts,
     box_key_request,
     ciphertext_hash,
-    close_parts,
-    closes,
     set_hash,
     upload_body,
     upload_digest,
@@ -47,7 +46,6 @@ from privcomp.oneshot.messages import (
     Certificate,
     Close,
     CloseCertificate,
-    CloseRequest,
     Propose,
     Seat,
     SharedKey,
@@ -207,7 +205,7 @@ class Server:
         self._aside: dict[bytes, str] = {}
         self._survivors: tuple[tuple[bytes, bytes], ...] = ()
         self._votes: dict[int, bytes] = {}
-        self._closes: dict[int, bytes] = {}
+        self._closing: Closing | None = None
         self._total: U64Array = np.zeros(0, np.uint64)
 
     def _refuse_used_model(self) -> None:
@@ -343,7 +341,7 @@ class Server:
         if self.stage == ANSWER:
             return frozenset(ids[p] for p in self._kept if self._told[p].answer is None)
         if self.stage == CLOSING:
-            return frozenset(ids[p] for p in self.context.present if p not in self._closes)
+            return self.closing.pending
         return frozenset()
 
     @property
@@ -497,7 +495,7 @@ class Server:
         elif isinstance(message, Answer):
             self._receive_answer(message, place, data)
         else:
-            self._receive_close(message, place)
+            self.closing.receive(message)
         told.seen[at] = hashed
 
     def _public(self, place: int) -> bytes:
@@ -560,15 +558,6 @@ class Server:
             raise error.by(message.id, "answer") from None
         self._told[place].answer_data = data
 
-    def _receive_close(self, message: Close, place: int) -> None:
-        a, committee = self.context.announce, self.params.committee
-        parts = close_parts(a.model_hash, committee.hash)
-        if (message.model_hash, message.committee_hash) != parts:
-            raise RemoteError(message.id, "close", "a close of another model or committee")
-        if not keys.verify(self._public(place), message.signature, "privcomp-oneshot-1/close", *parts):
-            raise RemoteError(message.id, "close", "the signature of the close does not verify")
-        self._closes[place] = message.signature
-
     # ---- moving on ----
 
     def requests(self) -> Outbox:
@@ -591,7 +580,7 @@ class Server:
             data = self._certify() if self.params.certified else self._propose()
             return Outbox(self._in_order(), lambda _: (data,))
         if self.stage == CLOSING:
-            data = CloseRequest(self.announcement).to_bytes()
+            data = self.closing.request
             return Outbox(self._in_order(), lambda _: (data,))
         return Outbox((), lambda _: ())
 
@@ -794,7 +783,7 @@ class Server:
         """
         if self.stage not in (UPLOAD, ACCEPT, CLOSING):
             raise StateError("only a round that was announced, and has no proposal, can be given up")
-        self.context  # noqa: B018 (StateError before the announcement)
+        self._closing = self._closing or Closing(self.context)
         self.stage = CLOSING
         return self.requests()
 
@@ -804,16 +793,14 @@ class Server:
         Raises:
             RoundAborted: too few came; more may still come in.
         """
-        committee = self.params.committee
-        self._need(
-            len(self._closes) >= committee.release,
-            "close",
-            f"{len(self._closes)} members closed the model, {committee.release} are needed",
-        )
-        made = CloseCertificate(self.context.announce.model_hash, committee, tuple(sorted(self._closes.items())))
-        if not closes(made):
-            raise StateError("the close certificate does not verify")
-        return made
+        return self.closing.certificate()
+
+    @property
+    def closing(self) -> Closing:
+        """The closes of this round's model; StateError before `close`."""
+        if self._closing is None:
+            raise StateError("this round is not being given up; call close() first")
+        return self._closing
 
     def _need(self, condition: bool, stage: str, text: str) -> None:
         if not condition:

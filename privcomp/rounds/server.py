@@ -76,6 +76,8 @@ class RoundServer:
             that no second one is announced to that committee, also after a restart. None: nothing is remembered. Then
             it is the members who refuse a second set, when the clients have trained and uploaded in vain, and the
             caller sees to it that what `freeze` gave when the set was fixed is stored before the set is sent.
+        closes: one-shot rounds: close certificates of committees to which this model was announced before (see
+            `privcomp.oneshot.Closing`): clients that uploaded to one of them take part only with its certificate.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class RoundServer:
         memory_budget: int = 1 << 28,
         redeliver: bool = False,
         journal: Journal | None = None,
+        closes: Iterable[oneshot.CloseCertificate] = (),
     ) -> None:
         self._set_up(spec, ledger, ledger.head, accept)
         common: dict[str, Any] = {
@@ -107,7 +110,7 @@ class RoundServer:
             if roster is None:
                 raise ParameterError("one-shot rounds need a roster: members verify the clients' signatures")
             server = oneshot.Server(
-                spec.aggregation, roster=roster, identity=ledger.identity, journal=journal, **common
+                spec.aggregation, roster=roster, identity=ledger.identity, journal=journal, closes=closes, **common
             )
             self.aggregation: Aggregation = CommitteeSum(server, ledger.public, model, redeliver=redeliver)
         else:

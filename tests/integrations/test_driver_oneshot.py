@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import pytest
 
 from privcomp import oneshot
 from privcomp.errors import LocalError, PrivcompError, RoundAborted
-from privcomp.integrations.committee import committee_of, one_shot
+from privcomp.integrations.committee import beacon_of, committee_of, drawn_committee, one_shot
 from privcomp.integrations.driver import Rounds, RoundStalled
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE
 from privcomp.oneshot.keyshares import Sharing
 from privcomp.policy import CommitteePolicy, Policy
-from privcomp.rounds import RoundClient
+from privcomp.rounds import RoundClient, audit
 from tests.integrations.test_driver import IDS, MODEL, TASK, Federation
 
 MEMBERS = IDS[:5]
@@ -273,3 +274,150 @@ def test_rounds_that_no_node_would_accept(malicious: OneShot, clients: int, corr
         one_shot(encoding, TASK, malicious.committee, malicious.roster, corrupt=corrupt)
     assert isinstance(malicious.spec.aggregation, oneshot.Params)
     assert malicious.spec.aggregation.survivors_min == 3
+
+
+# ---- another committee
+
+
+def moved(federation: OneShot, nodes: Iterable[bytes] = IDS) -> None:
+    """The operators agree on another committee: the server's rounds, and the policies of these nodes."""
+    federation.committee = committee_of(federation.roster, IDS[1:6])
+    encoding = TASK.encoding(MODEL, clients=6, clip=1.0, max_weight=100)
+    federation.spec = one_shot(encoding, TASK, federation.committee, federation.roster, corrupt=0)
+    for party in nodes:
+        name, own, policy, journal, roster = federation.makers[party]
+        policy = replace(policy, committee=CommitteePolicy(members=federation.committee.members))
+        federation.makers[party] = (name, own, policy, journal, roster)
+    federation.forget(nodes)
+
+
+def given_up(federation: OneShot) -> None:
+    """A round that four members left when everybody had uploaded."""
+    federation.lost = dict.fromkeys(IDS[1:5], "accept")
+    with pytest.raises(RoundAborted, match="are needed; nothing was opened"):
+        federation.run()
+    federation.lost, federation.calls = {}, []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_round_moves_to_another_committee_with_the_closes_of_the_first(malicious: OneShot, restarted: bool) -> None:
+    """K = 3 of 5 members sign that they open nothing on this model; clients see that, and upload again."""
+    given_up(malicious)
+    moved(malicious)
+    if restarted:
+        malicious.restart()
+    malicious.check(malicious.run(), IDS)
+    assert malicious.calls == ["close", *STAGES]
+    assert malicious.outcomes() == [(1, ABORTED), (2, COMPLETE)]
+    # Another model, and the next round, have nothing to close.
+    malicious.calls = []
+    assert malicious.run(OTHER).aggregate.survivors == EVERYBODY
+    assert malicious.calls == STAGES
+
+
+def test_too_few_closes_move_nobody(malicious: OneShot) -> None:
+    given_up(malicious)
+    moved(malicious)
+    malicious.lost = dict.fromkeys(IDS[0:3], "close")
+    with pytest.raises(RoundAborted, match="0 complete uploads"):
+        malicious.run()
+    malicious.lost = {}  # they come back: what the others signed before counts
+    malicious.check(malicious.run(), IDS)
+    assert malicious.outcomes() == [(1, ABORTED), (2, ABORTED), (3, COMPLETE)]
+
+
+def test_wrong_closes_count_for_nothing(malicious: OneShot) -> None:
+    """Garbage, another member's close, and one of another model: whoever sends that has sent nothing."""
+    given_up(malicious)
+    moved(malicious)
+    right: list[bytes] = []
+
+    def exchange(stage: str, messages: Mapping[bytes, bytes], seconds: float) -> Iterator[Any]:
+        if stage != "close":
+            yield from malicious.exchange(stage, messages, seconds)
+            return
+        (close,) = malicious.clients[IDS[0]].receive(messages[IDS[0]], malicious.update(IDS[0]))
+        right.append(close)
+        yield IDS[0], [close]
+        yield IDS[1], [b"garbage", close]
+        yield IDS[2], [close]
+        yield b"stranger", [close]
+        yield IDS[3], [edited(close, id=IDS[3])]
+        yield IDS[4], [edited(close, id=IDS[4], model_hash=bytes(32))]
+
+    with pytest.raises(RoundAborted, match="0 complete uploads"):
+        malicious.run(exchange=exchange)
+    assert len(right) == 1
+    malicious.check(malicious.run(), IDS)
+
+
+def edited(close: bytes, **changes: Any) -> bytes:
+    return replace(oneshot.messages.Close.from_bytes(close, max_bytes=1 << 10), **changes).to_bytes()
+
+
+def test_a_set_that_was_fixed_is_not_closed(malicious: OneShot) -> None:
+    malicious.run()
+    moved(malicious)
+    malicious.calls = []
+    with pytest.raises(RoundAborted, match="0 complete uploads"):
+        malicious.run()
+    assert "close" not in malicious.calls
+
+
+# ---- drawn committees
+
+
+def test_a_committee_that_every_node_draws(tmp_path: Path) -> None:
+    """Of eight nodes seven, one of which may be away; by roster and beacon alone, whoever asks."""
+    from tests.integrations.test_driver import SERVER
+
+    ids = [b"node-%d" % k for k in range(8)]
+    identities = {party: Identity.generate() for party in ids}
+    roster = Roster.of({party: own.public for party, own in identities.items()})
+    committee = drawn_committee(roster, b"beacon", absent=1e-6, corrupt=1)
+    assert (committee.kind, committee.size, committee.needed) == ("sampled", 7, 6)
+    policy = Policy(corrupt=1, protocols=("oneshot",), committee=CommitteePolicy(beacon=b"beacon"))
+    federation = OneShot(tmp_path)
+    federation.roster, federation.committee = roster, committee
+    federation.makers = {
+        party: (party, own, policy, MemoryJournal(own.public), roster) for party, own in identities.items()
+    }
+    federation.steps = {party: 0.05 * (k + 1) for k, party in enumerate(ids)}
+    federation.forget(ids)
+    federation.clients = {party: federation.clients[party] for party in ids}
+    federation.rounds = Rounds(federation.ledger, bytes(32), roster)
+    encoding = TASK.encoding(MODEL, clients=8, clip=1.0, max_weight=100)
+    federation.spec = one_shot(encoding, TASK, committee, roster, corrupt=1)
+    federation.lost = {committee.ids[0]: "vote"}
+
+    def run(beacon: bytes, model: Mapping[str, Any]) -> Any:
+        other = drawn_committee(roster, beacon, absent=1e-6, corrupt=1)
+        spec = one_shot(encoding, TASK, other, roster, corrupt=1)
+        return federation.rounds.run(spec, TASK.purpose, TASK.request(model), ids, federation.exchange)
+
+    result = run(b"beacon", MODEL)
+    assert result.aggregate.survivors == tuple(ids)
+    federation.lost = {}
+    with pytest.raises(RoundAborted, match="0 complete uploads"):  # a committee of the server's choosing
+        run(b"other", OTHER)
+    assert audit(tmp_path / "ledger", ledger_key=SERVER.public, roster=roster).ok
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"beacon": b""}, "a beacon of 0 bytes"),
+        ({"beacon": bytes(65)}, "a beacon of 65 bytes"),
+        ({"absent": -0.1}, "absent is -0.1"),
+        ({"absent": float("nan")}, "absent is nan"),
+        ({"corrupt": -1}, "c = -1 corrupt nodes"),
+        ({}, "no committee of 6 clients withstands"),
+    ],
+    ids=str,
+)
+def test_committees_that_cannot_be_drawn(malicious: OneShot, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        drawn_committee(malicious.roster, **{"beacon": b"beacon", **options})
+    for text in ("", "no hex", "00" * 65):
+        with pytest.raises(ValueError, match="1 to 64 bytes"):
+            beacon_of(text)

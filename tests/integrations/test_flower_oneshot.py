@@ -16,9 +16,11 @@ from flwr.serverapp import strategy as flower
 
 from privcomp.codec import decode_any
 from privcomp.errors import ParameterError
+from privcomp.integrations.committee import drawn_committee
 from privcomp.integrations.flower.messages import HELLO
 from privcomp.integrations.flower.records import KEY, from_content
 from privcomp.integrations.flower.settings import Settings
+from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE
 from tests.integrations.flower_federation import Federation, stage_of
 from tests.integrations.test_flower import LOSS, MODEL, ROUND, check_means, records, sites, start
@@ -133,6 +135,14 @@ def test_a_node_that_names_no_committee(federation: Federation) -> None:
         ({"privcomp-committee": "site-1,site-2,site-3,site-9"}, "b'site-9', which is not in the roster"),
         ({"privcomp-committee-privacy": 4}, "lower t_p"),
         ({"privcomp-committee-privacy": "1"}, "privcomp-committee-privacy must be a int"),
+        ({"privcomp-beacon": "abcd"}, "or privcomp-beacon: one of the two"),
+        ({"privcomp-absent": 0.1}, "privcomp-absent goes with privcomp-beacon"),
+        ({"privcomp-committee": None, "privcomp-beacon": "beacon"}, "in hexadecimal digits"),
+        (
+            {"privcomp-committee": None, "privcomp-beacon": "ab", "privcomp-committee-privacy": 1},
+            "privcomp-committee-privacy goes with privcomp-committee",
+        ),
+        ({"privcomp-committee": None, "privcomp-beacon": "ab"}, "no committee of 6 clients withstands"),
         ({"privcomp-threshold": 3, "privcomp-gamma": 0.1}, "privcomp-threshold, privcomp-gamma in one-shot rounds"),
         ({"privcomp-dp-epsilon": 8.0}, "privcomp-dp-epsilon in one-shot rounds"),
     ],
@@ -142,6 +152,13 @@ def test_run_configs_that_do_not_add_up(tmp_path: Path, changes: dict[str, Any],
     for _ in range(2):  # and the server's folder is not held
         with pytest.raises(ParameterError, match=said):
             federation.secure(flower.FedAvg())
+
+
+def test_a_beacon_draws_the_committee_that_nodes_draw() -> None:
+    given = {"privcomp-protocol": "oneshot", "privcomp-beacon": "abcd", "privcomp-absent": 0, "privcomp-corrupt": 1}
+    settings = Settings.of({**given, "privcomp-clip": 1.0, "privcomp-max-examples": 9})
+    roster = Roster.of({b"site-%d" % k: Identity.generate().public for k in range(6)})
+    assert settings.committee_of(roster) == drawn_committee(roster, b"\xab\xcd", absent=0, corrupt=1)
 
 
 def test_ids_are_separated_by_commas() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from privcomp import oneshot
 from privcomp.errors import EncodingError, LocalError, ParameterError, RemoteError
+from privcomp.integrations.committee import drawn_committee
 from privcomp.integrations.home import NodeHome, make_roster
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import ABORTED, COMPLETE
@@ -564,6 +565,14 @@ def test_proposals_of_committees() -> None:
     assert (spec.aggregation.clients, spec.aggregation.survivors_min) == (5, 3)
     with pytest.raises(ParameterError, match="not in the roster"):
         replace(ONE_SHOT, committee=["site-9", *SITES[:4]]).spec("update", MODEL, 3, roster)
+    with pytest.raises(ParameterError, match="named, or drawn"):
+        replace(ONE_SHOT, beacon="abcd")
+    with pytest.raises(ParameterError, match="hexadecimal digits"):
+        replace(ONE_SHOT, committee=(), beacon="beacon")
+    eight = Roster.of({b"site-%d" % k: Identity.generate().public for k in range(8)})
+    drawn = replace(ONE_SHOT, committee=(), beacon="abcd", absent=1e-6, corrupt=1).spec("update", MODEL, 3, eight)
+    assert drawn.aggregation.committee == drawn_committee(eight, b"\xab\xcd", absent=1e-6, corrupt=1)  # type: ignore[union-attr]
+    assert drawn.aggregation.clients == 8
 
 
 def test_proposals() -> None:

@@ -14,9 +14,9 @@ import pytest
 from privcomp import oneshot
 from privcomp.dp import plan_distributed
 from privcomp.errors import LocalError, ParameterError
-from privcomp.integrations import asyncio_tcp
+from privcomp.integrations import NodeHome, asyncio_tcp
 from privcomp.integrations.asyncio_tcp import Limits
-from privcomp.integrations.committee import committee_of
+from privcomp.integrations.committee import committee_of, drawn_committee
 from privcomp.keys import Identity
 from privcomp.ledger import ABORTED, COMPLETE
 from privcomp.oneshot.rules import ACCEPT, ANSWER, BOXKEY, UPLOAD, VOTE
@@ -188,6 +188,60 @@ def test_a_node_whose_policy_names_another_committee(federation: Federation, cap
     asyncio.run(scenario())
     assert "another committee; allowed: the one that is named" in caplog.text
     federation.audit()
+
+
+def test_a_committee_that_every_node_draws(federation: Federation) -> None:
+    """The policies have a beacon, no list; all six nodes are drawn, one of them may be corrupt, all must answer."""
+    for k in range(6):
+        trust(federation, k, beacon=b"beacon")
+        path = federation.node(k) / "policy.toml"
+        kept = [line for line in path.read_text().splitlines() if not line.startswith(("members = ", "privacy_min = "))]
+        path.write_text("\n".join(kept))
+    drawn = drawn_committee(federation.roster, b"beacon", absent=0, corrupt=1)
+    assert (drawn.kind, drawn.size, drawn.needed) == ("sampled", 6, 6)
+
+    async def scenario() -> None:
+        async with running(federation) as started:
+            for k in range(6):
+                started.join(k)
+            await started.run(rounds=2, committee=drawn)
+            assert [report.outcome for report in started.reports] == [COMPLETE] * 2
+
+    asyncio.run(scenario())
+    federation.check_means(first_model())
+    federation.audit()
+
+
+def test_a_model_moves_to_another_committee(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two members are lost for good when everybody has uploaded. The operators name another committee; three of the
+    first one close the model for theirs, and everybody uploads again."""
+
+    async def scenario() -> None:
+        async with running(federation, Limits(grace=0.5)) as started:
+            crash(monkeypatch, started, ACCEPT, 0, 1)
+            for k in range(6):
+                started.join(k)
+            await started.run(committee=committee(federation))
+            assert [report.outcome for report in started.reports] == ["aborted"]
+        members = federation.ids[1:6]
+        for k in range(6):
+            trust(federation, k, committee=members)
+        async with running(federation, Limits(grace=0.5)) as started:
+            for k in range(1, 6):
+                started.join(k)
+            await started.run(committee=committee_of(federation.roster, members), gather=0.5)
+            assert [(report.outcome, report.survivors) for report in started.reports] == [(COMPLETE, 5)]
+
+    asyncio.run(scenario())
+    assert [record.outcome for record in federation.records()] == [ABORTED, COMPLETE]
+    federation.check_means(first_model())
+    federation.audit()
+
+
+def trust(federation: Federation, k: int, **options: Any) -> None:
+    """The operator of a node changes its mind."""
+    certificate = (federation.server / "server.pem").read_bytes()
+    NodeHome.trust(federation.node(k), federation.roster.to_bytes(), certificate, force=True, **options)
 
 
 def test_what_the_server_refuses_itself(federation: Federation) -> None:

@@ -11,9 +11,20 @@ import sys
 
 from tests.secagg.mutants import Mutant, verdicts
 
-CLIENT, MEMBER, RULES, CONTEXT, COMMITTEE, PARAMS, SERVER, SHARES, MESSAGES = (
+CLIENT, CLOSING, MEMBER, RULES, CONTEXT, COMMITTEE, PARAMS, SERVER, SHARES, MESSAGES = (
     f"oneshot/{name}.py"
-    for name in ("client", "member", "rules", "context", "committee", "params", "server", "keyshares", "messages")
+    for name in (
+        "client",
+        "closing",
+        "member",
+        "rules",
+        "context",
+        "committee",
+        "params",
+        "server",
+        "keyshares",
+        "messages",
+    )
 )
 RULE, ROUND, KEYS = (f"tests/oneshot/test_{name}.py" for name in ("rules", "rounds", "keyshares"))
 
@@ -276,6 +287,30 @@ MUTANTS = (
         'if not keys.verify(committee.members[place][1], signature, _LABEL + "close", *parts):',
         "if False:",
         f"{RULE}::test_rule_b_k_close_certificates_release_a_model",
+    ),
+    mutant(
+        "B K",
+        "the server counts K closes",
+        CLOSING,
+        "if not self.is_complete:",
+        "if False:",
+        f"{ROUND}::test_too_few_closes_make_no_certificate",
+    ),
+    mutant(
+        "B K",
+        "closes are of this model and committee",
+        CLOSING,
+        "if (message.model_hash, message.committee_hash) != parts:",
+        "if False:",
+        f"{ROUND}::test_too_few_closes_make_no_certificate",
+    ),
+    mutant(
+        "B K",
+        "closes carry their member's signature",
+        CLOSING,
+        'if not keys.verify(committee.members[place][1], message.signature, "privcomp-oneshot-1/close", *parts):',
+        "if False:",
+        f"{ROUND}::test_too_few_closes_make_no_certificate",
     ),
     mutant(
         "B xor",

@@ -23,7 +23,7 @@ from privcomp.errors import (
 from privcomp.he import RlweParams
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
-from privcomp.oneshot import Client, Committee, Contribution, Member, Params, Server
+from privcomp.oneshot import Client, Closing, Committee, Contribution, Member, Params, Server
 from privcomp.oneshot import messages as m
 from privcomp.oneshot.context import box_key_request, ciphertext_hash, upload_body
 from privcomp.oneshot.server import _root
@@ -415,6 +415,39 @@ def test_one_box_key_per_session_and_round() -> None:
     other = box_key_request(identity(b"other server"), a.roster_hash, a.session, a.round, bytes(32), False)
     assert node.receive(other.to_bytes())
     round.finish()
+
+
+def test_too_few_closes_make_no_certificate() -> None:
+    """Nor do a member's twice, a stranger's, one of another model, or one that somebody else signed."""
+    world = World()
+    round = world.round().run_to("accept")
+    closing = Closing.of(round.server.announcement)
+    assert closing.pending == frozenset(world.params.committee.ids)
+    sent = [decode(node.receive(closing.request)[0]) for node in world.members]
+    for wrong, said in (
+        (replace(sent[0], model_hash=bytes(32)), "another model or committee"),
+        (replace(sent[0], committee_hash=bytes(32)), "another model or committee"),
+        (replace(sent[0], id=sent[1].id), "signature of the close does not verify"),
+        (replace(sent[0], signature=bytes(64)), "signature of the close does not verify"),
+        (replace(sent[0], id=b"stranger"), "not in the committee"),
+    ):
+        with pytest.raises(RemoteError, match=said):
+            closing.receive(wrong)
+    with pytest.raises(RemoteError, match="in the name of"):
+        closing.receive(sent[0].to_bytes(), sent[1].id)
+    with pytest.raises(RemoteError):
+        closing.receive(sent[0].to_bytes()[:-1], sent[0].id)
+    with pytest.raises(CodecError):
+        Closing.of(round.server.announcement[:-1])
+    for close in (sent[0], sent[0], sent[3].to_bytes()):
+        closing.receive(close)
+    assert closing.pending == {sent[k].id for k in (1, 2, 4)}
+    with pytest.raises(RoundAborted, match="2 members closed the model, 3 are needed"):
+        closing.certificate()
+    closing.receive(sent[4])
+    assert [place for place, _ in closing.certificate().signatures] == [0, 3, 4]
+    with pytest.raises(StateError, match="not being given up"):
+        world.round(2).server.close_certificate()
 
 
 def test_box_keys_are_erased_after_the_answer() -> None:

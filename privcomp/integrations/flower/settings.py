@@ -10,7 +10,7 @@ from typing import Any, Final
 from privcomp._core import AES128_CTR, CHACHA20
 from privcomp.dp import DistributedPlan, plan_distributed
 from privcomp.errors import ParameterError
-from privcomp.integrations.committee import committee_of, one_shot
+from privcomp.integrations.committee import ABSENT, beacon_of, committee_of, drawn_committee, one_shot
 from privcomp.integrations.driver import Deadlines
 from privcomp.keys import Roster
 from privcomp.oneshot import ONESHOT, Committee
@@ -46,6 +46,9 @@ class Settings:
         adversary, threshold, honest_survivors, hybrid: as for `secagg.Params`.
         committee: ids of the nodes that hold the shares of all keys in one-shot rounds; in the run config with commas.
         committee_privacy: how many of them may be corrupt; None: a third.
+        beacon: in place of `committee`: hexadecimal digits with which the committee is drawn from the roster; every
+            node's policy names it.
+        absent: fraction of nodes that may be away when a drawn committee is needed.
         corrupt: nodes that may be corrupt, out of the whole roster; None: what a node's default policy demands.
         clients: most nodes of a round; None: the whole roster.
         cipher: "aes128" or "chacha20"; masks only, like threshold, gamma and delta.
@@ -77,6 +80,8 @@ class Settings:
     protocol: str = "bonawitz"
     committee: tuple[str, ...] = ()
     committee_privacy: int | None = None
+    beacon: str = ""
+    absent: float = ABSENT
     adversary: str = "malicious"
     corrupt: int | None = None
     threshold: int = 0
@@ -162,6 +167,14 @@ class Settings:
         """
         if self.protocol != ONESHOT:
             return None
+        if self.beacon:
+            return drawn_committee(
+                roster,
+                beacon_of(self.beacon),
+                absent=self.absent,
+                corrupt=self._corrupt(len(roster)),
+                adversary=self.adversary,
+            )
         return committee_of(roster, [name.encode() for name in self.committee], self.committee_privacy)
 
     def spec(
@@ -231,6 +244,7 @@ _TYPES: Final[Mapping[str, type[Any]]] = {
     "max_examples": int,
     "corrupt": int,
     "committee_privacy": int,
+    "absent": float,
     "threshold": int,
     "honest_survivors": int,
     "clients": int,
@@ -247,12 +261,18 @@ def _check_together(values: Mapping[str, Any]) -> None:
     """
     private = "dp_epsilon" in values
     if values.get("protocol") == ONESHOT:
-        if not values.get("committee"):
-            raise ParameterError(f"run config: {_key('committee')} must be given with {_key('protocol')} = {ONESHOT!r}")
+        if bool(values.get("committee")) == bool(values.get("beacon")):
+            raise ParameterError(
+                f"run config: {_key('committee')} must be given with {_key('protocol')} = {ONESHOT!r}, or "
+                f"{_key('beacon')}: one of the two"
+            )
+        for name, other in (("committee_privacy", "committee"), ("absent", "beacon")):
+            if name in values and not values.get(other):
+                raise ParameterError(f"run config: {_key(name)} goes with {_key(other)}")
         unused = [_key(name) for name in ("dp_epsilon", "threshold", "cipher", "gamma", "delta") if name in values]
         if unused:
             raise ParameterError(f"run config: {', '.join(unused)} in one-shot rounds: these are for masks only")
-    elif "committee" in values or "committee_privacy" in values:
+    elif not values.keys().isdisjoint(("committee", "committee_privacy", "beacon", "absent")):
         raise ParameterError(f"run config: a committee is for {_key('protocol')} = {ONESHOT!r}")
     needed = ["dp_clip_norm", "dp_rounds"] if private else ["clip", "max_examples"]
     if private and values.get("evaluate_metrics"):

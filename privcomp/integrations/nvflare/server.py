@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from privcomp.encoding import Way
 from privcomp.errors import LocalError, ParameterError, RemoteError
-from privcomp.integrations.committee import committee_of, one_shot
+from privcomp.integrations.committee import ABSENT, beacon_of, committee_of, drawn_committee, one_shot
 from privcomp.integrations.driver import Deadlines, Rounds
 from privcomp.integrations.home import ServerHome
 from privcomp.integrations.nvflare.site import SIMULATED, Arrays, home_folder
@@ -48,6 +48,9 @@ class Proposal:
         adversary: see `privcomp.secagg.Params`.
         committee: one-shot rounds: the sites that hold the shares of all keys.
         privacy: how many of them may be corrupt; None: a third.
+        beacon: in place of `committee`: hexadecimal digits with which the committee is drawn from the roster; every
+            site's policy names it.
+        absent: fraction of sites that may be away when a drawn committee is needed.
         corrupt: corrupt sites to withstand; None: as the default policy has it for the roster.
         options: further fields of `privcomp.secagg.Params` (threshold, cipher, hybrid, ...), or further arguments of
             `privcomp.integrations.committee.one_shot`.
@@ -68,6 +71,8 @@ class Proposal:
     adversary: str = "malicious"
     committee: Sequence[str] = ()
     privacy: int | None = None
+    beacon: str = ""
+    absent: float = ABSENT
     corrupt: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
@@ -80,8 +85,12 @@ class Proposal:
                 f"{', '.join(Deadlines.__dataclass_fields__)}"
             )
 
-        if (self.protocol == ONESHOT) != bool(self.committee):
-            raise ParameterError("a committee and protocol='oneshot' go together: give both, or neither")
+        if self.committee and self.beacon:
+            raise ParameterError("a committee is named, or drawn with a beacon: give one of the two")
+        if (self.protocol == ONESHOT) != bool(self.committee or self.beacon):
+            raise ParameterError("a committee (or a beacon) and protocol='oneshot' go together: give both, or neither")
+        if self.beacon:
+            beacon_of(self.beacon)
         if self.privacy is not None and not self.committee:
             raise ParameterError("privacy is about a committee: give one")
 
@@ -112,16 +121,21 @@ class Proposal:
         encoding = task.encoding(
             arrays,
             # How many must be in a one-shot sum follows from the roster, whoever is asked.
-            clients=len(roster) if self.committee else clients,
+            clients=len(roster) if self.protocol == ONESHOT else clients,
             clip=self.clip,
             max_weight=self.max_weight,
             bits=self.bits,
             way=self.way,
             max_error=self.max_error,
         )
-        if self.committee:
-            members = committee_of(roster, map(party, self.committee), self.privacy)
-            options = {"adversary": self.adversary, "corrupt": corrupt, **self.options}
+        if self.protocol == ONESHOT:
+            options: dict[str, Any] = {"adversary": self.adversary, "corrupt": corrupt, **self.options}
+            if self.committee:
+                members = committee_of(roster, map(party, self.committee), self.privacy)
+            else:
+                members = drawn_committee(
+                    roster, beacon_of(self.beacon), absent=self.absent, corrupt=corrupt, adversary=self.adversary
+                )
             return one_shot(encoding, task, members, roster, **options)
         return RoundSpec.secure_sum(
             encoding, task, protocol=self.protocol, adversary=self.adversary, corrupt=corrupt, **self.options

@@ -14,7 +14,12 @@ __all__ = ["simulation_homes"]
 
 
 def simulation_homes(
-    folder: str | os.PathLike[str], sites: Iterable[str], *, policy: str = "", committee: Iterable[str] = ()
+    folder: str | os.PathLike[str],
+    sites: Iterable[str],
+    *,
+    policy: str = "",
+    committee: Iterable[str] = (),
+    beacon: bytes = b"",
 ) -> str:
     """Make the homes of a server and of simulated sites, each with the roster and the server's key pinned.
 
@@ -26,6 +31,7 @@ def simulation_homes(
         sites: the simulator's names ("site-1", ...).
         policy: lines of policy.toml for all sites, before the defaults ('corrupt = 0').
         committee: sites that hold the shares of keys in one-shot rounds; empty: no such rounds.
+        beacon: with which they are drawn; empty: no such rounds.
 
     Returns:
         The folder's absolute path, for `simulate` or `secure`.
@@ -40,5 +46,6 @@ def simulation_homes(
         if missing:
             raise LocalError(f"{path} holds a simulation without {', '.join(missing)}; use another folder")
         return str(path)
-    make_simulation(path, names, policy=policy.rstrip("\n") + "\n" + Policy.default_toml(), committee=committee)
+    text = policy.rstrip("\n") + "\n" + Policy.default_toml()
+    make_simulation(path, names, policy=text, committee=committee, beacon=beacon)
     return str(path)

@@ -46,7 +46,8 @@ SIMULATED: Final = SIMULATED_BYTES.decode()
 
 _log = logging.getLogger("privcomp.nvflare")
 _MASKS = (Advertise, BundleMessage, UploadBlock, UploadEnd, ConsistencySignature, UnmaskResponse)
-_ONE_SHOT = (oneshot.BoxKey, oneshot.UploadBlock, oneshot.UploadEnd, oneshot.Accept, oneshot.Vote, oneshot.Answer)
+_UPLOADS = (oneshot.UploadBlock, oneshot.UploadEnd)
+_ONE_SHOT = (oneshot.BoxKey, *_UPLOADS, oneshot.Accept, oneshot.Vote, oneshot.Answer, oneshot.Close)
 _ANSWERS: Final[Mapping[int, type[Message]]] = {cls.TAG: cls for cls in (*_MASKS, *_ONE_SHOT)}
 _LOCK_SECONDS: Final = 10.0  # NVFlare lets the process of an earlier job, or turn, linger for about two seconds
 
