@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from privcomp import keys
 from privcomp.codec import Blob, Codec, Fixed, Message, decode_any
-from privcomp.errors import CodecError, JournalError, ParameterError, PolicyError, RemoteError, StateError
+from privcomp.errors import CodecError, JournalError, LedgerError, ParameterError, PolicyError, RemoteError, StateError
 from privcomp.journal import Entry, Journal
 from privcomp.keys import Identity, Roster
 from privcomp.oneshot.context import (
@@ -124,6 +124,9 @@ class Member:
         self._rng = rng
         self._rules = Rules(policy, roster, journal)
         self._given: dict[bytes, _Given] = {}  # ctx -> shares
+        #: Key of the server whose ledger this node follows, where somebody keeps that in mind; None: the policy decides
+        #: alone.
+        self.follows: bytes | None = None
         if journal.identity != identity.public:
             raise ParameterError("the journal belongs to another identity; create journal and identity together")
         if policy.roster_hash not in (None, roster.hash):
@@ -160,8 +163,7 @@ class Member:
 
     def _box_key(self, request: BoxKeyRequest) -> Iterable[bytes]:
         """A fresh box key for one (session, round); asked again, the same one, as long as it opens anything."""
-        pinned = self.policy.ledger_key
-        self.policy.require(pinned in (None, request.server), "another server's round", "the server that is pinned")
+        self._of_own_server(request.server)
         if not request_is_signed(request):
             raise RemoteError(SERVER, "boxkeys", "the server's signature over the request does not verify")
         self.policy.require(ONESHOT in self.policy.protocols, f"protocol {ONESHOT!r}", f"{self.policy.protocols}")
@@ -204,6 +206,17 @@ class Member:
         self._expire(own)
         return self._journal.answer(entry)
 
+    def _of_own_server(self, server: bytes) -> None:
+        """Whoever else could have box keys drawn, shares accepted or models closed would cost the server its rounds.
+
+        Raises:
+            PolicyError, LedgerError: it is another server than this member's.
+        """
+        pinned = self.policy.ledger_key
+        self.policy.require(pinned in (None, server), "another server's round", "the server that is pinned")
+        if self.follows not in (None, server):
+            raise LedgerError("another server than that of the ledger which this node follows asks for this")
+
     def _expire(self, newest: bytes) -> None:
         """Box keys of rounds that never ended would open them for a thief. Too many: those of the rounds that came
         least far go first, the oldest of them, as what was accepted may be proposed and what was voted on certified."""
@@ -225,6 +238,7 @@ class Member:
             raise JournalError("this member was given other shares in this session and round before")
         if entry is not None and (context.digest in self._given or self._journal.find(own, ANSWER) is not None):
             return self._journal.answer(entry)
+        self._of_own_server(context.announce.server)
         self._rules.announcement(context)
         self.policy.require(
             len(data) <= self.policy.committee.delivery_bytes_max,
@@ -443,6 +457,7 @@ class Member:
     def _close(self, message: CloseRequest) -> Iterable[bytes]:
         context, own, _ = self._mine(message.announce)
         a, committee = context.announce, context.params.committee
+        self._of_own_server(a.server)
         if not context.signed_by(a.server, a.signature, "announce", context.announce_body):
             raise RemoteError(SERVER, "close", "the server's signature does not verify")
         closed = close_digest(a.model_hash, committee.hash)

@@ -137,21 +137,9 @@ class RoundClient:
     def _as_member(self, data: bytes) -> Iterable[bytes]:
         if self._member is None:
             raise PolicyError("this node has no roster: it is a member of no committee")
-        with self._journal.locked():
-            if data.startswith(BoxKeyRequest.prefix()):
-                self._same_server(data)
-            return self._member.receive(data)
-
-    def _same_server(self, data: bytes) -> None:
-        """Box keys are for the server whose ledger this node follows: whoever else asked could make it give up those of
-        running rounds. A policy with the ledger's key says so from the first round on."""
-        try:
-            request = BoxKeyRequest.from_bytes(data, max_bytes=1 << 10)
-        except CodecError as error:
-            raise error.by(SERVER, "decode") from None
         chain = self.chain
-        if chain is not None and chain.ledger_key != request.server:
-            raise LedgerError("another server than that of the ledger which this node follows asks for a box key")
+        self._member.follows = chain.ledger_key if chain is not None else None
+        return self._member.receive(data)
 
     def _upload(self, message: RoundUpload, update: Updates) -> Iterable[bytes]:
         """One-shot: everything in one message."""

@@ -184,9 +184,10 @@ MUTANTS = (
         "row 0",
         "the pinned server",
         MEMBER,
-        "self.policy.require(pinned in (None, request.server),",
+        "self.policy.require(pinned in (None, server),",
         "self.policy.require(True,",
         f"{RULE}::test_rule_row_0_only_the_pinned_server_asks_for_box_keys",
+        f"{RULE}::test_rule_close_only_the_pinned_server_has_models_closed",
     ),
     mutant(
         "row 0",

@@ -22,7 +22,7 @@ from privcomp.oneshot import Committee, Params
 from privcomp.oneshot import messages as m
 from privcomp.oneshot.client import _Upload
 from privcomp.oneshot.committee import quorum
-from privcomp.oneshot.context import box_key_request
+from privcomp.oneshot.context import RoundContext, box_key_request
 from privcomp.oneshot.keyshares import merkle_path
 from privcomp.oneshot.messages import UploadRequest
 from privcomp.oneshot.rules import VOTE
@@ -402,6 +402,21 @@ def test_rule_row_0_only_the_pinned_server_asks_for_box_keys() -> None:
                 node.receive(made.to_bytes())
             with refused(node, RemoteError, "the server's signature over the request does not verify"):
                 node.receive(replace(made, server=world.server_identity.public).to_bytes())
+    assert len(round.finish().survivors) == 6
+
+
+def test_rule_close_only_the_pinned_server_has_models_closed() -> None:
+    """Session, round and box keys of a running round are known to all. Whoever signs an announcement of them with a key
+    of his own would have its members close the model: they could never vote on it."""
+    world = World(policy={"ledger_key": identity(b"server").public})
+    round = announced(world)
+    stranger = identity(b"stranger")
+    lie = replace(round.context.announce, server=stranger.public)
+    context = RoundContext.of(lie)
+    lie = replace(lie, signature=context.sign(stranger, "announce", context.announce_body))
+    for node in world.members:
+        with refused(node, PolicyError, "another server's round"):
+            node.receive(m.CloseRequest(lie.to_bytes()).to_bytes())
     assert len(round.finish().survivors) == 6
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from hashlib import sha512
+from hashlib import sha256, sha512
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
 from privcomp.ledger import Ledger
 from privcomp.oneshot import Committee
+from privcomp.oneshot.messages import CloseRequest, Shares
 from privcomp.oneshot.rules import PROPOSE
 from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
@@ -342,6 +343,19 @@ def test_box_keys_are_for_the_server_whose_ledger_a_node_follows(world: World) -
             world.clients[name(1)].receive(wrapped, update(name(1)))
     with pytest.raises(RemoteError):
         world.clients[name(1)].receive(later[name(1)][:-1], update(name(1)))
+    # Nor does it close a model for a stranger, or accept shares of his, with what everybody knows of a running round.
+    running = world.server(5, b"running")
+    asked = world.up_to(running, "accept")
+    server = running.aggregation.server  # type: ignore[attr-defined]
+    lie = replace(server.context.announce, server=identity(101).public)
+    context = oneshot.RoundContext.of(lie)
+    lie = replace(lie, signature=context.sign(identity(101), "announce", context.announce_body))
+    shares = replace(Shares.from_bytes(asked[name(1)], max_bytes=1 << 24), announce=lie.to_bytes(), signature=bytes(64))
+    unsigned = shares.to_bytes()[:-64]
+    made = unsigned + context.sign(identity(101), "shares", sha256(unsigned).digest())
+    for message in (made, CloseRequest(lie.to_bytes()).to_bytes()):
+        with pytest.raises(LedgerError, match="another server than that of the ledger"):
+            world.clients[name(1)].receive(message, update(name(1)))
     assert list(world.clients[name(1)].receive(world.server(4).begin(world.clients, {})[name(1)], update(name(1))))
 
 
