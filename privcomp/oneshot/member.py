@@ -174,7 +174,7 @@ class Member:
         own = row0_digest(r.roster_hash, r.session, r.round, r.committee_hash, r.hybrid)
         entry = self._journal.find(own, BOXKEY)
         if entry is not None:
-            if self._journal.secrets(own) is None and self._journal.find(own, ANSWER) is None:
+            if self._journal.find(own, ANSWER) is None and self._journal.secrets(own) is None:
                 # Clients would seal to a key that opens nothing, and the server count on this member.
                 raise JournalError("the box key of this round is erased: it was given up for newer rounds")
             return self._journal.answer(entry)

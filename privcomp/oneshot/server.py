@@ -259,11 +259,13 @@ class Server:
             roster, identity, journal: as for a new server; they are not stored.
 
         Raises:
-            CodecError: not what `freeze` writes.
+            CodecError: not what `freeze` writes, or not of one round.
             ParameterError: another identity's round.
             JournalError: the journal has another survivor set of this round.
         """
         stored = frozen.read(data)
+        if stored.stage not in (UPLOAD, VOTE, ANSWER):
+            raise CodecError(f"a round is stored in the stages of uploads, votes and answers, not in {stored.stage}")
         announce = Announce.from_bytes(stored.announce, max_bytes=MAX_ANNOUNCE)
         context = RoundContext.of(announce)
         server = cls.__new__(cls)
@@ -274,27 +276,53 @@ class Server:
             if model is not None and sha256(model).digest() != announce.model_hash:
                 raise ParameterError("the model bytes are not those that were announced")
             return server
-        for message in stored.uploads:
-            end = UploadEnd.from_bytes(message, max_bytes=len(message))
-            server._uploads[end.id] = Upload(end=end, complete=True)
-        server._fix_given()
-        server.stage = ACCEPT
-        for message in stored.accepts:
-            server.receive(message)
-        server._survivors = stored.survivors
+        try:
+            server._take_back(stored)
+        except RemoteError as error:
+            raise CodecError(f"what is stored of the round contradicts itself: {error}") from None
         with server._journal.locked():
             server._write_down()  # as far as the journal is concerned, a round that came back was never away
-        server._set_aside(server._chosen()[0])
-        server._votes = dict(stored.votes)
-        total = np.frombuffer(stored.total, dtype="<u8").astype(np.uint64)
-        if total.size != server._total_size:
-            raise CodecError("the stored sum is not one of this round")
-        server._total = total
-        server.stage = ANSWER
-        for message in stored.answers:
-            server.receive(message)
-        server.stage = stored.stage
         return server
+
+    def _take_back(self, stored: frozen.Frozen) -> None:
+        """A round whose survivors are fixed, from what was stored of it.
+
+        Raises:
+            CodecError, RemoteError: its parts do not fit together.
+        """
+        for message in stored.uploads:
+            end = UploadEnd.from_bytes(message, max_bytes=len(message))
+            self._uploads[end.id] = Upload(end=end, complete=True)
+        self._fix_given()
+        self.stage = ACCEPT
+        for message in stored.accepts:
+            self.receive(message)
+        aside, survivors = self._chosen()
+        self._survivors = tuple((party, self._digests[party]) for party in survivors)
+        if self._survivors != stored.survivors or len(survivors) < self.params.survivors_min:
+            raise CodecError("the stored survivors are not those whom the members accepted")
+        self._set_aside(aside)
+        committee, certified = self.params.committee, self.params.certified
+        if len(self._kept) < committee.needed:
+            raise CodecError("too few members accepted the stored survivors")
+        if certified and stored.stage == ANSWER and len(dict(stored.votes)) < committee.quorum:
+            raise CodecError("too few votes are stored for answers")
+        hashed = set_hash(self.context.digest, self._survivors)
+        for place, signature in stored.votes:
+            vote = place < committee.size and self.context.signed_by(
+                self._public(place), signature, "vote", committee.ids[place], hashed
+            )
+            if not vote:
+                raise CodecError("a stored vote is not one for the stored survivors")
+        self._votes = dict(stored.votes)
+        total = np.frombuffer(stored.total, dtype="<u8") if len(stored.total) == 8 * self._total_size else None
+        if total is None:
+            raise CodecError("the stored sum is not one of this round")
+        self._total = total.astype(np.uint64)
+        self.stage = ANSWER
+        for message in stored.answers:
+            self.receive(message)
+        self.stage = stored.stage
 
     # ---- what the caller asks ----
 

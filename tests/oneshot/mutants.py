@@ -209,7 +209,7 @@ MUTANTS = (
         "row 0",
         "no key that opens nothing",
         MEMBER,
-        "if self._journal.secrets(own) is None and self._journal.find(own, ANSWER) is None:",
+        "if self._journal.find(own, ANSWER) is None and self._journal.secrets(own) is None:",
         "if False:",
         f"{ROUND}::test_a_member_gives_up_the_oldest_rounds_without_a_vote",
     ),

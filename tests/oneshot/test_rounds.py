@@ -23,7 +23,7 @@ from privcomp.errors import (
 from privcomp.he import RlweParams
 from privcomp.journal import MemoryJournal
 from privcomp.keys import Identity, Roster
-from privcomp.oneshot import Client, Closing, Committee, Contribution, Member, Params, Server
+from privcomp.oneshot import Client, Closing, Committee, Contribution, Member, Params, Server, frozen
 from privcomp.oneshot import messages as m
 from privcomp.oneshot.context import box_key_request, ciphertext_hash, upload_body
 from privcomp.oneshot.server import _root
@@ -356,6 +356,40 @@ def test_a_stored_round_that_was_changed_or_is_anothers_is_refused() -> None:
     early.run_to("accept")
     with pytest.raises(StateError, match="a round is kept when it is announced"):
         early.server.freeze()
+
+
+def test_a_stored_round_whose_parts_do_not_fit_is_refused() -> None:
+    """Also behind a hash that fits: a file of another version, or two that were mixed."""
+    world = World()
+    round = world.round().run_to("answer")
+    other = world.round(2, model=b"other").run_to("answer")
+    options: dict[str, Any] = {"model": None, "roster": world.roster, "identity": world.server_identity}
+    mine, theirs = (frozen.read(each.server.freeze()) for each in (round, other))
+    (place, signature), *votes = mine.votes
+    for changes in (
+        {"stage": 2},
+        {"stage": 200},
+        {"uploads": mine.uploads[1:]},
+        {"uploads": theirs.uploads},
+        {"accepts": mine.accepts[:3]},
+        {"accepts": (*mine.accepts, mine.accepts[0][:-1])},
+        {"accepts": theirs.accepts},
+        {"survivors": mine.survivors[1:]},
+        {"survivors": theirs.survivors},
+        {"survivors": ()},
+        {"votes": ((place, bytes(64)), *votes)},
+        {"votes": (*mine.votes, (500, signature))},
+        {"votes": theirs.votes},
+        {"votes": ()},
+        {"answers": (b"garbage",)},
+        {"total": mine.total[:-8]},
+        {"total": mine.total[:-1]},
+        {"announce": theirs.announce},
+    ):
+        with pytest.raises(CodecError):
+            Server.thaw(frozen.write(replace(mine, **changes)), **options)  # type: ignore[arg-type]
+    round.server = Server.thaw(frozen.write(mine), **options)
+    round.finish()
 
 
 def test_a_round_that_stalls_before_its_proposal_is_announced_again_on_the_same_model_and_committee() -> None:
