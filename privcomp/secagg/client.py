@@ -418,8 +418,10 @@ class Client:
             data = own.to_bytes()
             secrets = _Secrets(announce, data, channel, kem_seed, root, b, ADVERTISE, b"", 0, 0, (), b"", (), (), b"")
             out = self._commit(context, ADVERTISE, announce, [data], secrets)
-            # Rounds that never ended leave secrets that only a thief could use; the oldest go first.
-            for stale in self._journal.open_rounds()[: -self.policy.open_rounds_max]:
+            # Rounds that never ended leave secrets that only a thief could use; the oldest go first. Another protocol's
+            # in the same journal are not counted: a committee may wait for its member's box key.
+            mine = [rd for rd in self._journal.open_rounds() if self._journal.find(rd, ADVERTISE) is not None]
+            for stale in mine[: -self.policy.open_rounds_max]:
                 self._journal.erase(stale)
             return Advertised(context, secrets), out
 

@@ -249,6 +249,26 @@ def test_a_round_that_comes_back_is_in_the_journal(world: World) -> None:
         RoundServer.thaw(kept, roster=world.roster, ledger=world.ledger, journal=other)
 
 
+def test_interactive_rounds_leave_a_members_box_keys_alone(tmp_path: Path) -> None:
+    """One journal for both: any number of announced rounds with masks costs a committee nothing, restarts included."""
+    world = World(Ledger(tmp_path / "ledger", identity(100)), changes={"open_rounds_max": 2})
+    server = world.server()
+    asked = world.up_to(server, "accept")
+    masked = RoundSpec.secure_sum(world.encoding, corrupt=1)
+    for number in range(2, 6):
+        other = world.server(number, b"model %d" % number, spec=masked)
+        world.collect(other, other.begin(world.clients, world.heads))
+    assert all(
+        len(journal.open_rounds()) == 2 + (party in world.committee.ids) for party, journal in world.journals.items()
+    )
+    world.clients = {name(k): world.client(k) for k in range(N)}
+    while server.stage != server.stages[-1]:
+        world.collect(server, asked)
+        asked = server.advance()
+    world.collect(server, asked)
+    assert len(server.finish().aggregate.survivors) == N
+
+
 def test_members_that_keep_nothing_are_given_their_shares_with_every_request(world: World) -> None:
     server = world.server(redeliver=True)
     asked: Any = server.begin(world.clients, world.heads)
