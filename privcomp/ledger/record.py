@@ -20,6 +20,7 @@ __all__ = [
     "COMPLETE",
     "HEADER_BYTES",
     "MAX_INLINE_BYTES",
+    "MAX_PARAMS_BYTES",
     "MAX_RECORD_BYTES",
     "Header",
     "Record",
@@ -30,6 +31,7 @@ COMPLETE: Final = "complete"
 ABORTED: Final = "aborted"
 MAX_RECORD_BYTES: Final = 1 << 26
 MAX_INLINE_BYTES: Final = 1 << 24
+MAX_PARAMS_BYTES: Final = 1 << 16
 _MAX_CLIENTS: Final = 1 << 20
 
 _Ids = tuple[bytes, ...]
@@ -84,7 +86,7 @@ class Record(Message):
         ("round", U64),
         ("purpose", Text(64)),
         ("protocol", Text(64)),
-        ("params", Blob(1 << 16)),
+        ("params", Blob(MAX_PARAMS_BYTES)),
         ("round_digest", Fixed(32)),
         ("model_hash", Fixed(32)),
         ("roster_hash", Fixed(32)),

@@ -21,6 +21,7 @@ from privcomp.dp import DistributedPlan, PrivateMean
 from privcomp.encoding import Decoded, FixedPoint
 from privcomp.errors import CodecError, ParameterError
 from privcomp.he import RlweParams
+from privcomp.ledger.record import MAX_PARAMS_BYTES
 from privcomp.rounds.task import Encoding, Task
 from privcomp.secagg.params import SECAGGPLUS, Params, Segment
 from privcomp.typing import I64Array
@@ -81,6 +82,12 @@ class RoundSpec:
             self._masked(params)
         if params.context != _context(encoding, self.task, self.attestation):
             raise ParameterError("the aggregation does not bind this encoding; build the round with secure_sum()")
+        size = len(params.to_bytes())
+        if size > MAX_PARAMS_BYTES:
+            raise ParameterError(
+                f"the declaration has {size} bytes, a record of the ledger takes {MAX_PARAMS_BYTES}: fewer members, or "
+                "fewer names in the task"
+            )
 
     def _encrypted(self, params: oneshot.Params) -> None:
         """What a one-shot round takes: bounded integers, alone."""

@@ -35,6 +35,7 @@ from privcomp.policy import CommitteePolicy, Policy
 from privcomp.rounds import RoundClient, RoundResult, RoundServer, RoundSpec, audit
 from privcomp.rounds.aggregation import COMMITTEE
 from privcomp.rounds.messages import CommitteeEvidence, RoundAgain, RoundUpload, SignedUpload
+from privcomp.rounds.task import Task
 from privcomp.simulation.loopback import Traffic, run_round
 
 SESSION = bytes(range(32))
@@ -301,6 +302,16 @@ def test_combinations_that_do_not_add_up(world: World) -> None:
         RoundSpec(more, replace(bound, ring=params.ring))  # type: ignore[type-var,union-attr]
     with pytest.raises(ParameterError, match="roster"):
         world.server(roster=None)
+
+
+def test_a_declaration_that_no_record_can_hold(world: World) -> None:
+    """Refused when the round is declared: the record is written when everybody has trained and the sum is open."""
+    keys = {b"%064d" % k: Identity.from_seed(k.to_bytes(32, "little")).public for k in range(512)}
+    committee = Committee.named(keys)
+    assert RoundSpec.one_shot(world.encoding, committee)
+    names = tuple(f"{k:064d}" for k in range(256))
+    with pytest.raises(ParameterError, match="a record of the ledger takes 65536"):
+        RoundSpec.one_shot(world.encoding, committee, Task("update", kept=names))
 
 
 def test_a_node_refuses_what_its_policy_does_not_name(tmp_path: Path) -> None:
