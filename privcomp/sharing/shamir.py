@@ -12,6 +12,7 @@ Source: Shamir, "How to share a secret", CACM 22 (1979).
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ def _points(points: Points, p: int) -> U64Array:
             )
         numbers = [int(x) for x in points]
     else:
-        numbers = [int(x) for x in points]
+        try:
+            numbers = [operator.index(x) for x in points]
+        except TypeError:
+            raise ParameterError(f"points is {points!r}; pass integers") from None
     seen: set[int] = set()
     for x in numbers:
         if x % p == 0:
@@ -197,6 +201,7 @@ def combine(shares: Sequence[Share], *, owner: bytes, context: bytes) -> U64Arra
         u64 (d,).
 
     Raises:
+        BufferTypeError: values that are no vector of u64.
         ParameterError: shares that do not belong together or to owner and context, too few, a point that is 0 or
             occurs twice.
         RemoteError: more than threshold shares do not lie on one polynomial of degree < threshold.
@@ -206,12 +211,16 @@ def combine(shares: Sequence[Share], *, owner: bytes, context: bytes) -> U64Arra
 
 
 def gather(shares: Sequence[Share], owner: bytes, context: bytes) -> tuple[U64Array, U64Array]:
-    """Points (m,) and values (m, d) of shares that belong together; raises ParameterError if they do not."""
+    """Points (m,) and values (m, d) of shares that belong together; raises ParameterError if they do not, and
+    BufferTypeError where values are no vector of u64."""
     if not shares:
         raise ParameterError("no share was given; combine needs as many as the threshold")
     check_belonging(shares, owner, context)
     first = shares[0]
     for s in shares:
+        if type(s.values) is not np.ndarray or s.values.dtype != np.uint64 or s.values.ndim != 1:
+            found = getattr(s.values, "dtype", type(s.values).__name__)
+            raise BufferTypeError(f"the values of a share are {found}; pass one dimension of uint64")
         if s.threshold != first.threshold:
             raise ParameterError(
                 f"shares with thresholds {first.threshold} and {s.threshold}: they come from different sharings"

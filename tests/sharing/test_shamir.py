@@ -276,3 +276,22 @@ class TestSeeds:
         text = str(caught.value) + repr(caught.value)
         assert secret.hex() not in text
         assert all(str(v) not in text for v in limbs(pieces[0]))
+
+
+@pytest.mark.parametrize("points", [[1.5, 2.5, 3.5], ["a", "b", "c"]])
+def test_points_are_integers(points: list) -> None:
+    """Nothing is cut to the next one."""
+    with pytest.raises(ParameterError, match="pass integers"):
+        make(2, points)
+    shares = make(2)
+    with pytest.raises(ParameterError, match="pass integers"):
+        merge([dataclasses.replace(shares[0], point=points[0]), shares[1]])
+
+
+@pytest.mark.parametrize(
+    "change", [lambda v: v.reshape(2, 2), lambda v: v.astype(np.int64), lambda v: v.tolist(), lambda v: v.astype(float)]
+)
+def test_values_of_another_kind(change) -> None:
+    shares = make(2)
+    with pytest.raises(BufferTypeError):
+        merge([dataclasses.replace(shares[0], values=change(shares[0].values)), *shares[1:]])
