@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from privcomp import oneshot
-from privcomp.errors import LocalError, PrivcompError, RoundAborted
+from privcomp.errors import CodecError, LocalError, PrivcompError, RoundAborted
 from privcomp.integrations.committee import beacon_of, committee_of, drawn_committee, one_shot
 from privcomp.integrations.driver import Rounds, RoundStalled
 from privcomp.journal import MemoryJournal
@@ -362,6 +362,22 @@ def test_a_set_that_was_fixed_is_not_closed(malicious: OneShot) -> None:
     with pytest.raises(RoundAborted, match="0 complete uploads"):
         malicious.run()
     assert "close" not in malicious.calls
+
+
+def test_what_another_release_wrote_stops_nobody(malicious: OneShot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its declarations do not parse: an aborted round is nobody's to close, a sum is one all the same."""
+    given_up(malicious)
+    malicious.run(OTHER)
+    malicious.restart()
+
+    def other(data: bytes, *, max_bytes: int) -> Any:
+        raise CodecError("version 9")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(oneshot.Params, "from_bytes", other)
+        first, second = (malicious.rounds._committees(record.model_hash) for record in malicious.ledger.records())
+    assert first == {}
+    assert list(second.values()) == [None]
 
 
 # ---- drawn committees

@@ -552,6 +552,13 @@ def test_a_home_that_another_process_holds(federation: Federation, monkeypatch: 
     assert sites.site("site-1", federation.simulation).name == "site-1"
 
 
+def test_a_members_close_is_an_answer() -> None:
+    """A model that moves to another committee needs it; what a server sends is none."""
+    close = oneshot.messages.Close(b"site-1", bytes(32), bytes(32), bytes(64))
+    assert sites.is_answer(close.to_bytes())
+    assert not sites.is_answer(oneshot.messages.CloseRequest(b"").to_bytes())
+
+
 def test_proposals_of_committees() -> None:
     for options in ({"protocol": "oneshot"}, {"committee": SITES}):
         with pytest.raises(ParameterError, match="go together"):
