@@ -16,6 +16,7 @@ from privcomp.keys import Roster
 from privcomp.ledger import COMPLETE, UNATTESTED, AuditReport, Record
 from privcomp.ledger import audit as audit_ledger
 from privcomp.ledger.audit import RoundVerifier
+from privcomp.oneshot.committee import SAMPLED
 from privcomp.rounds.aggregation import COMMITTEE, upload_list_hash
 from privcomp.rounds.evidence import evidence_of, update_context
 from privcomp.rounds.messages import CommitteeEvidence, Evidence, SignedUpload
@@ -25,7 +26,7 @@ from privcomp.secagg.context import SERVER, Directory, RoundContext, check_adver
 from privcomp.secagg.messages import Advertise, Announce, UploadEnd, bitmap
 from privcomp.secagg.params import MALICIOUS
 
-__all__ = ["AttestationAuditor", "CommitteeVerifier", "SecaggVerifier", "audit"]
+__all__ = ["AttestationAuditor", "CommitteeVerifier", "DrawAuditor", "SecaggVerifier", "audit"]
 
 
 def _context(record: Record) -> RoundContext:
@@ -330,6 +331,32 @@ class AttestationAuditor:
             raise RemoteError(SERVER, "attest", f"the server gives another reason for refusing {party!r} than there is")
 
 
+class DrawAuditor:
+    """A sampled committee is the one that roster and beacon give. Which beacon was agreed on, the nodes' policies say.
+
+    Args:
+        roster: the members; None: nothing is checked.
+    """
+
+    def __init__(self, roster: Roster | None) -> None:
+        self._roster = roster
+
+    def __call__(self, record: Record) -> None:
+        """Check one record.
+
+        Raises:
+            RemoteError: its committee is of somebody's choosing.
+        """
+        if self._roster is None or record.protocol != oneshot.ONESHOT or record.roster_hash != self._roster.hash:
+            return
+        c = oneshot.Params.from_bytes(record.params, max_bytes=1 << 17).committee
+        if c.kind != SAMPLED:
+            return
+        fits = c.size <= len(self._roster)
+        if not fits or oneshot.Committee.sampled(self._roster, c.beacon, c.size, c.privacy, c.packing) != c:
+            raise RemoteError(SERVER, COMMITTEE, "the committee is not the one that roster and beacon give")
+
+
 def audit(
     path: str | os.PathLike[str],
     *,
@@ -351,7 +378,7 @@ def audit(
         roster=roster,
         heads=heads,
         verifiers=verifiers,
-        checks=(sets_fit, aggregate_decodes, auditor.attestations, privacy),
+        checks=(sets_fit, aggregate_decodes, DrawAuditor(roster), auditor.attestations, privacy),
     )
     if privacy.total.spent:
         spent = tuple(f"privacy spent: {each}" for each in privacy.total.spent)

@@ -424,6 +424,19 @@ def _forged(record: Any, folder: Path, roster: Roster) -> Any:
     return audit(folder / "forged", ledger_key=identity(100).public, roster=roster)
 
 
+def test_an_audit_draws_the_committee_again(tmp_path: Path) -> None:
+    """A record of nodes that let the server choose the members it likes: the beacon gives others."""
+    world = World(Ledger(tmp_path / "ledger", identity(100)))
+    drawn = Committee.sampled(world.roster, b"beacon", 7, 1, 4)
+    for committee, ok in ((drawn, True), (replace(drawn, members=drawn.members[1:] + drawn.members[:1]), False)):
+        spec = RoundSpec.one_shot(world.encoding, committee, corrupt=1)
+        world.server(len(world.ledger) + 1, b"model", spec=spec).abort("nobody came")
+        report = audit(world.ledger.path or "", ledger_key=world.ledger.public, roster=world.roster)
+        assert report.ok is ok
+    assert "not the one that roster and beacon give" in str(report.failure)
+    assert audit(world.ledger.path or "", ledger_key=world.ledger.public).ok  # without the roster nobody can tell
+
+
 def test_an_audit_finds_what_a_server_changes(world: World, tmp_path: Path) -> None:
     record = _record(world)
     evidence = CommitteeEvidence.from_bytes(dict(record.extras)[COMMITTEE], max_bytes=1 << 22)
