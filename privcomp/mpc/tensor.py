@@ -118,6 +118,20 @@ def _shape(shape: object) -> tuple[int, ...]:
     return found
 
 
+def _spelled(key: object) -> object:
+    """An index, in words that are the same at all parties and tell it from every other one."""
+    if isinstance(key, tuple):
+        return tuple(_spelled(part) for part in key)
+    if isinstance(key, slice):
+        return "slice", _spelled(key.start), _spelled(key.stop), _spelled(key.step)
+    if key is None or key is Ellipsis or isinstance(key, (bool, np.bool_)):
+        return str(key)
+    if hasattr(key, "__index__") and not isinstance(key, np.ndarray):
+        return operator.index(cast(Any, key))
+    array = np.asarray(key)
+    return array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
+
+
 def _size(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
@@ -244,6 +258,11 @@ class Mpc:
         flat = np.ascontiguousarray(integers)
         self._public.update(lp(repr(flat.shape).encode(), flat.astype("<i8", copy=False).tobytes()))
         return self.backend.encode(flat)
+
+    def _note(self, operation: str, *facts: object) -> None:
+        """An operation without messages, and its public arguments: parties that do something else here get numbers that
+        mean nothing, so it joins the digest, too."""
+        self._public.update(lp(operation.encode(), repr(facts).encode()))
 
     def _tell(self) -> None:
         """Put the digest into the schedule that the next frames are bound to. Nothing is sent for it."""
@@ -499,6 +518,7 @@ class Mpc:
         if len(rests) != 1:
             raise ParameterError(f"shapes {[x.shape for x in several]} differ outside of axis {at}")
         shape = (*several[0].shape[:at], sum(x.shape[at] for x in several), *several[0].shape[at + 1 :])
+        self._note("concatenate", at, [x.shape for x in several])
         return Shared(self, self._local(_joined(np.concatenate, at), *sources), shape, bound, fraction)
 
     def stack(self, several: Sequence[Shared], axis: int = 0) -> Shared:
@@ -508,6 +528,7 @@ class Mpc:
             raise ParameterError(f"shapes {[x.shape for x in several]} differ")
         at = _axis(axis, (1, *several[0].shape))
         shape = (*several[0].shape[:at], len(several), *several[0].shape[at:])
+        self._note("stack", at, shape)
         if not several[0].shape:
             return Shared(self, self._local(_joined(np.concatenate, 0), *sources), shape, bound, fraction)
         return Shared(self, self._local(_joined(np.stack, at), *sources), shape, bound, fraction)
@@ -648,6 +669,7 @@ class Shared:
             raise ParameterError(f"index into shape {self.shape}: {error}") from None
         if 0 in shape:
             raise ParameterError(f"this index leaves nothing of shape {self.shape}")
+        self._mpc._note("index", self.shape, _spelled(key))
         return self._map(lambda part: part[key], shape)
 
     def reshape(self, *shape: int | tuple[int, ...]) -> Shared:
@@ -657,6 +679,7 @@ class Shared:
             found = np.broadcast_to(np.False_, self.shape).reshape(cast("tuple[int, ...]", wanted)).shape
         except (ValueError, TypeError):
             raise ParameterError(f"shape {self.shape} cannot become {wanted}") from None
+        self._mpc._note("reshape", self.shape, found)
         return self._map(lambda part: part.reshape(found), found)
 
     def ravel(self) -> Shared:
@@ -666,12 +689,14 @@ class Shared:
     @property
     def T(self) -> Shared:
         """The axes in reverse order."""
+        self._mpc._note("transpose", self.shape)
         return self._map(lambda part: part.T, self.shape[::-1])
 
     def moveaxis(self, source: int, destination: int) -> Shared:
         """One axis elsewhere."""
         source, destination = _axis(source, self.shape), _axis(destination, self.shape)
         shape = np.moveaxis(np.broadcast_to(np.False_, self.shape), source, destination).shape
+        self._mpc._note("moveaxis", self.shape, source, destination)
         return self._map(lambda part: np.moveaxis(part, source, destination), shape)
 
     # ---- fixed point ----
@@ -687,6 +712,7 @@ class Shared:
         if by > 0:
             bound = mpc._fit(self.bound << by, "a tensor with more bits of fraction")
             factor = mpc.backend.encode(np.array([1 << by]))
+            mpc._note("raise", self.shape, by)
             return Shared(
                 mpc,
                 mpc._local(lambda value: mpc.backend.scale(value, factor), self._source),
@@ -724,6 +750,7 @@ class Shared:
     def __neg__(self) -> Shared:
         backend = self._mpc.backend
         minus = backend.encode(np.array([-1]))
+        self._mpc._note("negate", self.shape)
         return self._like(self._mpc._local(lambda value: backend.scale(value, minus), self._source))
 
     def __pos__(self) -> Shared:
@@ -737,6 +764,7 @@ class Shared:
             bound = mpc._fit(a.bound + b.bound, "the sum")
             shape = _broadcast(a.shape, b.shape)
             work = backend.add if sign > 0 else backend.sub
+            mpc._note("add" if sign > 0 else "subtract", a.shape, b.shape)
             return Shared(mpc, mpc._local(work, a._source, b._source), shape, bound, a.fraction)
         return self._plus(sign * self._encoded(right))
 
@@ -745,6 +773,7 @@ class Shared:
         mpc, backend = self._mpc, self._mpc.backend
         bound = mpc._fit(self.bound + _extent(encoded), "the sum")
         shape = _broadcast(self.shape, encoded.shape)
+        mpc._note("add public", self.shape)
         held, elements = _held(shape), mpc._encode(encoded)
 
         def apply(value: Value) -> Value:
@@ -776,6 +805,7 @@ class Shared:
         if not axes:
             return self
         held = _held(shape)
+        mpc._note("sum", self.shape, axes)
 
         def apply(value: Value) -> Value:
             return mpc.backend.sum(value, axes).map(lambda part: part.reshape(held))
@@ -884,6 +914,7 @@ class Shared:
         def apply(value: Value, factors: U64Array) -> Value:
             return backend.scale(value, factors)
 
+        self._mpc._note("multiply by public", self.shape)
         return self._times_public(right, apply, shape, lambda factors: self.bound * _extent(factors))
 
     __rmul__ = __mul__
@@ -1216,6 +1247,7 @@ class SharedBits:
             found = np.broadcast_to(np.False_, self.shape).reshape(cast("tuple[int, ...]", wanted)).shape
         except (ValueError, TypeError):
             raise ParameterError(f"shape {self.shape} cannot become {wanted}") from None
+        self._mpc._note("reshape bits", self.shape, found)
         return SharedBits(self._mpc, self._source, found)
 
     def _backend(self) -> ReplicatedBackend:
@@ -1247,6 +1279,7 @@ class SharedBits:
 
     def __xor__(self, other: object) -> SharedBits:
         backend, right = self._backend(), self._other(other)
+        self._mpc._note("xor", self.shape, isinstance(right, SharedBits))
         if isinstance(right, SharedBits):
             source = self._mpc._local(backend.xor, self._source, right._source)
         else:
@@ -1256,6 +1289,7 @@ class SharedBits:
 
     def __invert__(self) -> SharedBits:
         backend = self._backend()
+        self._mpc._note("invert", self.shape)
         return SharedBits(
             self._mpc, self._mpc._local(lambda bits: circuits.invert(backend, bits), self._source), self.shape
         )
@@ -1266,6 +1300,7 @@ class SharedBits:
             source = self._mpc._begin(backend.bit_and, self._source, right._source)
             return SharedBits(self._mpc, source, self.shape)
         plane = right
+        self._mpc._note("and public", self.shape)
         masked = self._mpc._local(lambda bits: bits.map(lambda part: part & plane), self._source)
         return SharedBits(self._mpc, masked, self.shape)
 

@@ -657,6 +657,40 @@ def test_parties_that_disagree_on_public_numbers_open_nothing(use: Callable[[Mpc
         simulate("rep3", tensors(lambda mpc: program(mpc, False)))
 
 
+LOCAL: list[Callable[[Mpc, Shared, bool], Any]] = [
+    lambda mpc, x, same: x[0 if same else mpc.me % 2],
+    lambda mpc, x, same: x[:, ::1] if same else x[:, :: 1 - 2 * (mpc.me % 2)],
+    lambda mpc, x, same: x[np.array([0, 0 if same else mpc.me % 2])],
+    lambda mpc, x, same: x[np.array([[True, False], [same or mpc.me % 2 == 0, not same and mpc.me % 2 == 1]])],
+    lambda mpc, x, same: x.T if same or mpc.me else x,
+    lambda mpc, x, same: x.T if same or mpc.me else x.reshape(2, 2),
+    lambda mpc, x, same: x.moveaxis(0, 1) if same or mpc.me else x.moveaxis(0, 0),
+    lambda mpc, x, same: x.sum(0 if same or mpc.me else 1),
+    lambda mpc, x, same: -x if same or mpc.me else x,
+    lambda mpc, x, same: x + x if same or mpc.me else x - x,
+    lambda mpc, x, same: x + 2 if same or mpc.me else x * 2,
+    lambda mpc, x, same: mpc.concatenate([x, x], 0 if same or mpc.me else 1)[:2, :2],
+    lambda mpc, x, same: mpc.stack([x, x], 0 if same or mpc.me else 1),
+    lambda mpc, x, same: x.fixed(4 if same or mpc.me else 5),
+    lambda mpc, x, same: ~(x < 2) if same or mpc.me else x < 2,
+    lambda mpc, x, same: (x < 2) ^ np.ones((2, 2), np.bool_) if same or mpc.me else (x < 2) & np.ones((2, 2), np.bool_),
+    lambda mpc, x, same: (x < 2).reshape(4) if same or mpc.me else (x < 2).reshape(4, 1),
+]
+
+
+@pytest.mark.parametrize("use", LOCAL)
+def test_parties_that_disagree_on_what_takes_no_message_open_nothing(use: Callable[[Mpc, Shared, bool], Any]) -> None:
+    """Other rows, axes or signs at one party would give numbers that mean nothing."""
+
+    async def program(mpc: Mpc, same: bool) -> Any:
+        x = at(mpc, 0, [[1, 2], [3, 4]], bound=9)
+        return await mpc.open(use(mpc, x, same))
+
+    simulate("rep3", tensors(lambda mpc: program(mpc, True)))
+    with pytest.raises(RemoteError, match="other operations"):
+        simulate("rep3", tensors(lambda mpc: program(mpc, False)))
+
+
 def test_nothing_is_shown() -> None:
     async def program(mpc: Mpc) -> None:
         x = await at(mpc, 0, [123456789], bound=2**40)
