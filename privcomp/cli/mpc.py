@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ async def _run(arguments: argparse.Namespace, home: Any, config: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A result as JSON has it: arrays as lists, bytes in hex.
+    """A result as JSON has it: arrays as lists, bytes in hex, and null for what is no finite number.
 
     Raises:
         LocalError: there is no way.
@@ -71,9 +72,11 @@ def _plain(value: Any) -> Any:
     import numpy as np
 
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return _plain(value.tolist())
     if isinstance(value, np.generic):
-        return value.item()
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):

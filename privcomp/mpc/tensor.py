@@ -423,6 +423,8 @@ class Mpc:
     def wrap(self, value: Value, *, bound: int, fraction: int = 0) -> Shared:
         """A tensor out of what the backend computed; the caller vouches for |X| <= bound."""
         self._check()
+        if not isinstance(value, Value):
+            raise ParameterError(f"{type(value).__name__} is not what a backend computes; pass a Value")
         shape, fraction = value.shape, _integer(fraction, "fraction")
         limit = self._fit(_integer(bound, "bound"), "the tensor")
         return Shared(self, value.map(lambda part: part.reshape(_held(shape))), shape, limit, fraction)
@@ -430,6 +432,8 @@ class Mpc:
     def wrap_bits(self, bits: Bits, shape: tuple[int, ...]) -> SharedBits:
         """The same for one plane of bits, in C order."""
         self._check()
+        if not isinstance(bits, Bits):
+            raise ParameterError(f"{type(bits).__name__} is not what a backend computes; pass Bits")
         shape = _shape(shape)
         if bits.planes != 1 or bits.n != _size(shape):
             raise ParameterError(f"{bits.planes} planes of {bits.n} bits are not one bit for each entry of {shape}")
@@ -502,8 +506,8 @@ class Mpc:
 
     def _same(self, several: Sequence[Shared]) -> tuple[list[_Source], int, int]:
         """Brought to one fraction."""
-        if not several:
-            raise ParameterError("no tensors; pass one or more")
+        if not isinstance(cast(object, several), Sequence) or not several:
+            raise ParameterError("no tensors; pass a list of one or more")
         for x in several:
             self._own(x)
         fraction = max(x.fraction for x in several)

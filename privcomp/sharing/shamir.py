@@ -343,6 +343,8 @@ def combine_many(points: Points, shares: Sequence[Sequence[bytes]], threshold: i
         if len(row) != xs.size:
             raise ParameterError(f"{len(row)} shares for {xs.size} points; pass one share per point")
         for piece in row:
+            if not isinstance(piece, bytes):
+                raise ParameterError(f"a share is {type(piece).__name__}; pass bytes")
             if len(piece) != SHARE_BYTES:
                 raise CodecError(f"a share has {len(piece)} bytes; allowed is exactly {SHARE_BYTES}", stage=_STAGE)
     data = np.frombuffer(b"".join(piece for row in shares for piece in row), _LITTLE).astype(np.uint64)

@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from privcomp.cli.mpc import _plain
 from privcomp.integrations import PartyHome
 from tests.test_cli import run
 
@@ -146,6 +148,12 @@ def test_one_is_frozen(processes: Processes) -> None:
     assert time.monotonic() - frozen < DEADLINE
     processes.running[0].send_signal(signal.SIGCONT)
     assert processes.ended(0)[0] == 2
+
+
+def test_what_is_no_finite_number_is_null_in_json() -> None:
+    """`NaN` is no JSON."""
+    found = _plain({"a": np.array([1.5, np.nan]), "b": (float("inf"), np.float64("nan")), "c": 2})
+    assert found == {"a": [1.5, None], "b": [None, None], "c": 2}
 
 
 @pytest.mark.assurance

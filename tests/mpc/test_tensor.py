@@ -691,6 +691,21 @@ def test_parties_that_disagree_on_what_takes_no_message_open_nothing(use: Callab
         simulate("rep3", tensors(lambda mpc: program(mpc, False)))
 
 
+def test_what_is_no_value_is_refused() -> None:
+    async def program(mpc: Mpc) -> None:
+        wrong: Any = None
+        for make in (
+            lambda: mpc.wrap(wrong, bound=1),
+            lambda: mpc.wrap_bits(wrong, (2,)),
+            lambda: mpc.concatenate(wrong),
+            lambda: mpc.stack(wrong),
+        ):
+            with pytest.raises(ParameterError, match=r"pass (a Value|Bits|a list)"):
+                make()
+
+    simulate("rep3", tensors(program))
+
+
 def test_nothing_is_shown() -> None:
     async def program(mpc: Mpc) -> None:
         x = await at(mpc, 0, [123456789], bound=2**40)

@@ -258,6 +258,10 @@ class TestSeeds:
             with pytest.raises(ParameterError, match=text):
                 share_bytes(bytes(32), 2, points)
 
+    def test_what_is_no_bytes(self):
+        with pytest.raises(ParameterError, match="pass bytes"):
+            combine_bytes([1, 2], ["a" * 40, "b" * 40], 2)
+
     def test_counts_that_differ(self):
         pieces = share_bytes(bytes(32), 2, [1, 2, 3])
         with pytest.raises(ParameterError, match="2 shares for 3 points"):
