@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
@@ -18,6 +21,8 @@ SEED_BYTES: Final = _core.SEED_BYTES[_core.AES128_CTR]
 MAX_THREADS: Final = 256
 #: Numbers whose masks pay for a thread.
 _LEAST: Final = 1 << 16
+#: Threads that wait for more work.
+_IDLE_MAX: Final = 16
 
 
 class Belonging(Protocol):
@@ -109,12 +114,48 @@ def in_parts(work: Callable[[int, int], None], size: int, threads: int, least: i
         except BaseException as error:  # noqa: BLE001 (raised below, in the caller's thread)
             errors.append(error)
 
-    # Half of what a pool costs, which is a tenth of the time of a million masks.
-    others = [threading.Thread(target=part, args=(k,), name="privcomp-part", daemon=True) for k in range(1, parts)]
-    for other in others:
-        other.start()
+    others = [_Worker.begin(partial(part, k)) for k in range(1, parts)]
     part(0)
-    for other in others:
-        other.join()
+    for over in others:
+        over.acquire()
     if errors:
         raise errors[0]
+
+
+class _Worker:
+    """A thread that waits for work: to wake one takes half as long as to start one, which is a tenth of the time of a
+    million masks, and a quarter of what a pool of `concurrent.futures` takes."""
+
+    idle: ClassVar[list[_Worker]] = []
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], None], threading.Lock]] = SimpleQueue()
+        threading.Thread(target=self._serve, name="privcomp-part", daemon=True).start()
+
+    @classmethod
+    def begin(cls, job: Callable[[], None]) -> threading.Lock:
+        """Run a job, which does not raise; the lock is free when it is over."""
+        over = threading.Lock()
+        over.acquire()
+        try:
+            worker = cls.idle.pop()
+        except IndexError:
+            worker = cls()
+        worker._jobs.put((job, over))
+        return over
+
+    def _serve(self) -> None:
+        stays = True
+        while stays:
+            job, over = self._jobs.get()
+            job()
+            del job  # what it works on is the caller's
+            stays = len(self.idle) < _IDLE_MAX
+            if stays:
+                self.idle.append(self)
+            over.release()
+            del over
+
+
+if hasattr(os, "register_at_fork"):  # a fork has none of the threads
+    os.register_at_fork(after_in_child=_Worker.idle.clear)
