@@ -128,23 +128,49 @@ LANE_TARGET static ED_(affine) ED_(load_affine)(const uint8_t *const at[LANES])
     return out;
 }
 
-/* For each lane the entry `index` of a window, or the identity where it is not `present`; negated where `negative`: Y + X and Y - X
- * change places. */
-LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const uint8_t *window, LANE_(vec) index, LANE_(mask) present, LANE_(mask) negative)
+/* Where the entries for one digit of each lane stand: of a window, or the identity for a digit that is 0 or, as values may change while they are
+ * read, out of range. */
+typedef struct {
+    const uint8_t *entry[LANES];
+    uint64_t negative[LANES]; /* all ones where the digit is */
+    uint64_t used;            /* 0 where all entries are the identity */
+} ED_(places);
+
+/* The places for LANES rows, n values apart, of a column with these windows; the entries are fetched into the first-level cache. Rows from `count` on
+ * are zeros. */
+PC_INLINE void ED_(places_var)(ED_(places) *to, const uint8_t *window, unsigned windows, const int32_t *values, size_t n, size_t count)
 {
     static const uint8_t identity[GE_ENTRY_BYTES] = {[0] = 1, [32] = 1};
-    const LANE_(vec) times32 = LANE_(times32_)(index), offset = LANE_(add)(times32, LANE_(add)(times32, times32)); /* check: 3 * 32 == 96 */
-    const LANE_(vec) entry = LANE_(select)(LANE_(all)((uintptr_t)identity), LANE_(add)(LANE_(all)((uintptr_t)window), offset), present);
-    const LANE_(vec) second = LANE_(add)(entry, LANE_(all)(32));
-    uint64_t address[3][LANES];
+    for (unsigned i = 0; i < windows; i++) to[i].used = 0;
+    PC_UNROLL
+    for (size_t j = 0; j < LANES; j++) {
+        int64_t v = j < count ? values[n * j] : 0;
+        for (unsigned i = 0; i < windows; i++) {
+            const int64_t digit = i + 1 < windows ? (int64_t)((uint64_t)(v + 128) & 255) - 128 : v;
+            const uint64_t negative = 0 - ((uint64_t)digit >> 63), index = (((uint64_t)digit ^ negative) - negative) - 1;
+            const uint64_t present = 0 - (uint64_t)(index < GROUP_ENTRIES);
+            const uintptr_t entry = (uintptr_t)window + GE_ENTRY_BYTES * (GROUP_ENTRIES * i + index), none = (uintptr_t)identity;
+            v = (v - digit) / 256;
+            to[i].entry[j] = (const uint8_t *)((entry & present) | (none & ~present));
+            to[i].negative[j] = negative;
+            to[i].used |= present;
+            __builtin_prefetch(to[i].entry[j]), __builtin_prefetch(to[i].entry[j] + GE_ENTRY_BYTES - 1);
+        }
+    }
+}
+
+/* What stands at these places; a negative addend has Y + X and Y - X exchanged. */
+LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const ED_(places) *from)
+{
+    const LANE_(mask) negative = LANE_(negative)(LANE_(load)(from->negative));
     const uint8_t *at[3][LANES];
     LANE_(vec) w[4];
     ED_(affine) out;
-    LANE_(store)(address[0], LANE_(select)(entry, second, negative));
-    LANE_(store)(address[1], LANE_(select)(second, entry, negative));
-    LANE_(store)(address[2], LANE_(add)(entry, LANE_(all)(64)));
-    for (int k = 0; k < 3; k++)
-        for (int j = 0; j < LANES; j++) at[k][j] = (const uint8_t *)(uintptr_t)address[k][j];
+    PC_UNROLL
+    for (int j = 0; j < LANES; j++) {
+        const size_t swap = 32 & from->negative[j];
+        at[0][j] = from->entry[j] + swap, at[1][j] = from->entry[j] + 32 - swap, at[2][j] = from->entry[j] + 64;
+    }
     FE_(words)(w, at[0]);
     out.plus = FE_(of_limbs)(FE_(from_words)(w));
     FE_(words)(w, at[1]);
@@ -154,61 +180,32 @@ LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const uint8_t *window, LANE_(
     return out;
 }
 
-/* Fetches the entries that the values of a column ask for, while the column before it is added: the windows of a few columns do not fit the
- * first-level cache. */
-PC_INLINE void ED_(fetch_entries)(const uint8_t *window, const uint64_t value[LANES], unsigned windows)
-{
-    for (int j = 0; j < LANES; j++) {
-        int64_t v = (int64_t)value[j];
-        for (unsigned i = 0; i < windows; i++) {
-            const int64_t digit = i + 1 < windows ? (int64_t)((uint64_t)(v + 128) & 255) - 128 : v;
-            const uint64_t index = (uint64_t)(digit < 0 ? -digit : digit) - 1;
-            v = (v - digit) / 256;
-            if (index >= GROUP_ENTRIES) continue;
-            const uint8_t *const entry = window + GE_ENTRY_BYTES * (GROUP_ENTRIES * i + index);
-            __builtin_prefetch(entry), __builtin_prefetch(entry + GE_ENTRY_BYTES - 1);
-        }
-    }
-}
-
 /* ed_rows_var with a row in each lane. The sums of a block of rows (160 kB) and the windows of COLUMNS columns (12 kB each) stay in the
- * second-level cache, and a sum is loaded and stored once for all of these columns. */
-LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
-                                            unsigned windows, uint64_t *scratch)
+ * second-level cache, and a sum is loaded and stored once for all of these columns. While a group of rows is added, the entries of the next one are
+ * fetched, column after column. */
+LANE_TARGET PC_INLINE void ED_(rows_inline_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
+                                                unsigned windows, uint64_t *scratch)
 {
-    enum { COLUMNS = 8 };
-    uint64_t value[COLUMNS][LANES];
-    if (rows == 1) {
-        ed_rows_var(out, table, values, rows, n, windows, scratch);
-        return;
-    }
+    enum { COLUMNS = 8, WINDOWS = 4 };
+    ED_(places) places[2][COLUMNS][WINDOWS];
+    const size_t window = GE_ENTRY_BYTES * GROUP_ENTRIES * (size_t)windows;
     for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
         const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
         const ED_(point) zero = ED_(identity)();
         for (size_t a = 0; a < count; a += LANES) ED_(store)(scratch + ED_(BUCKET) * a, &zero);
         for (size_t column = 0; column < n; column += COLUMNS) {
             const size_t columns = n - column < COLUMNS ? n - column : COLUMNS;
-            for (size_t a = 0; a < count; a += LANES) {
-                for (size_t j = 0; j < LANES; j++)
-                    for (size_t b = 0; b < columns; b++)
-                        value[b][j] = a + j < count ? (uint64_t)(int64_t)values[(first + a + j) * n + column + b] : 0;
+            const int32_t *const block = values + first * n + column;
+            const uint8_t *const base = table + window * column;
+            for (size_t b = 0; b < columns; b++) ED_(places_var)(places[0][b], base + window * b, windows, block + b, n, count);
+            for (size_t a = 0, now = 0; a < count; a += LANES, now ^= 1) {
                 ED_(point) sum = ED_(load)(scratch + ED_(BUCKET) * a);
                 for (size_t b = 0; b < columns; b++) {
-                    LANE_(vec) v = LANE_(load)(value[b]);
-                    if (b + 1 < columns)
-                        ED_(fetch_entries)(table + GE_ENTRY_BYTES * GROUP_ENTRIES * (column + b + 1) * windows, value[b + 1], windows);
+                    if (a + LANES < count)
+                        ED_(places_var)(places[now ^ 1][b], base + window * b, windows, block + n * (a + LANES) + b, n, count - a - LANES);
                     for (unsigned i = 0; i < windows; i++) {
-                        LANE_(vec) digit = v;
-                        if (i + 1 < windows) {
-                            digit = LANE_(sub)(LANE_(and)(LANE_(add)(v, LANE_(all)(128)), LANE_(all)(255)), LANE_(all)(128));
-                            v = LANE_(shift_byte)(LANE_(sub)(v, digit));
-                        }
-                        /* Absent: 0, and a size that is out of range, as values may change while they are read. */
-                        const LANE_(vec) index = LANE_(sub)(LANE_(abs)(digit), LANE_(all)(1));
-                        const LANE_(mask) present = LANE_(below)(index, GROUP_ENTRIES), negative = LANE_(negative)(digit);
-                        if (LANE_(mask_bits)(present) == 0) continue;
-                        const uint8_t *window = table + GE_ENTRY_BYTES * GROUP_ENTRIES * ((column + b) * windows + i);
-                        const ED_(affine) entry = ED_(entries_var)(window, index, present, negative);
+                        if (places[now][b][i].used == 0) continue;
+                        const ED_(affine) entry = ED_(entries_var)(&places[now][b][i]);
                         sum = ED_(add_affine_inline)(&sum, &entry);
                     }
                 }
@@ -218,8 +215,19 @@ LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, 
         for (size_t a = 0; a < count; a += LANES) ED_(to_points)(scratch + ED_(BUCKET) * a);
         ed_store(out + PRIVCOMP_POINT_BYTES * first, (const ed_point *)scratch, count);
     }
-    privcomp_wipe((uint8_t *)value, sizeof value);
+    privcomp_wipe((uint8_t *)places, sizeof places);
     privcomp_wipe((uint8_t *)scratch, pc_rows_held(rows) * sizeof(ed_point));
+}
+
+LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
+                                            unsigned windows, uint64_t *scratch)
+{
+    if (rows == 1)
+        ed_rows_var(out, table, values, rows, n, windows, scratch);
+    else if (windows == 2)
+        ED_(rows_inline_var)(out, table, values, rows, n, 2, scratch);
+    else
+        ED_(rows_inline_var)(out, table, values, rows, n, windows, scratch);
 }
 
 /* ---- sums of multiples ---- */
