@@ -294,7 +294,7 @@ static void ristretto_generator(uint8_t *point)
 #endif
 
 /* The group with those functions that have twins. */
-#define RISTRETTO255(lanes_n, decode_n, mul_n, msm_n, msm_var_n, rows_n, axpy_n) \
+#define RISTRETTO255(lanes_n, decode_n, mul_n, msm_n, msm_var_n, rows_n, fixed_n, axpy_n) \
     { \
         .order = &ED_ORDER, \
         .encoding_bytes = 32, \
@@ -317,14 +317,15 @@ static void ristretto_generator(uint8_t *point)
         .msm_var = msm_var_n, \
         .table = ed_table, \
         .rows_var = rows_n, \
-        .fixed_var = ed_fixed_var, \
+        .fixed_var = fixed_n, \
         .axpy_var = axpy_n, \
     }
 
-const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_mul_n, ed_msm, ed_msm_var, ed_rows_var, ed_axpy_var);
+const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_mul_n, ed_msm, ed_msm_var, ed_rows_var, ed_fixed_var, ed_axpy_var);
 #if PC_X86
 #define RISTRETTO255_LANES(n, ed) \
-    RISTRETTO255(n, ed##_decode_lanes, ed##_mul_lanes, ed##_msm_lanes, ed##_msm_lanes_var, ed##_rows_lanes_var, ed##_axpy_lanes_var)
+    RISTRETTO255(n, ed##_decode_lanes, ed##_mul_lanes, ed##_msm_lanes, ed##_msm_lanes_var, ed##_rows_lanes_var, ed##_fixed_lanes_var, \
+                 ed##_axpy_lanes_var)
 const struct group pc_ristretto255_ifma = RISTRETTO255_LANES(8, ed8);
 #ifndef PRIVCOMP_EMULATE_AVX512
 const struct group pc_ristretto255_fma = RISTRETTO255_LANES(4, ed4);

@@ -230,6 +230,43 @@ LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, 
         ED_(rows_inline_var)(out, table, values, rows, n, windows, scratch);
 }
 
+/* ed_fixed_var with a scalar in each lane. */
+LANE_TARGET static void ED_(fixed_lanes_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n)
+{
+    enum { WINDOWS = 32, GROUPS = 8 }; /* groups whose sums are inverted together */
+    const uint64_t bias[4] = {0x8080808080808080, 0x8080808080808080, 0x8080808080808080, 0x8080808080808080};
+    ED_(places) places[2];
+    int32_t digit[WINDOWS][LANES];
+    uint64_t s[4], words[GROUPS * ED_(WORDS)];
+    for (size_t first = 0; first < n; first += GROUPS * LANES) {
+        const size_t count = n - first < GROUPS * LANES ? n - first : GROUPS * LANES;
+        for (size_t a = 0; a < count; a += LANES) {
+            const size_t lanes = count - a < LANES ? count - a : LANES;
+            for (size_t j = 0; j < lanes; j++) {
+                wide_load(s, scalars + 32 * (first + a + j));
+                wide_sum(s, s, bias);
+                for (unsigned k = 0; k < WINDOWS; k++) digit[k][j] = (int32_t)(s[k / 8] >> 8 * (k % 8) & 255) - 128;
+            }
+            ED_(point) sum = ED_(identity)();
+            ED_(places_var)(&places[0], table, 1, digit[0], 1, lanes);
+            for (size_t k = 0; k < WINDOWS; k++) {
+                if (k + 1 < WINDOWS)
+                    ED_(places_var)(&places[(k + 1) % 2], table + GE_ENTRY_BYTES * GROUP_ENTRIES * (k + 1), 1, digit[k + 1], 1, lanes);
+                if (places[k % 2].used == 0) continue;
+                const ED_(affine) entry = ED_(entries_var)(&places[k % 2]);
+                sum = ED_(add_affine)(&sum, &entry);
+            }
+            ED_(store)(words + ED_(BUCKET) * a, &sum);
+            ED_(to_points)(words + ED_(BUCKET) * a);
+        }
+        ed_store(out + PRIVCOMP_POINT_BYTES * first, (const ed_point *)words, count);
+    }
+    privcomp_wipe((uint8_t *)places, sizeof places);
+    privcomp_wipe((uint8_t *)digit, sizeof digit);
+    privcomp_wipe((uint8_t *)s, sizeof s);
+    privcomp_wipe((uint8_t *)words, sizeof words);
+}
+
 /* ---- sums of multiples ---- */
 
 /* The points at `at`, ED_(BUCKET) words each. */

@@ -40,6 +40,30 @@ static void decoding(void)
     }
 }
 
+/* ---- one fixed base ---- */
+
+static void fixed(void)
+{
+    enum { N = 75 };
+    static uint8_t wide[64], point[POINT], table[GE_ENTRY_BYTES * GROUP_ENTRIES * 32], scalars[32 * N], want[POINT * N + 1], got[POINT * N + 1];
+    static const size_t counts[] = {0, 1, 3, 4, 5, 8, 9, 31, 32, 33, 64, 65, N};
+    for (int trial = 0; trial < 2; trial++) {
+        test_fill(wide, sizeof wide);
+        portable->from_uniform(point, wide, 1);
+        if (trial == 1) portable->add(point, point, point, ~(uint64_t)0, 1); /* the identity */
+        portable->table(table, point, 1, 32);
+        test_fill(scalars, sizeof scalars);
+        for (size_t i = 0; i < N; i++) scalars[32 * i + 31] &= 0x0f;
+        memset(scalars, 0, 32), memset(scalars + 32, 0x80, 31), memset(scalars + 64, 0x7f, 31); /* digits 0, the least and the largest */
+        for (size_t s = 0; s < sizeof counts / sizeof *counts; s++) {
+            memset(want, 0xaa, sizeof want), memset(got, 0xaa, sizeof got);
+            portable->fixed_var(want, table, scalars, counts[s]);
+            twin.fixed_var(got, table, scalars, counts[s]);
+            CHECK(memcmp(want, got, sizeof want) == 0);
+        }
+    }
+}
+
 /* ---- rows ---- */
 
 static void rows(void)
@@ -160,6 +184,7 @@ static void multiples(void)
 static void groups(void)
 {
     decoding();
+    fixed();
     rows();
     sums();
     multiples();
