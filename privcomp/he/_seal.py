@@ -195,9 +195,18 @@ class Engine:
         return ciphers
 
     def add(self, totals: list[Any], more: list[Any]) -> None:
-        """totals += more, ciphertext by ciphertext."""
-        for total, cipher in zip(totals, more, strict=True):
-            self._evaluator.add_inplace(total, cipher)
+        """totals += more, ciphertext by ciphertext: all of them or none. The objects of `more` are used up.
+
+        Raises:
+            CodecError: a sum would show its plaintext, as `more` has the negative of what was added before.
+        """
+        try:
+            for total, cipher in zip(totals, more, strict=True):
+                # Not into the total: SEAL looks at a sum only once it is written.
+                self._evaluator.add_inplace(cipher, total)
+        except RuntimeError as error:
+            raise CodecError(f"SEAL refuses the sum: {error}") from None
+        totals[:] = more
 
     def save(self, ciphers: list[Any]) -> tuple[bytes, ...]:
         """The bytes of ciphertexts."""

@@ -531,7 +531,8 @@ class Aggregator:
             The client's id.
 
         Raises:
-            CodecError: not the canonical bytes of an upload, or (of a client that signed it) no ciphertext.
+            CodecError: not the canonical bytes of an upload, or (of a client that signed it) no ciphertext, or one that
+                cancels the sum.
             RemoteError: another session, key or round; an unknown or repeated client; a signature that does not verify;
                 more clients than the params allow.
             StateError: the sum has been taken.
@@ -554,12 +555,12 @@ class Aggregator:
             raise RemoteError(party, "upload", f"the sum holds {params.clients} clients, the most that cannot wrap")
         try:
             ciphers = _engine(params).load(message.blocks)
+            if self._total:
+                _engine(params).add(self._total, ciphers)
+            else:
+                self._total = ciphers
         except CodecError as error:
             raise error.by(party, "upload") from None
-        if self._total:
-            _engine(params).add(self._total, ciphers)
-        else:
-            self._total = ciphers
         self._parties.add(party)
         return party
 
