@@ -208,12 +208,15 @@ class Server:
         self._closing: Closing | None = None
         self._total: U64Array = np.zeros(0, np.uint64)
 
-    def _refuse_used_model(self) -> None:
-        """One set per model and committee, also for an honest server: a second one would only be refused by members."""
+    def _refuse_used_model(self, own: bytes = b"") -> None:
+        """One set per model and committee, also for an honest server: a second one would only be refused by members.
+
+        The entry of round `own` is no other one: `_write_down` sees to it that its set stays the same.
+        """
         a, committee = self._draft, self.params.committee
         with self._journal.locked():
             for entry in self._journal.of_model(a.model_hash):
-                if entry.stage == PROPOSE and entry.note[:32] == committee.hash:
+                if entry.stage == PROPOSE and entry.note[:32] == committee.hash and entry.round_digest != own:
                     raise JournalError(
                         f"a survivor set was proposed to this committee on this very model in round {entry.round}: "
                         "finish that round, or go on with another model"
@@ -261,7 +264,7 @@ class Server:
         Raises:
             CodecError: not what `freeze` writes, or not of one round.
             ParameterError: another identity's round.
-            JournalError: the journal has another survivor set of this round.
+            JournalError: the journal has another survivor set of this round, or the model was used in another one.
         """
         stored = frozen.read(data)
         if stored.stage not in (UPLOAD, VOTE, ANSWER):
@@ -275,13 +278,14 @@ class Server:
         if stored.stage == UPLOAD:
             if model is not None and sha256(model).digest() != announce.model_hash:
                 raise ParameterError("the model bytes are not those that were announced")
+            server._refuse_used_model(context.digest)
             return server
         try:
             server._take_back(stored)
         except RemoteError as error:
             raise CodecError(f"what is stored of the round contradicts itself: {error}") from None
-        with server._journal.locked():
-            server._write_down()  # as far as the journal is concerned, a round that came back was never away
+        with server._journal.locked():  # as far as the journal is concerned, a round that came back was never away
+            server._write_down(server._survivors)
         return server
 
     def _take_back(self, stored: frozen.Frozen) -> None:
@@ -292,6 +296,9 @@ class Server:
         """
         for message in stored.uploads:
             end = UploadEnd.from_bytes(message, max_bytes=len(message))
+            if end.ctx != self.context.digest or end.id in self._uploads:
+                raise CodecError("a stored upload is another round's, or comes twice")
+            self._check_parts(end)  # what is in them is in the hash that the members signed
             self._uploads[end.id] = Upload(end=end, complete=True)
         self._fix_given()
         self.stage = ACCEPT
@@ -472,8 +479,22 @@ class Server:
         self._complete(message.id, upload)
 
     def _receive_end(self, message: UploadEnd) -> None:
-        context, params = self.context, self.params
-        sharing, seats = params.sharing, context.announce.seats
+        self._check_parts(message)
+        body = upload_body(message, _root(message))
+        if not self.context.signed_by(self._roster.public(message.id), message.signature, "upload", *body):
+            raise RemoteError(message.id, "upload", "the signature of the upload does not verify")
+        upload = self._uploads.setdefault(message.id, Upload())
+        upload.end = message
+        self._complete(message.id, upload)
+
+    def _check_parts(self, message: UploadEnd) -> None:
+        """The key part has the shape of this round's.
+
+        Raises:
+            RemoteError: it has not.
+        """
+        params = self.params
+        sharing, seats = params.sharing, self.context.announce.seats
         leaves = 32 * params.committee.size if params.certified else 0
         boxes = [0 if seat.is_empty else sharing.box_bytes(place) + BOX_OVERHEAD for place, seat in enumerate(seats)]
         kems = [0 if seat.is_empty else keys.MLKEM_CIPHERTEXT_BYTES for seat in seats] if params.hybrid else []
@@ -484,12 +505,6 @@ class Server:
             or [len(kem) for kem in message.kems] != kems
         ):
             raise RemoteError(message.id, "upload", "the key part is not one of this round")
-        body = upload_body(message, _root(message))
-        if not context.signed_by(self._roster.public(message.id), message.signature, "upload", *body):
-            raise RemoteError(message.id, "upload", "the signature of the upload does not verify")
-        upload = self._uploads.setdefault(message.id, Upload())
-        upload.end = message
-        self._complete(message.id, upload)
 
     def _complete(self, who: bytes, upload: Upload) -> None:
         if upload.end is None or len(upload.hashes) < self.params.blocks:
@@ -714,34 +729,39 @@ class Server:
         self._need(
             len(survivors) >= least, "accept", f"{len(survivors)} uploads pass the members' checks, {least} are needed"
         )
+        # First what may fail: once the set is written down, this model gets no other one.
+        total = np.zeros(self._total_size, np.uint64)
+        for party in survivors:
+            self._add(total, self._uploads[party])
+        fixed = tuple((party, self._digests[party]) for party in survivors)
+        with self._journal.locked():
+            self._refuse_used_model(self.context.digest)
+            self._write_down(fixed)
         self._set_aside(aside)
-        self._survivors = tuple((party, self._digests[party]) for party in survivors)
+        self._survivors, self._total = fixed, total
         for party in self._given:
             if party not in survivors:
                 self._refused[party] = "a member could not accept its share or its signature"
-        with self._journal.locked():
-            self._refuse_used_model()
-            self._write_down()
-        self._total = np.zeros(self._total_size, np.uint64)
-        for party in survivors:
-            self._add(self._uploads[party])
         for upload in self._uploads.values():
             self._staging.clear(upload)
         self._staging.close()
         self.stage = VOTE if self.params.certified else ANSWER
 
-    def _write_down(self) -> None:
+    def _write_down(self, survivors: tuple[tuple[bytes, bytes], ...]) -> None:
         """Enter the proposal into the journal, unless it is there.
 
         Raises:
             JournalError: another set of this round is there.
         """
         a, committee = self.context.announce, self.params.committee
-        hashed = set_hash(self.context.digest, self._survivors)
+        hashed = set_hash(self.context.digest, survivors)
         entry = self._journal.find(self.context.digest, PROPOSE)
         if entry is not None:
             if entry.request != hashed:
-                raise JournalError("another survivor set of this round is in the journal: the stored round is not it")
+                raise JournalError(
+                    "another survivor set of this round is in the journal: the stored round is not it, or other "
+                    "clients have uploaded; go on with another model"
+                )
             return
         self._journal.append(
             protocol=ONESHOT,
@@ -752,7 +772,7 @@ class Server:
             round_digest=self.context.digest,
             stage=PROPOSE,
             request=hashed,
-            messages=[self._propose()],
+            messages=[self._proposal(survivors)],
             secrets=None,
             note=committee.hash + hashed,
         )
@@ -762,10 +782,10 @@ class Server:
         ring = self.params.ring
         return len(ring.ring.primes) * -(-self.params.length // ring.digits)
 
-    def _add(self, upload: Upload) -> None:
+    def _add(self, total: U64Array, upload: Upload) -> None:
         for index, payload in enumerate(self._staging.blocks(upload)):
             first, count, _ = self.params.block(index)
-            rlwe_add(self.params.ring.tables, self._total, payload, first, count)
+            rlwe_add(self.params.ring.tables, total, payload, first, count)
 
     def _chosen(self) -> tuple[dict[bytes, str], tuple[bytes, ...]]:
         """(members to set aside, U).
@@ -795,9 +815,12 @@ class Server:
         self._aside = dict(aside)
 
     def _propose(self) -> bytes:
+        return self._proposal(self._survivors)
+
+    def _proposal(self, survivors: tuple[tuple[bytes, bytes], ...]) -> bytes:
         context = self.context
-        hashed = set_hash(context.digest, self._survivors)
-        return Propose(context.digest, self._survivors, context.sign(self._identity, "propose", hashed)).to_bytes()
+        hashed = set_hash(context.digest, survivors)
+        return Propose(context.digest, survivors, context.sign(self._identity, "propose", hashed)).to_bytes()
 
     def _certify(self) -> bytes:
         return Certificate(self.context.digest, self._survivors, self.certificate).to_bytes()

@@ -70,7 +70,7 @@ class Staging:
             if payload is None:
                 payload = self._read(*upload._spilled[index])
                 if sha256(payload).digest() != upload.hashes[index]:
-                    raise LocalError("a staged upload was changed on disk; it is left out")
+                    raise LocalError("a staged upload was changed on disk; nothing was proposed")
             yield payload
 
     def clear(self, upload: Upload) -> None:
@@ -114,4 +114,4 @@ class Staging:
             self._file.seek(place, os.SEEK_SET)
             return self._file.read(size)
         except OSError as error:
-            raise LocalError(f"a staged upload cannot be read back ({error}); it is left out") from None
+            raise LocalError(f"a staged upload cannot be read back ({error}); nothing was proposed") from None

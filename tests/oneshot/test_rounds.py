@@ -28,7 +28,7 @@ from privcomp.oneshot import messages as m
 from privcomp.oneshot.context import box_key_request, ciphertext_hash, upload_body
 from privcomp.oneshot.server import _root
 from privcomp.policy import CommitteePolicy, Policy
-from tests.oneshot.harness import MODEL, SESSION, MemberNode, Round, World, decode, identity, refused
+from tests.oneshot.harness import MODEL, SESSION, MemberNode, Round, World, decode, edit, identity, refused
 
 C, M = b"client-%03d", b"member-%02d"
 
@@ -336,6 +336,39 @@ def test_a_server_that_restarts_before_its_proposal_asks_clients_again() -> None
     assert len(round.finish().survivors) == 6
 
 
+def test_a_server_with_an_older_file_proposes_what_its_journal_has_or_nothing() -> None:
+    """The file is of the announcement, the journal has the proposal: clients upload again, members accept the same."""
+    world = World()
+    round = world.round().run_to("upload")
+    announced = round.server.freeze()
+    round.run_to("vote")
+    options: dict[str, Any] = {"roster": world.roster, "identity": world.server_identity}
+    options |= {"model": MODEL, "journal": world.server_journal}
+    entries = world.server_journal.entries()
+    round.server = Server.thaw(announced, **options)
+    round.requests = dict(round.server.requests())
+    round.run_to("accept", {C % 0: "upload"})
+    with pytest.raises(JournalError, match="other shares"):
+        round.collect()
+    round.server = Server.thaw(announced, **options)
+    round.requests = dict(round.server.requests())
+    aggregate = round.finish()
+    assert len(aggregate.survivors) == 6
+    assert world.server_journal.entries() == entries
+    with pytest.raises(JournalError, match="another survivor set of this round"):
+        round.server._write_down(round.server._survivors[1:])
+
+
+def test_a_stored_announcement_of_a_model_that_was_used_since_is_refused() -> None:
+    world = World()
+    announced = world.round(1).run_to("upload").server.freeze()
+    world.round(2).finish()
+    with pytest.raises(JournalError, match="a survivor set was proposed to this committee"):
+        Server.thaw(
+            announced, model=MODEL, roster=world.roster, identity=world.server_identity, journal=world.server_journal
+        )
+
+
 def test_a_stored_round_that_was_changed_or_is_anothers_is_refused() -> None:
     world = World()
     round = world.round().run_to("vote")
@@ -371,6 +404,10 @@ def test_a_stored_round_whose_parts_do_not_fit_is_refused() -> None:
         {"stage": 200},
         {"uploads": mine.uploads[1:]},
         {"uploads": theirs.uploads},
+        {"uploads": (*mine.uploads, mine.uploads[0])},
+        {"uploads": (edit(mine.uploads[0], boxes=()), *mine.uploads[1:])},
+        {"uploads": (edit(mine.uploads[0], leaves=b""), *mine.uploads[1:])},
+        {"uploads": (edit(mine.uploads[0], id=b"nobody"), *mine.uploads[1:])},
         {"accepts": mine.accepts[:3]},
         {"accepts": (*mine.accepts, mine.accepts[0][:-1])},
         {"accepts": theirs.accepts},
@@ -538,6 +575,10 @@ def test_a_block_that_was_changed_on_disk_is_noticed() -> None:
     file.flush()
     with pytest.raises(LocalError, match="changed on disk"):
         round.server.advance()
+    # No set is fixed: the model is as free as before.
+    assert round.server.survivors == ()
+    assert world.server_journal.entries() == ()
+    world.round(2).finish()
 
 
 @pytest.mark.parametrize(
