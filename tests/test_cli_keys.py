@@ -144,6 +144,26 @@ def test_a_beacon_is_trusted_once(tmp_path: Path) -> None:
     assert json.loads(well("show", tmp_path / "sim" / "0", "--json"))["beacon"] == "abcd"
 
 
+def test_a_new_roster_takes_a_new_beacon(tmp_path: Path) -> None:
+    """Who joins knows the old one, and would choose its key until the draw suits it."""
+    names = [*NAMES, "east"]
+    for name in names:
+        well("node", tmp_path / name, "--id", name)
+    well("server", tmp_path / "server")
+    north, certificate = tmp_path / "north", ("--server-cert", tmp_path / "server" / "server.pem")
+    for out, listed in (("old", NAMES), ("new", names)):
+        well("roster", "--out", tmp_path / out, *[tmp_path / name / f"{name}.pem" for name in listed])
+    well("trust", north, "--roster", tmp_path / "old" / "roster", *certificate, "--beacon", "0badcafe")
+    before = (north / "policy.toml").read_text("utf-8")
+    new = "trust", north, "--roster", tmp_path / "new" / "roster", *certificate, "--force"
+    for again in ((), ("--beacon", "0badcafe")):
+        assert "made with the new roster" in refused("keys", *new, *again)
+    assert (north / "policy.toml").read_text("utf-8") == before
+    well(*new, "--beacon", "0badcaff")
+    shown = json.loads(well("show", north, "--json"))
+    assert (shown["beacon"], shown["roster_size"]) == ("0badcaff", len(names))
+
+
 def test_a_simulation_with_a_committee(tmp_path: Path) -> None:
     well("simulation", tmp_path / "sim", "--nodes", "5", "--committee", "0,1,2,3")
     shown = json.loads(well("show", tmp_path / "sim" / "4", "--json"))

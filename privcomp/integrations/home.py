@@ -190,13 +190,14 @@ class NodeHome(_Home):
                 One-shot rounds are allowed then. Empty: policy.toml stays as it is in this.
             privacy: least t_p, see `privcomp.integrations.committee.committee_of`; None: what that takes.
             beacon: 1..64 bytes: committees that are drawn from the roster with it may hold the shares of this node's
-                keys. One-shot rounds are allowed then. Empty: policy.toml stays as it is in this.
+                keys. One-shot rounds are allowed then. Empty: policy.toml stays as it is in this. A new roster takes a
+                new beacon.
             force: replace pins that name another roster, another server, another committee or another beacon.
 
         Raises:
             ParameterError: not a roster, not a server's certificate, a roster without this node and this key, or a
                 committee that is none.
-            PolicyError: policy.toml pins others already.
+            PolicyError: policy.toml pins others already, or has the beacon of another roster.
         """
         path = Path(folder)
         identity, party = _read_identity(path, "node"), _read(path / "id")
@@ -220,6 +221,13 @@ class NodeHome(_Home):
                     "what changed, and repeat with --force (force=True) if that is right"
                 )
             text = _pinned(text, name, new.hex())
+        known = policy.committee.beacon
+        if policy.roster_hash not in (None, parsed.hash) and known and beacon in (b"", known):
+            raise PolicyError(
+                "policy.toml has the beacon of the roster that it pins: a node that joins, or changes its key, could "
+                "choose the key until the committee suits it. Give the beacon that was made with the new roster "
+                "(--beacon, beacon=)"
+            )
         named = tuple(committee)
         if named:
             text = _with_committee(text, policy, committee_of(parsed, named, privacy), force)
