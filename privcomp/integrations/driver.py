@@ -210,11 +210,13 @@ class Rounds:
 
         Raises:
             LocalError: no round is stalled.
+            LedgerError: the round cannot be stored; nobody was asked.
             RoundStalled: still too few.
             RoundAborted: all have answered, and these survivors cannot be summed; recorded.
         """
         if self.stalled is None:
             raise LocalError("no round is stalled")
+        self._save(self.stalled)  # which failed, perhaps, when the survivors were fixed
         return self._open(self.stalled, self.stalled.requests(), exchange)
 
     def give_up(self, reason: str) -> None:

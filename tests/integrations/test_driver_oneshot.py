@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from privcomp import oneshot
-from privcomp.errors import CodecError, LocalError, PrivcompError, RoundAborted
+from privcomp.errors import CodecError, LedgerError, LocalError, PrivcompError, RoundAborted
+from privcomp.integrations import driver
 from privcomp.integrations.committee import beacon_of, committee_of, drawn_committee, one_shot
 from privcomp.integrations.driver import Rounds, RoundStalled
 from privcomp.journal import MemoryJournal
@@ -224,6 +225,25 @@ def test_the_server_dies(malicious: OneShot, stage: str) -> None:
     assert (malicious.rounds.stalled is None) == (before is not None)
     malicious.check(malicious.run(), IDS)
     assert malicious.outcomes() == ([*before, (2, COMPLETE)] if before is not None else [(1, COMPLETE)])
+
+
+def test_no_set_is_shown_to_members_before_it_is_stored(malicious: OneShot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full when the set was fixed: members that had signed it then could sign no other one."""
+    full, real = [True], driver.replace_file
+
+    def write(path: Path, data: bytes) -> None:
+        if full[0] and malicious.rounds.stalled is not None:
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(driver, "replace_file", write)
+    for _ in range(2):  # also when it is run again
+        with pytest.raises(LedgerError, match="No space left"):
+            malicious.run()
+        assert malicious.calls == ["boxkeys", "upload", "accept"]
+    full[0] = False
+    malicious.check(malicious.run(), IDS)
+    assert malicious.outcomes() == [(1, COMPLETE)]
 
 
 def test_the_server_dies_between_answer_and_record(malicious: OneShot) -> None:
