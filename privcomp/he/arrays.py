@@ -55,8 +55,7 @@ def array_params(
         >>> array_params(layout, clients=50, limit=1.0, max_weight=1000).length
         111
     """
-    if type(max_weight) is not int or not 1 <= max_weight <= 1 << precision_bits:
-        raise ParameterError(f"max_weight is {max_weight!r}; it must be an int in 1..2^precision_bits")
+    _divisor(max_weight, precision_bits)
     return CkksParams.for_round(
         length=layout.size + 1,
         clients=clients,
@@ -87,14 +86,16 @@ def serialise(
 
     Raises:
         EncodingError: arrays that do not match, NaN, a value beyond the limit, or a weight out of range.
+        ParameterError: a max_weight for which the grid of the params is too coarse: weights would be rounded.
         StateError: the round has been answered.
     """
+    divisor = _divisor(max_weight, encryptor.session.params.precision_bits)
     if type(weight) is not int or not 1 <= weight <= max_weight:
         raise EncodingError(f"the weight is {weight!r}; it must be an int in 1..{max_weight}")
     vector = np.empty(layout.size + 1, dtype=np.float64)
     vector[:-1] = layout.flatten(arrays)
     vector[-1] = 1.0
-    vector *= weight / _divisor(max_weight)
+    vector *= weight / divisor
     return encryptor.encrypt(vector, round_number)
 
 
@@ -123,10 +124,12 @@ def deserialise(
 
     Raises:
         CodecError, RemoteError, StateError: as `Decryptor.decode`.
+        ParameterError: as for `serialise`; nothing is opened.
         RoundAborted: also where the clients' weights add up to what honest ones cannot.
     """
+    divisor = _divisor(max_weight, decryptor.session.params.precision_bits)
     opened = decryptor.decode(data, round_number)
-    total = float(opened.values[-1]) * _divisor(max_weight)
+    total = float(opened.values[-1]) * divisor
     count = len(opened.parties)
     if not total.is_integer() or not count <= total <= count * max_weight:
         raise RoundAborted(None, "decode", f"the weights of {count} clients are no integers in 1..{max_weight}")
@@ -134,5 +137,7 @@ def deserialise(
     return layout.unflatten(mean), int(total)
 
 
-def _divisor(max_weight: int) -> int:
+def _divisor(max_weight: int, precision_bits: int) -> int:
+    if type(max_weight) is not int or not 1 <= max_weight <= 1 << precision_bits:
+        raise ParameterError(f"max_weight is {max_weight!r}; it must be an int in 1..2^precision_bits")
     return 1 << (max_weight - 1).bit_length()

@@ -677,6 +677,14 @@ def test_named_arrays_refuse_weights_out_of_range() -> None:
     for weight in (0, -1, 9, 1.0, True):
         with pytest.raises(EncodingError, match="weight"):
             serialise(house.encryptor(), LAYOUT, arrays_of(0), weight, 0, max_weight=8)  # type: ignore[arg-type]
+    # A step of 2^-4 would round the weight 100 of 1,000 to 128.
+    coarse = House(array_params(LAYOUT, clients=3, limit=1.0, precision_bits=4))
+    total = coarse.total()
+    for most in (17, 1000, 0, 16.0):
+        with pytest.raises(ParameterError, match="max_weight"):
+            serialise(coarse.encryptor(), LAYOUT, arrays_of(0), 1, 0, max_weight=most)  # type: ignore[arg-type]
+        with pytest.raises(ParameterError, match="max_weight"):
+            deserialise(coarse.decryptor, LAYOUT, total, 0, max_weight=most)  # type: ignore[arg-type]
     # Two clients that encrypt a weight of 0 by hand, and whose mean would divide by it.
     aggregator = house.aggregator()
     for party in (b"a", b"b"):
