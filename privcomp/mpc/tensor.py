@@ -118,20 +118,6 @@ def _shape(shape: object) -> tuple[int, ...]:
     return found
 
 
-def _spelled(key: object) -> object:
-    """An index, in words that are the same at all parties and tell it from every other one."""
-    if isinstance(key, tuple):
-        return tuple(_spelled(part) for part in key)
-    if isinstance(key, slice):
-        return "slice", _spelled(key.start), _spelled(key.stop), _spelled(key.step)
-    if key is None or key is Ellipsis or isinstance(key, (bool, np.bool_)):
-        return str(key)
-    if hasattr(key, "__index__") and not isinstance(key, np.ndarray):
-        return operator.index(cast(Any, key))
-    array = np.asarray(key)
-    return array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()
-
-
 def _size(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
@@ -147,6 +133,28 @@ def _axis(axis: int, shape: tuple[int, ...]) -> int:
     if not -len(shape) <= axis < len(shape):
         raise ParameterError(f"axis is {axis}; shape {shape} has {len(shape)} axes")
     return axis % len(shape)
+
+
+def _index(key: Any) -> tuple[Any, bytes]:
+    """A public index as it is now, and bytes that stand for it: what is indexed may come later, and the caller may
+    write to its arrays until then. The key has indexed an array, so that it is one."""
+    said: list[bytes] = []
+
+    def fixed(item: Any) -> Any:
+        if item is None or item is Ellipsis:
+            said.append(repr(item).encode())
+        elif isinstance(item, slice):
+            ends = [None if end is None else operator.index(end) for end in (item.start, item.stop, item.step)]
+            said.append(repr(ends).encode())
+            return slice(*ends)
+        else:
+            array = np.array(item)
+            said.append(lp(repr((array.shape, array.dtype.kind == "b")).encode(), array.astype("<i8").tobytes()))
+            return array if array.ndim or array.dtype.kind == "b" else operator.index(array)
+        return item
+
+    found = tuple(fixed(item) for item in key) if isinstance(key, tuple) else fixed(key)
+    return found, lp(*said)
 
 
 def _array(values: Public, what: str) -> NDArray[Any]:
@@ -673,8 +681,9 @@ class Shared:
             raise ParameterError(f"index into shape {self.shape}: {error}") from None
         if 0 in shape:
             raise ParameterError(f"this index leaves nothing of shape {self.shape}")
-        self._mpc._note("index", self.shape, _spelled(key))
-        return self._map(lambda part: part[key], shape)
+        fixed, said = _index(key)
+        self._mpc._note("index", self.shape, said)
+        return self._map(lambda part: part[fixed], shape)
 
     def reshape(self, *shape: int | tuple[int, ...]) -> Shared:
         """The same entries in C order."""

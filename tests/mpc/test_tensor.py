@@ -605,6 +605,24 @@ def test_nothing_of_a_wide_tensor() -> None:
     assert wide.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("protocol", sorted(PARTIES))
+def test_an_index_is_what_it_was_when_it_was_used(protocol: str) -> None:
+    """The tensor comes later than the index; by then the caller has written other numbers to its array."""
+
+    async def program(mpc: Mpc) -> Any:
+        x = at(mpc, 0, [10, 11, 12, 13], bound=20)
+        place, rows, mask, several = np.array(1), np.array([0, 1]), np.array([True, False, False, False]), [0, 1]
+        found = [x[place], x[rows], x[mask], x[several], x[:, None][rows, 0]]
+        place += 2
+        rows[:] = 3
+        mask[:] = True
+        several[:] = [2]
+        return await mpc.gather(*(mpc.open(one) for one in found))
+
+    results = simulate(protocol, tensors(program), parties=PARTIES[protocol], insecure_dealer=True).results
+    assert [one.tolist() for one in results[0]] == [11, [10, 11], [10], [10, 11], [10, 11]]
+
+
 def test_ranks_of_numpy() -> None:
     found = evaluate(lambda mpc: at(mpc, 0, [5, 3, 9, 1], bound=9).order(np.array([1, 2])))
     assert found.tolist() == [3, 5]
@@ -641,6 +659,10 @@ PUBLIC: list[Callable[[Mpc, Shared, int], Any]] = [
     lambda mpc, x, k: mpc.where(x < 2, k, x),
     lambda mpc, x, k: (x < 2) ^ (k > 1),
     lambda mpc, x, k: (x < 2) & (k > 1),
+    lambda mpc, x, k: x[k % 2],
+    lambda mpc, x, k: x[k % 2 : k % 2 + 1],
+    lambda mpc, x, k: x[[k % 2, 0]],
+    lambda mpc, x, k: x[np.array([k % 2 == 0, k % 2 == 1])],
 ]
 
 
