@@ -28,7 +28,7 @@ from privcomp.mpc.engine import Scheduler, Session, Task
 from privcomp.mpc.security import Security
 from privcomp.typing import I64Array, U64Array
 
-__all__ = ["Backend", "Bits", "Change", "Elements", "ReplicatedBackend", "Value", "words"]
+__all__ = ["Backend", "Bits", "Change", "Elements", "ReplicatedBackend", "Value", "as_words", "words"]
 
 Change = Callable[[U64Array], U64Array]
 """Of an array of words modulo 2^64."""
@@ -39,6 +39,22 @@ _ONE: Final = np.uint64(1)
 def words(n: int) -> int:
     """64-bit words of a plane of n bits."""
     return -(-n // 64)
+
+
+def as_words(what: str, values: NDArray[Any]) -> U64Array:
+    """Public or own integers of any width and byte order as words, negative ones modulo 2^64.
+
+    NumPy would make float64 of int64 and uint64, and a mask that is rounded hides little.
+
+    Raises:
+        ParameterError: other numbers.
+    """
+    array = np.asarray(values)
+    if array.dtype == np.uint64:
+        return array
+    if array.dtype.kind not in "iub":
+        raise ParameterError(f"{what} has dtype {array.dtype}; a backend computes on integers")
+    return array.astype(np.uint64)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -141,6 +157,9 @@ def _bits(parts: tuple[U64Array, ...], n: int) -> Bits:
 
 class Backend(ABC):
     """Input, linear operations, products and opening: what every protocol has.
+
+    Public and own numbers are arrays of integers of any width and byte order, negative ones modulo 2^64 (a field takes
+    its elements only); other dtypes raise ParameterError.
 
     Args:
         scheduler: of the party.
@@ -265,7 +284,7 @@ class ReplicatedBackend(Backend):
         return tuple(values if c == component else zero for c in self.held)
 
     def public(self, values: U64Array) -> Value:
-        return Value(self._at(0, values))
+        return Value(self._at(0, as_words("a public array", values)))
 
     def add(self, a: Value, b: Value) -> Value:
         return Value(tuple(x + y for x, y in zip(a.parts, b.parts, strict=True)))
@@ -274,13 +293,15 @@ class ReplicatedBackend(Backend):
         return Value(tuple(x - y for x, y in zip(a.parts, b.parts, strict=True)))
 
     def scale(self, a: Value, factor: U64Array) -> Value:
-        return a.map(lambda part: part * factor)
+        by = as_words("a factor", factor)
+        return a.map(lambda part: part * by)
 
     def add_public(self, a: Value, values: U64Array) -> Value:
-        return self.add(a, self.public(np.asarray(values, np.uint64)))
+        return self.add(a, self.public(values))
 
     def matmul_public(self, a: Value, b: U64Array) -> Value:
-        return a.map(lambda part: _core.ring_matmul(np.ascontiguousarray(part), np.ascontiguousarray(b)))
+        right = np.ascontiguousarray(as_words("a public matrix", b))
+        return a.map(lambda part: _core.ring_matmul(np.ascontiguousarray(part), right))
 
     # ---- with messages ----
 
@@ -310,7 +331,7 @@ class ReplicatedBackend(Backend):
 
     def public_bits(self, planes: U64Array, n: int) -> Bits:
         """Public planes, as a sharing."""
-        return Bits(self._at(0, planes), n)
+        return Bits(self._at(0, as_words("public planes", planes)), n)
 
     def xor(self, a: Bits, b: Bits) -> Bits:
         """Plane by plane."""
@@ -318,7 +339,8 @@ class ReplicatedBackend(Backend):
 
     def xor_public(self, a: Bits, planes: U64Array) -> Bits:
         """With public planes."""
-        return Bits(tuple(part ^ planes if c == 0 else part for c, part in zip(self.held, a.parts, strict=True)), a.n)
+        known = as_words("public planes", planes)
+        return Bits(tuple(part ^ known if c == 0 else part for c, part in zip(self.held, a.parts, strict=True)), a.n)
 
     @abstractmethod
     async def input_bits(self, owner: int, planes: U64Array | None, count: int, n: int) -> Bits:
@@ -371,7 +393,7 @@ class ReplicatedBackend(Backend):
         # All planes are made numbers as one.
         flat = Bits(tuple(np.ascontiguousarray(part).reshape(1, -1) for part in bits.parts), planes * lanes)
         numbers = (await self.to_number(flat, 64)).map(lambda part: part.reshape(planes, lanes)[:, :n])
-        return self.sum(self.scale(numbers, weights[:, None]), 0)
+        return self.sum(self.scale(numbers, as_words("the weights", weights)[:, None]), 0)
 
     @abstractmethod
     async def truncate(self, a: Value, shift: int) -> Value:

@@ -37,7 +37,7 @@ import numpy as np
 
 from privcomp import _core
 from privcomp.errors import ParameterError
-from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, words
+from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, as_words, words
 from privcomp.mpc.blocks import Sums, monomials, plan
 from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
@@ -119,7 +119,7 @@ class Rep3(ReplicatedBackend):
             if values is None or values.shape != shape:
                 raise ParameterError(f"party {owner} owns this input and has to pass an array of shape {shape}")
             first = self._mine.words(shape)
-            second = values - first
+            second = as_words("the input", values) - first
             await Exchange(label, {self.next: second}, {})
             return Value((first, second))
         if self.me == (owner + 1) % 3:
@@ -263,7 +263,7 @@ class Rep3(ReplicatedBackend):
                 raise ParameterError(f"party {owner} owns these bits and has to pass planes of shape {shape}")
             first = np.zeros(shape, np.uint64)
             xor_streams(first, self._mine)
-            second = planes ^ first
+            second = as_words("the input", planes) ^ first
             await Exchange(label, {self.next: second}, {})
             return Bits((first, second), n)
         if self.me == (owner + 1) % 3:
@@ -467,7 +467,7 @@ class Rep3(ReplicatedBackend):
         np.subtract(_ONE if self.me == 2 else _ZERO, change, out=change)
         change *= known
         change += part
-        change *= weights[:, None]
+        change *= as_words("the weights", weights)[:, None]
         return await self._reshare(label, np.ascontiguousarray(change.sum(axis=0, dtype=np.uint64)[:n]))
 
     async def truncate(self, a: Value, shift: int) -> Value:

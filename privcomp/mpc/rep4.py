@@ -39,7 +39,7 @@ from privcomp import _core
 from privcomp.codec import digest, lp
 from privcomp.errors import CodecError, ParameterError, RemoteError, StateError
 from privcomp.keys import hkdf
-from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, words
+from privcomp.mpc.backend import Bits, Change, ReplicatedBackend, Value, as_words, words
 from privcomp.mpc.blocks import Sums, monomials, plan
 from privcomp.mpc.circuits import carry
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session, Task
@@ -524,7 +524,7 @@ class Rep4(ReplicatedBackend):
     async def input(self, owner: int, values: U64Array | None, shape: tuple[int, ...]) -> Value:
         if self.me == owner and (values is None or values.shape != shape):
             raise ParameterError(f"party {owner} owns this input and has to pass an array of shape {shape}")
-        flat = None if values is None else np.ascontiguousarray(values, np.uint64).reshape(-1)
+        flat = None if values is None else np.ascontiguousarray(as_words("the input", values)).reshape(-1)
         parts = await self._input(f"input {owner} {shape}", owner, flat, math.prod(shape), False)
         return Value(tuple(part.reshape(shape) for part in parts))
 
@@ -595,7 +595,7 @@ class Rep4(ReplicatedBackend):
         shape = (count, words(n))
         if self.me == owner and (planes is None or planes.shape != shape):
             raise ParameterError(f"party {owner} owns these bits and has to pass planes of shape {shape}")
-        flat = None if planes is None else np.ascontiguousarray(planes).reshape(-1)
+        flat = None if planes is None else np.ascontiguousarray(as_words("the input", planes)).reshape(-1)
         parts = await self._input(f"input-bits {owner} {shape}", owner, flat, math.prod(shape), True)
         return Bits(tuple(part.reshape(shape) for part in parts), n)
 
@@ -710,13 +710,16 @@ class Rep4(ReplicatedBackend):
     async def choose_sum(self, bits: Bits, a: Value) -> Value:
         shape = a.shape
         chosen = await self.to_number(bits, 64)
+        flat = (shape[0], math.prod(shape[1:]))
         x, y = (
-            self._by_component([np.ascontiguousarray(part).reshape(shape[0], -1) for part in value.parts])
+            self._by_component([np.ascontiguousarray(part).reshape(flat) for part in value.parts])
             for value in (chosen, a)
         )
 
         def fill(link: Link, low: int, high: int, out: U64Array) -> None:
             i, j = link.receiver, link.rest
+            if not shape[0]:
+                out[:] = 0  # no row is the first one, which would overwrite what is in this memory
             for row in range(shape[0]):
                 here = row, slice(low, high)
                 if link in _DIAGONAL:

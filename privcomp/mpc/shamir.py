@@ -30,7 +30,7 @@ import numpy as np
 from privcomp import _core
 from privcomp.algebra.fields import M61, PrimeField
 from privcomp.errors import CodecError, ParameterError, StateError
-from privcomp.mpc.backend import Backend, Elements, Value
+from privcomp.mpc.backend import Backend, Elements, Value, as_words
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session
 from privcomp.mpc.security import Adversary, Guarantee, Security
 from privcomp.typing import I64Array, U64Array
@@ -127,7 +127,7 @@ class Shamir(Backend):
 
     def _canonical(self, what: str, values: U64Array) -> U64Array:
         """Public or own elements, checked."""
-        elements = np.asarray(values, np.uint64)
+        elements = as_words(what, values)
         if (elements >= self._p).any():
             raise ParameterError(f"{what} holds a number that is no element of {self.field.name}; encode it first")
         return elements

@@ -48,7 +48,7 @@ import numpy as np
 from privcomp import _core
 from privcomp.codec import digest, lp
 from privcomp.errors import ParameterError, RemoteError, StateError
-from privcomp.mpc.backend import Backend, Elements, Value
+from privcomp.mpc.backend import Backend, Elements, Value, as_words
 from privcomp.mpc.engine import Exchange, Scheduler, Section, Session, Task
 from privcomp.mpc.security import Adversary, Guarantee, Security
 from privcomp.mpc.streams import KEY_BYTES, Stream
@@ -503,8 +503,9 @@ class Spdz2k(Backend):
 
     def public(self, values: U64Array) -> Value:
         if self._dealing:
-            return self._zeros(values.shape)
-        return self._value(values.shape, *self._constant(_wide(values)))
+            return self._zeros(np.shape(values))
+        known = as_words("a public array", values)
+        return self._value(known.shape, *self._constant(_wide(known)))
 
     def _linear(self, a: Value, b: Value, sign: int) -> Value:
         shape = np.broadcast_shapes(a.shape, b.shape)
@@ -522,7 +523,7 @@ class Spdz2k(Backend):
         return self._linear(a, b, -1)
 
     def scale(self, a: Value, factor: U64Array) -> Value:
-        factor = np.asarray(factor, np.uint64)
+        factor = as_words("a factor", factor)
         shape = np.broadcast_shapes(a.shape, factor.shape)
         if self._dealing:
             return self._zeros(shape)
@@ -530,7 +531,7 @@ class Spdz2k(Backend):
         return self._value(shape, *(_core.ring128_mul(one, by) for one in self._pairs(a, shape)))
 
     def add_public(self, a: Value, values: U64Array) -> Value:
-        return self.add(a, self.public(np.asarray(values, np.uint64)))
+        return self.add(a, self.public(values))
 
     def sum(self, a: Value, axis: int | tuple[int, ...]) -> Value:
         axes = tuple(at % len(a.shape) for at in ((axis,) if isinstance(axis, int) else axis))
@@ -546,7 +547,7 @@ class Spdz2k(Backend):
         n, k, m = self._shapes(a.shape, b.shape)
         if self._dealing:
             return self._zeros((n, m))
-        right = _wide(b)
+        right = _wide(as_words("a public matrix", b))
         return self._value((n, m), *(_matrices(n, k, m)(one, right) for one in self._pairs(a)))
 
     def _shapes(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int]:
@@ -565,7 +566,7 @@ class Spdz2k(Backend):
         if self.me == owner:
             if values is None or values.shape != shape or dealt.plain is None:
                 raise ParameterError(f"party {owner} owns this input and has to pass an array of shape {shape}")
-            told = _minus(_wide(np.ascontiguousarray(values)), dealt.plain)
+            told = _minus(_wide(np.ascontiguousarray(as_words("the input", values))), dealt.plain)
             await Exchange(label, dict.fromkeys(self._peers, told), {})
         else:
             got = await Exchange(label, {}, {} if self._dealing else {owner: 16 * n}, 16 * n)
