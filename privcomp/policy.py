@@ -68,6 +68,21 @@ class CommitteePolicy:
         return self.privacy_min if self.privacy_min is not None else max(1, (len(self.members) - 1) // 3)
 
 
+#: NumPy's integers wrap where these are multiplied, and NaN compares with nothing.
+_WHOLE = (
+    "threshold_min",
+    "clients_min",
+    "clients_max",
+    "honest_survivors_min",
+    "gamma_ppm",
+    "delta_ppm",
+    "open_rounds_max",
+    "entries_max",
+    "attachment_max",
+    "attestation_values_max",
+)
+
+
 @dataclass(frozen=True)
 class Policy:
     """Limits of one node. The defaults are the strict ones.
@@ -143,6 +158,9 @@ class Policy:
             raise ParameterError(f"policy: adversary {self.adversary!r}: allowed are 'malicious' and 'semi_honest'")
         if self.corrupt is not None and (type(self.corrupt) is not int or self.corrupt < 0):
             raise ParameterError(f"policy: corrupt is {self.corrupt!r}; it must be an integer >= 0, or left out")
+        for name in _WHOLE:
+            if type(getattr(self, name)) is not int:
+                raise ParameterError(f"policy: {name} is {getattr(self, name)!r}; it must be an integer")
         for name, kind in (("protocols", str), ("purposes", str), ("ciphers", int)):
             if not all(type(item) is kind for item in getattr(self, name)):
                 raise ParameterError(f"policy: every entry of {name} must be a {kind.__name__}")

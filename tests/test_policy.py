@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 
 from privcomp.errors import ParameterError, PolicyError
@@ -134,3 +135,11 @@ def test_a_policy_file_is_read() -> None:
 def test_a_mistake_in_a_policy_file_is_an_error_and_never_a_weaker_policy(text: str) -> None:
     with pytest.raises(ParameterError, match=r"polic|roster_hash|code_hashes"):
         Policy.from_toml(text)
+
+
+@pytest.mark.parametrize("value", [np.int64(50_000), 50_000.0, float("nan"), True, "1", None], ids=repr)
+@pytest.mark.parametrize("name", ["gamma_ppm", "clients_min", "honest_survivors_min", "entries_max"])
+def test_limits_are_whole_numbers(name: str, value: object) -> None:
+    """A NaN would pass every comparison, and NumPy's integers wrap in the conditions of committees."""
+    with pytest.raises(ParameterError, match=f"{name} is .*; it must be an integer"):
+        Policy(**{name: value})  # type: ignore[arg-type]

@@ -64,14 +64,25 @@ def quorum(members: int, privacy: int, packing: int) -> int:
     return max((members + privacy) // 2 + 1, privacy + packing + 1)
 
 
-@lru_cache(maxsize=1024)
+def _exact(*numbers: int) -> None:
+    """NumPy's integers wrap without a word, and the verdict with them."""
+    for number in numbers:
+        if type(number) is not int:
+            raise ParameterError(f"committee: {number!r} is a {type(number).__name__}; an int is needed")
+
+
+@lru_cache(maxsize=1024, typed=True)
 def sampling_is_safe(clients: int, gamma_ppm: int, members: int, privacy: int) -> bool:
     """Condition (S): c members drawn from n clients, floor(gamma n) of them corrupt, hold more than t_p corrupt ones
     with probability at most 2^-40.
 
+    Raises:
+        ParameterError: something else than ints, with which it would not be exact.
+
     >>> sampling_is_safe(1_000, 50_000, 48, 17), sampling_is_safe(1_000, 50_000, 48, 16)
     (True, False)
     """
+    _exact(clients, gamma_ppm, members, privacy)
     if not 0 < members <= clients:
         return False
     corrupt, k, bad = gamma_ppm * clients // _PPM, privacy + 1, 0
@@ -91,14 +102,18 @@ def sampling_is_safe(clients: int, gamma_ppm: int, members: int, privacy: int) -
     return bool(bad << SECRECY_BITS <= comb(clients, members))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def completes(members: int, needed: int, delta_ppm: int) -> bool:
     """Condition (L): of c members, each absent with probability delta, fewer than `needed` come with probability at
     most 2^-30.
 
+    Raises:
+        ParameterError: something else than ints, with which it would not be exact.
+
     >>> completes(48, 33, 50_000), completes(10, 8, 50_000)
     (True, False)
     """
+    _exact(members, needed, delta_ppm)
     return needed <= _alive(members, delta_ppm)
 
 
@@ -141,7 +156,7 @@ def upload_bytes(members: int, privacy: int, packing: int, degree: int, *, malic
     return (members - privacy) * (2 * rows + 16) + privacy * 48 + public
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def size_committee(
     clients: int,
     gamma_ppm: int,
@@ -166,12 +181,13 @@ def size_committee(
         members_max: bound of c.
 
     Raises:
-        ParameterError: no such committee exists.
+        ParameterError: no such committee exists; or numbers that are no ints.
 
     >>> size = size_committee(1_000, 50_000, 50_000)
     >>> size.members, size.privacy, size.packing, size.reconstruct, size.quorum
     (48, 17, 15, 32, 33)
     """
+    _exact(clients, gamma_ppm, delta_ppm, degree, packing_min, packing_max, members_max)
     if least not in ("members", "bytes"):
         raise ParameterError(f"committee: least {least!r}: allowed are 'members' and 'bytes'")
     best: Size | None = None

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from privcomp.errors import CodecError, ParameterError
@@ -67,6 +68,18 @@ def test_conditions_are_the_exact_probabilities() -> None:
         for needed in range(c + 1):
             exact = binomial_below(c, 1 - Fraction(delta, 1_000_000), needed) <= Fraction(1, 1 << 30)
             assert completes(c, needed, delta) == exact, (c, delta, needed)
+
+
+def test_conditions_take_exact_numbers_only() -> None:
+    """NumPy's integers wrap: with one, 2 of 12 members drawn from 26 nodes, 8 of them corrupt, once passed for safe."""
+    assert not sampling_is_safe(26, 333_333, 12, 1)
+    for numbers in ((26, np.int64(333_333), 12, 1), (26, 333_333.0, 12, 1), (26, 333_333, 12, True)):
+        with pytest.raises(ParameterError, match="an int is needed"):
+            sampling_is_safe(*numbers)
+    with pytest.raises(ParameterError, match="an int is needed"):
+        completes(100, 99, np.int64(1))
+    with pytest.raises(ParameterError, match="an int is needed"):
+        size_committee(100, np.int64(50_000), 50_000)
 
 
 def test_a_found_size_meets_all_conditions_and_none_below_does() -> None:
