@@ -100,8 +100,8 @@ class Policy:
         same_model_reentries: releases on an unchanged model beyond the first one, per purpose (default 0).
         ciphers: mask ciphers (1 AES-128-CTR, 2 ChaCha20).
         require_hybrid: refuse sessions without ML-KEM-768.
-        open_rounds_max: rounds whose secrets are kept at the same time; the oldest unfinished one is given up (by a
-            member of a committee: of those that came least far).
+        open_rounds_max: rounds whose secrets, or one-shot uploads, are kept at the same time; the oldest unfinished one
+            is given up (by a member of a committee: of those that came least far).
         entries_max: most vector entries of an upload.
         attachment_max: most bytes of an upload's attachment.
         attestation: "any", or "required": refuse rounds in which updates are not proven bounded.

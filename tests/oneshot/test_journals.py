@@ -46,6 +46,32 @@ def test_a_round_on_file_journals_with_every_process_restarted_between_stages(tm
         node.journal.close()  # type: ignore[attr-defined]
 
 
+def test_a_client_keeps_the_uploads_of_its_newest_rounds(tmp_path: Path) -> None:
+    """Otherwise megabytes a round stay on its disk. That an older one was sent stays written down."""
+
+    def create(public: bytes) -> FileJournal:
+        return FileJournal.create(tmp_path / public.hex()[:16], public)
+
+    world = World(n=3, c=4, packing=1, length=40_000, journal=create, policy={"open_rounds_max": 2})
+    node = world.clients[0]
+    answers = tmp_path / node.identity.public.hex()[:16] / "answers"
+    sent: list[tuple[bytes, list[bytes]]] = []
+    for number in range(1, 6):
+        round = world.round(number, model=b"model %d" % number)
+        round.run_to("upload")
+        request = round.requests[node.id]
+        round.finish()
+        sent.append((request, round.sent["upload", node.id]))
+        assert len([path for path in answers.iterdir() if path.stat().st_size > 1 << 16]) == min(number, 2)
+    for request, messages in sent[-2:]:
+        assert node.receive(request) == messages
+    for request, _ in sent[:-2]:
+        with refused(node, JournalError, "the stored answer is gone"):
+            node.receive(request)
+    for each in (*world.clients, *world.members):
+        each.journal.close()  # type: ignore[attr-defined]
+
+
 def test_a_policy_file_names_the_committee() -> None:
     text = f"""
         protocols = ["oneshot"]
