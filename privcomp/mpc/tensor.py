@@ -1072,7 +1072,7 @@ class Shared:
         chosen = ranks(count)
         sorting.check_ranks(count, chosen)
         # Which ranks does not always show in what is sent.
-        mpc._public.update(lp(b"ranks", repr((at, chosen)).encode()))
+        mpc._note("ranks", at, chosen)
         rest = self.shape[:at] + self.shape[at + 1 :]
         lanes, width, rows = _size(rest), self.bound.bit_length() + 1, 1 if together else len(chosen)
         padded = 64 * words(lanes)
