@@ -403,12 +403,13 @@ int privcomp_group_msm_var(uint8_t *out, const uint8_t *points, const uint8_t *s
 int privcomp_group_msm_i64_var(uint8_t *out, const uint8_t *points, const int64_t *values, size_t n, int group, uint64_t *scratch,
                                size_t scratch_words);
 
-/* Multiples of n fixed bases for numbers of `windows` bytes: 128 per window and base.
+/* Multiples of n fixed bases for numbers of `windows` bytes: 128 per window and base. Those of up to 4 windows are for privcomp_group_rows_var, those of 32
+ * for privcomp_group_fixed_var. A table that starts at a multiple of 64 bytes is read fastest.
  * requires: 1 <= windows <= 32; length = privcomp_group_table_bytes(..), else PRIVCOMP_E_LENGTH. */
 int64_t privcomp_group_table_bytes(size_t n, unsigned windows, int group);
 int privcomp_group_table(uint8_t *table, size_t length, const uint8_t *points, size_t n, unsigned windows, int group);
 
-#define PRIVCOMP_GROUP_ROW_BLOCK 1024 /* rows whose sums are kept at once */
+#define PRIVCOMP_GROUP_ROW_BLOCK 1024 /* rows whose sums are kept at once, in BN254 */
 
 /* Words of scratch for the function below, or -1. */
 int64_t privcomp_group_rows_scratch(size_t rows, int group);

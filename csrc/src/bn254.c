@@ -139,6 +139,42 @@ static inline bn_point bn_double_again(const bn_point *p) { return bn_double(p);
 
 #include "group_template.h"
 
+/* Words of scratch for the next function: points whose sums it keeps, a block of rows. */
+static size_t bn_rows_words(size_t rows) { return (rows < PRIVCOMP_GROUP_ROW_BLOCK ? rows : PRIVCOMP_GROUP_ROW_BLOCK) * (sizeof(bn_point) / 8); }
+
+/* out[a] = sum over b < n of values[a n + b] times base b. Column by column, so that a window of the table (8 kB) serves a block of
+ * rows while it is in the first-level cache; digit k of v is its byte k read as -128 .. 127, the top one what is left: -128 .. 128. */
+static void bn_rows_var(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows,
+                        uint64_t *scratch)
+{
+    bn_point *sum = (bn_point *)scratch;
+    int32_t column[PRIVCOMP_GROUP_ROW_BLOCK];
+    for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
+        const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
+        for (size_t a = 0; a < count; a++) sum[a] = bn_identity();
+        for (size_t b = 0; b < n; b++) {
+            for (size_t a = 0; a < count; a++) column[a] = values[(first + a) * n + b];
+            for (unsigned i = 0; i < windows; i++) {
+                const uint8_t *window = table + GE_ENTRY_BYTES * GROUP_ENTRIES * (b * windows + i);
+                for (size_t a = 0; a < count; a++) {
+                    const int64_t v = column[a];
+                    int64_t digit = v;
+                    if (i + 1 < windows) {
+                        digit = (int64_t)((uint64_t)(v + 128) & 255) - 128;
+                        column[a] = (int32_t)((v - digit) / 256);
+                    }
+                    /* Values may change while we read them: a digit out of range must not become an address. */
+                    if (digit < -GROUP_ENTRIES || digit > GROUP_ENTRIES) digit = 0;
+                    sum[a] = bn_add_entry_var(&sum[a], window, (int)digit);
+                }
+            }
+        }
+        bn_store(out + PRIVCOMP_POINT_BYTES * first, sum, count);
+    }
+    privcomp_wipe((uint8_t *)column, sizeof column);
+    privcomp_wipe((uint8_t *)sum, 8 * bn_rows_words(rows));
+}
+
 /* x^3 + 3 */
 static mt curve(mt x)
 {
@@ -261,6 +297,7 @@ const struct group pc_bn254 = {
     .encoding_bytes = 64,
     .uniform_bytes = 96,
     .entry_bytes = GE_ENTRY_BYTES,
+    .rows_entry_bytes = GE_ENTRY_BYTES,
     .affine_words = sizeof(bn_affine) / 8,
     .point_words = sizeof(bn_point) / 8,
     .cached_words = sizeof(bn_cached) / 8,
@@ -277,6 +314,7 @@ const struct group pc_bn254 = {
     .msm = bn_msm,
     .msm_var = bn_msm_var,
     .table = bn_table,
+    .rows_words = bn_rows_words,
     .rows_var = bn_rows_var,
     .fixed_var = bn_fixed_var,
     .axpy_var = bn_axpy_var,

@@ -165,11 +165,13 @@ struct mt4_starts {
     uint64_t c[11][4];
 };
 
+#define MT4_START(hi, lo, bias) \
+    {FE4_START(hi, lo) + (bias), FE4_START(hi, lo) + (bias), FE4_START(hi, lo) + (bias), FE4_START(hi, lo) + (bias)}
 #define MT4_STARTS(n) \
-    {{FE4_START(0, (n), FE4_BIAS), FE4_START((n), 2 * (n), FE4_BIAS), FE4_START(2 * (n), 3 * (n), FE4_BIAS), \
-      FE4_START(3 * (n), 4 * (n), FE4_BIAS), FE4_START(4 * (n), 5 * (n), FE4_BIAS), FE4_START(5 * (n), 4 * (n) + 5, FE4_BIAS), \
-      FE4_START(4 * (n) + 5, 3 * (n) + 5, FE4_BIAS), FE4_START(3 * (n) + 5, 2 * (n) + 5, FE4_BIAS), \
-      FE4_START(2 * (n) + 5, (n) + 5, FE4_BIAS), FE4_START((n) + 5, 5, FE4_BIAS), FE4_START(5, 0, 0)}}
+    {{MT4_START(0, (n), FE4_BIAS), MT4_START((n), 2 * (n), FE4_BIAS), MT4_START(2 * (n), 3 * (n), FE4_BIAS), \
+      MT4_START(3 * (n), 4 * (n), FE4_BIAS), MT4_START(4 * (n), 5 * (n), FE4_BIAS), MT4_START(5 * (n), 4 * (n) + 5, FE4_BIAS), \
+      MT4_START(4 * (n) + 5, 3 * (n) + 5, FE4_BIAS), MT4_START(3 * (n) + 5, 2 * (n) + 5, FE4_BIAS), \
+      MT4_START(2 * (n) + 5, (n) + 5, FE4_BIAS), MT4_START((n) + 5, 5, FE4_BIAS), MT4_START(5, 0, 0)}}
 
 static const struct mt4_starts mt4_product_starts[3] __attribute__((aligned(32))) = {MT4_STARTS(UINT64_C(0)), MT4_STARTS(UINT64_C(1)), MT4_STARTS(UINT64_C(2))};
 

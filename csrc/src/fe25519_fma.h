@@ -249,33 +249,26 @@ FMA PC_INLINE fe4_wide fe4_sub_wide(fe4_wide a, fe4_wide b)
     return a;
 }
 
-/* Where the columns c[k] of products start: less the words of K and L, of which the column gets as many as it has hi and lo. With `bias` the
- * lower five have FE4_BIAS as well. They stand in memory, as an instruction reads them from there, and compilers would compute each. */
+/* Where the columns c[5..9] of products start, and those below them from there: a column c[k] gets, for its hi and lo, words of K and L as well, which
+ * are to be gone from c[i] + 19 c[i + 5]. As that is a sum modulo 2^64, in which 19 has an inverse, c[i] needs no start. With `bias` the sums have
+ * FE4_BIAS in them. They stand in memory, as an instruction reads them from there, and compilers would compute each. */
 struct fe4_starts {
-    uint64_t c[10][4];
+    uint64_t c[5][4];
 };
 
-#define FE4_START(hi, lo, bias) \
-    {0 - (hi) * FE4_HI - (lo) * FE4_LO + (bias), 0 - (hi) * FE4_HI - (lo) * FE4_LO + (bias), \
-     0 - (hi) * FE4_HI - (lo) * FE4_LO + (bias), 0 - (hi) * FE4_HI - (lo) * FE4_LO + (bias)}
+#define FE4_INVERSE_19 UINT64_C(0x86bca1af286bca1b) /* check: pow(19, -1, 2**64) */
+#define FE4_START(hi, lo) (0 - (hi) * FE4_HI - (lo) * FE4_LO)
+#define FE4_START_WORD(hi, lo, upper_hi, upper_lo, bias) (FE4_START(upper_hi, upper_lo) + FE4_INVERSE_19 * ((bias) + FE4_START(hi, lo)))
+#define FE4_START_LANES(...) {FE4_START_WORD(__VA_ARGS__), FE4_START_WORD(__VA_ARGS__), FE4_START_WORD(__VA_ARGS__), FE4_START_WORD(__VA_ARGS__)}
 #define FE4_MUL_STARTS(bias) \
-    {{FE4_START(0, 1, bias), FE4_START(1, 2, bias), FE4_START(2, 3, bias), FE4_START(3, 4, bias), FE4_START(4, 5, bias), \
-      FE4_START(5, 4, 0), FE4_START(4, 3, 0), FE4_START(3, 2, 0), FE4_START(2, 1, 0), FE4_START(1, 0, 0)}}
+    {{FE4_START_LANES(0, 1, 5, 4, bias), FE4_START_LANES(1, 2, 4, 3, bias), FE4_START_LANES(2, 3, 3, 2, bias), FE4_START_LANES(3, 4, 2, 1, bias), \
+      FE4_START_LANES(4, 5, 1, 0, bias)}}
 #define FE4_SQUARE_STARTS(bias) \
-    {{FE4_START(0, 1, bias), FE4_START(1, 1, bias), FE4_START(1, 2, bias), FE4_START(2, 2, bias), FE4_START(2, 3, bias), \
-      FE4_START(3, 2, 0), FE4_START(2, 2, 0), FE4_START(2, 1, 0), FE4_START(1, 1, 0), FE4_START(1, 0, 0)}}
+    {{FE4_START_LANES(0, 1, 3, 2, bias), FE4_START_LANES(1, 1, 2, 2, bias), FE4_START_LANES(1, 2, 2, 1, bias), FE4_START_LANES(2, 2, 1, 1, bias), \
+      FE4_START_LANES(2, 3, 1, 0, bias)}}
 
-static const struct fe4_starts fe4_mul_starts[2] __attribute__((aligned(32))) = {FE4_MUL_STARTS(0), FE4_MUL_STARTS(FE4_BIAS)};
-static const struct fe4_starts fe4_square_starts[2] __attribute__((aligned(32))) = {FE4_SQUARE_STARTS(0), FE4_SQUARE_STARTS(FE4_BIAS)};
-
-FMA PC_INLINE void fe4_start(vec4 c[10], const struct fe4_starts *from)
-{
-#ifndef PC_MSAN
-    __asm__("" : "+r"(from)); /* so that the compiler does not know the words */
-#endif
-    PC_UNROLL
-    for (int k = 0; k < 10; k++) c[k] = _mm256_load_si256((const void *)from->c[k]);
-}
+static const struct fe4_starts fe4_mul_starts[2] __attribute__((aligned(32))) = {FE4_MUL_STARTS(UINT64_C(0)), FE4_MUL_STARTS(FE4_BIAS)};
+static const struct fe4_starts fe4_square_starts[2] __attribute__((aligned(32))) = {FE4_SQUARE_STARTS(UINT64_C(0)), FE4_SQUARE_STARTS(FE4_BIAS)};
 
 /* x is computed here, before what follows. Compilers would put off the sums until they have all products, which are fifty vectors where there are
  * sixteen registers: those products go to memory and back, and take twice the time. */
@@ -285,30 +278,50 @@ FMA PC_INLINE void fe4_start(vec4 c[10], const struct fe4_starts *from)
 #define FE4_NOW(x) __asm__ volatile("" : "+x"(x))
 #endif
 
-/* c[0] += lo, c[1] += hi for a b = 2^51 hi + lo. */
+/* c[0] += lo, c[1] += hi for a b = 2^51 hi + lo. The instructions stand here as gcc copies hi once more for every third product. */
 FMA PC_INLINE void fe4_product(vec4 *c, __m256d a, __m256d b)
 {
-    __m256d hi = _mm256_fmadd_pd(a, b, _mm256_set1_pd(0x1.8p103));
+    const __m256d k = _mm256_set1_pd(0x1.8p103), kl = _mm256_set1_pd(0x1.8p103 + 0x1.8p52);
+#if defined(PC_MSAN) || defined(__clang__)
+    __m256d hi = _mm256_fmadd_pd(a, b, k);
     FE4_NOW(hi);
-    const __m256d lo = _mm256_fmadd_pd(a, b, _mm256_sub_pd(_mm256_set1_pd(0x1.8p103 + 0x1.8p52), hi));
+    const __m256d lo = _mm256_fmadd_pd(a, b, _mm256_sub_pd(kl, hi));
     c[0] = add4(c[0], _mm256_castpd_si256(lo));
     c[1] = add4(c[1], _mm256_castpd_si256(hi));
     FE4_NOW(c[0]);
     FE4_NOW(c[1]);
+#else
+    __m256d hi, lo;
+    __asm__("vmovapd %[k], %[hi]\n\t"
+            "vfmadd231pd %[b], %[a], %[hi]\n\t"
+            "vsubpd %[hi], %[kl], %[lo]\n\t"
+            "vfmadd231pd %[b], %[a], %[lo]\n\t"
+            "vpaddq %[hi], %[c1], %[c1]\n\t"
+            "vpaddq %[lo], %[c0], %[c0]"
+            : [hi] "=&x"(hi), [lo] "=&x"(lo), [c0] "+x"(c[0]), [c1] "+x"(c[1])
+            : [a] "x"(a), [b] "xm"(b), [k] "x"(k), [kl] "x"(kl));
+#endif
 }
 
-/* sum of c[k] 2^(51 k), k < 10: 2^255 = 19 = 1 + 2 (1 + 8). */
-FMA PC_INLINE fe4_wide fe4_fold(const vec4 c[10])
+/* 19 x = 2^255 x: what a column is worth five columns further down. */
+FMA PC_INLINE vec4 fe4_times19(vec4 x) { return add4(add4(add4(x, x), _mm256_slli_epi64(x, 4)), x); }
+
+/* Columns 5 .. 9 where they start. */
+FMA PC_INLINE void fe4_start(vec4 c[10], const struct fe4_starts *from)
 {
-    fe4_wide out;
+#ifndef PC_MSAN
+    __asm__("" : "+r"(from)); /* so that the compiler does not know the words */
+#endif
     PC_UNROLL
-    for (int i = 0; i < 5; i++) {
-        const vec4 x = c[i + 5];
-        vec4 x9 = add4(_mm256_slli_epi64(x, 3), x);
-        FE4_NOW(x9); /* and not by a product with 19, of which there is none of 64 bits */
-        out.v[i] = add4(add4(c[i], x), add4(x9, x9));
-    }
-    return out;
+    for (int k = 0; k < 5; k++) c[k + 5] = _mm256_load_si256((const void *)from->c[k]);
+}
+
+/* After the products of column k, the highest first: column k + 1 has all it gets. */
+FMA PC_INLINE void fe4_fold(vec4 c[10], int k)
+{
+    if (k < 4) return;
+    c[k - 4] = fe4_times19(c[k + 1]);
+    FE4_NOW(c[k - 4]);
 }
 
 /* a b for a tight and b short. |hi| <= 2^51 and |lo| < 2^51, and no column has more than nine of them, so that a limb is at most
@@ -319,10 +332,13 @@ FMA PC_INLINE fe4_wide fe4_mul_from(const struct fe4_starts *from, fe4 a, fe4 b)
     VERIFY(fe4_at_most(a, FE4_TIGHT) && fe4_at_most(b, FE4_SHORT));
     fe4_start(c, from);
     PC_UNROLL
-    for (int k = 0; k < 9; k++)
+    for (int k = 8; k >= 0; k--) {
         PC_UNROLL
         for (int i = k < 5 ? 0 : k - 4; i <= (k < 5 ? k : 4); i++) fe4_product(c + k, a.v[i], b.v[k - i]);
-    return fe4_fold(c);
+        fe4_fold(c, k);
+    }
+    const fe4_wide out = {{c[0], c[1], c[2], c[3], c[4]}};
+    return out;
 }
 
 /* a^2 for a tight, by products of limbs i < j with the doubled ones. The bounds are those of a product. */
@@ -335,10 +351,13 @@ FMA PC_INLINE fe4_wide fe4_square_from(const struct fe4_starts *from, fe4 a)
     for (int i = 0; i < 5; i++) twice[i] = _mm256_add_pd(a.v[i], a.v[i]);
     fe4_start(c, from);
     PC_UNROLL
-    for (int k = 0; k < 9; k++)
+    for (int k = 8; k >= 0; k--) {
         PC_UNROLL
         for (int i = k < 5 ? 0 : k - 4; 2 * i <= k; i++) fe4_product(c + k, 2 * i == k ? a.v[i] : twice[i], a.v[k - i]);
-    return fe4_fold(c);
+        fe4_fold(c, k);
+    }
+    const fe4_wide out = {{c[0], c[1], c[2], c[3], c[4]}};
+    return out;
 }
 
 FMA PC_INLINE fe4_wide fe4_mul_wide(fe4 a, fe4 b) { return fe4_mul_from(&fe4_mul_starts[0], a, b); }
@@ -362,6 +381,32 @@ FMA static __attribute__((unused)) fe4 fe4_square(fe4 a) { return fe4_carry_bias
 
 FMA PC_INLINE fe4 fe4_mul_inline(fe4 a, fe4 b) { return fe4_carry_biased(fe4_mul_from(&fe4_mul_starts[1], a, b)); }
 FMA PC_INLINE fe4 fe4_square_inline(fe4 a) { return fe4_carry_biased(fe4_square_from(&fe4_square_starts[1], a)); }
+
+/* What a sum of points in affine coordinates takes (ristretto255_affine.h), entries being limbs in (-2^51, 2^51).
+ * a - b, short, for a tight or an entry and b tight. */
+FMA PC_INLINE fe4 fe4_difference(fe4 a, fe4 b)
+{
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) a.v[i] = _mm256_sub_pd(a.v[i], b.v[i]);
+    VERIFY(fe4_at_most(a, FE4_SHORT));
+    return a;
+}
+
+/* slope^2 - 2 x - d, for a tight x and x + d, which is tight or an entry: both are integers of the form L + x then. */
+FMA PC_INLINE fe4 fe4_third_x(fe4 slope, fe4 x, fe4 d)
+{
+    const __m256d l = _mm256_set1_pd(0x1.8p52);
+    fe4_wide a = fe4_square_from(&fe4_square_starts[1], slope);
+    PC_UNROLL
+    for (int i = 0; i < 5; i++) {
+        const vec4 x1 = _mm256_castpd_si256(_mm256_add_pd(x.v[i], l)), x2 = _mm256_castpd_si256(_mm256_add_pd(_mm256_add_pd(x.v[i], d.v[i]), l));
+        a.v[i] = sub4(sub4(a.v[i], x1), sub4(x2, all4(2 * FE4_LO)));
+    }
+    return fe4_carry_biased(a);
+}
+
+/* slope run - y, for a short `run` and a tight y. */
+FMA PC_INLINE fe4 fe4_third_y(fe4 slope, fe4 run, fe4 y) { return fe4_carry_biased(fe4_sub_wide(fe4_mul_biased(slope, run), fe4_limbs(y))); }
 
 /* b in the lanes of the mask, a in the others. */
 FMA PC_INLINE fe4 fe4_select(fe4 a, fe4 b, mask4 mask)

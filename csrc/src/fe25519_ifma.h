@@ -192,6 +192,11 @@ IFMA static fe8 fe8_square(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
 IFMA PC_INLINE fe8 fe8_mul_inline(fe8 a, fe8 b) { return fe8_carry(fe8_mul_wide(a, b)); }
 IFMA PC_INLINE fe8 fe8_square_inline(fe8 a) { return fe8_carry(fe8_square_wide(a)); }
 
+/* What a sum of points in affine coordinates takes (ristretto255_affine.h): a - b; slope^2 - 2 x - d; slope run - y, all tight. */
+IFMA PC_INLINE fe8 fe8_difference(fe8 a, fe8 b) { return fe8_sub(a, b); }
+IFMA PC_INLINE fe8 fe8_third_x(fe8 slope, fe8 x, fe8 d) { return fe8_carry(fe8_sub_wide(fe8_square_wide(slope), fe8_add_wide(fe8_add_wide(x, x), d))); }
+IFMA PC_INLINE fe8 fe8_third_y(fe8 slope, fe8 run, fe8 y) { return fe8_carry(fe8_sub_wide(fe8_mul_wide(slope, run), y)); }
+
 /* b in the lanes of the mask, a in the others. */
 IFMA PC_INLINE fe8 fe8_select(fe8 a, fe8 b, __mmask8 mask)
 {

@@ -36,3 +36,43 @@ LANE_TARGET static inline void FE_(to_bytes)(uint8_t *out, size_t stride, size_t
         fe_to_bytes(out + stride * j, one);
     }
 }
+
+/* Of LANES numbers of 32 bytes, `offset` behind these addresses: limbs below 2^51, and the lanes with the top bit, which no limb has. */
+LANE_TARGET PC_INLINE FE FE_(entry_var)(LANE_(mask) *top, const uint64_t *at, size_t offset)
+{
+    const uint8_t *from[LANES];
+    LANE_(vec) w[4];
+    PC_UNROLL
+    for (int j = 0; j < LANES; j++) from[j] = (const uint8_t *)(uintptr_t)at[j] + offset;
+    FE_(words)(w, from);
+    *top = LANE_(negative)(w[3]);
+    return FE_(of_limbs)(FE_(from_words)(w));
+}
+
+/* -a where `negative` is all ones, for the limbs of an entry or a tight number. */
+LANE_TARGET PC_INLINE FE FE_(negate_entry)(FE a, const uint64_t negative[LANES])
+{
+    return FE_(negate_lanes)(a, LANE_(negative)(LANE_(load)(negative)));
+}
+
+/* Tight numbers, lane by lane, and back. */
+LANE_TARGET static inline void FE_(lanes)(fe out[LANES], FE a)
+{
+    uint64_t words[5 * LANES];
+    FE_(store)(words, a);
+    for (size_t j = 0; j < LANES; j++) {
+        uint64_t word[5];
+        for (size_t i = 0; i < 5; i++) word[i] = words[LANES * i + j];
+        out[j] = FE_(lane)(word);
+    }
+}
+
+LANE_TARGET static inline FE FE_(of_lanes)(const fe a[LANES])
+{
+    uint64_t limb[5][LANES];
+    FE_(wide) out;
+    for (size_t j = 0; j < LANES; j++)
+        for (size_t i = 0; i < 5; i++) limb[i][j] = a[j].v[i];
+    for (size_t i = 0; i < 5; i++) out.v[i] = LANE_(load)(limb[i]);
+    return FE_(carry)(out);
+}

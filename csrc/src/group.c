@@ -477,7 +477,7 @@ int64_t privcomp_group_table_bytes(size_t n, unsigned windows, int group)
 {
     const struct group *g = group_of(group);
     if (g == NULL || windows < 1 || windows > 32 || n > GROUP_MAX_N / 32) return -1;
-    return (int64_t)(n * windows * GROUP_ENTRIES * g->entry_bytes);
+    return (int64_t)(n * windows * GROUP_ENTRIES * (windows <= GROUP_ROWS_WINDOWS ? g->rows_entry_bytes : g->entry_bytes));
 }
 
 int privcomp_group_table(uint8_t *table, size_t length, const uint8_t *points, size_t n, unsigned windows, int group)
@@ -493,7 +493,7 @@ int64_t privcomp_group_rows_scratch(size_t rows, int group)
 {
     const struct group *g = group_of(group);
     if (g == NULL) return -1;
-    return (int64_t)(pc_rows_held(rows) * g->point_words);
+    return (int64_t)g->rows_words(rows);
 }
 
 int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, const int32_t *values, size_t rows, size_t n,
@@ -501,7 +501,7 @@ int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, c
 {
     const struct group *g = group_of(group);
     const int64_t want = privcomp_group_table_bytes(n, windows, group);
-    if (want < 0 || windows > 4 || rows > GROUP_MAX_N || (n != 0 && rows > GROUP_MAX_N / n)) return PRIVCOMP_E_ARGUMENT;
+    if (want < 0 || windows > GROUP_ROWS_WINDOWS || rows > GROUP_MAX_N || (n != 0 && rows > GROUP_MAX_N / n)) return PRIVCOMP_E_ARGUMENT;
     if (length != (size_t)want || scratch_words < (size_t)privcomp_group_rows_scratch(rows, group)) return PRIVCOMP_E_LENGTH;
     const int64_t limit = (int64_t)1 << (8 * windows - 1);
     uint64_t bad = 0;

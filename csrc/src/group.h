@@ -6,13 +6,15 @@
 
 #define GROUP_WINDOW 8                     /* bits of a fixed-base window */
 #define GROUP_ENTRIES 128                  /* check: 2**(8 - 1) */
+#define GROUP_ROWS_WINDOWS 4               /* tables of no more are for rows_var, others for fixed_var */
 #define GROUP_MSM_BLOCK ((size_t)1 << 16)  /* points whose buckets are filled at once */
 #define GROUP_STRAUS_MAX 96                /* fewer points than this have tables of their own instead of buckets */
 #define GROUP_BIASED_WORDS 5
 
 struct group {
     const mont *order;
-    size_t encoding_bytes, uniform_bytes, entry_bytes; /* entry: one addend in a fixed-base table */
+    size_t encoding_bytes, uniform_bytes;
+    size_t entry_bytes, rows_entry_bytes; /* of one addend in a fixed-base table, and in one of at most GROUP_ROWS_WINDOWS windows */
     size_t affine_words, point_words, cached_words;
     size_t lanes; /* how many additions msm_var does at once */
     int (*decode)(uint8_t *points, const uint8_t *encodings, size_t n);
@@ -27,6 +29,7 @@ struct group {
     void (*msm)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, size_t n);
     void (*msm_var)(uint8_t *out, const uint8_t *points, const uint8_t *scalars, const int64_t *values, size_t n, uint64_t *scratch);
     void (*table)(uint8_t *table, const uint8_t *points, size_t n, unsigned windows);
+    size_t (*rows_words)(size_t rows); /* of scratch, at most */
     void (*rows_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows,
                      uint64_t *scratch);
     void (*fixed_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n);
@@ -40,9 +43,6 @@ extern const struct group pc_ristretto255_ifma, pc_ristretto255_fma; /* the same
 
 /* The group with this public id at a dispatch level, or NULL. */
 const struct group *pc_group_at(int group, int level);
-
-/* Points whose sums rows_var keeps in its scratch: a block of rows, in whole vectors of eight. */
-PC_INLINE size_t pc_rows_held(size_t rows) { return rows < PRIVCOMP_GROUP_ROW_BLOCK ? (rows + 7) / 8 * 8 : PRIVCOMP_GROUP_ROW_BLOCK; }
 
 /* Windows of w bits that hold every number |v| < 2^bits as digits in [-2^(w-1), 2^(w-1)): with B = sum of 2^(w-1) 2^(w i),
  * 0 <= v + B < 2^(w windows) since 2^(bits+2) <= 2^(w windows) and B is between 1/2 and 2/3 of that. */

@@ -273,39 +273,6 @@ PC_INLINE GE(point) GE(add_entry_var)(const GE(point) *p, const uint8_t *window,
     return GE(add_affine)(p, &x);
 }
 
-/* out[a] = sum over b < n of values[a n + b] times base b. Column by column, so that a window of the table (12 kB) serves a block of
- * rows while it is in the first-level cache; digit k of v is its byte k read as -128 .. 127, the top one what is left: -128 .. 128. */
-static void GE(rows_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows,
-                         uint64_t *scratch)
-{
-    GE(point) *sum = (GE(point) *)scratch;
-    int32_t column[PRIVCOMP_GROUP_ROW_BLOCK];
-    for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
-        const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
-        for (size_t a = 0; a < count; a++) sum[a] = GE(identity)();
-        for (size_t b = 0; b < n; b++) {
-            for (size_t a = 0; a < count; a++) column[a] = values[(first + a) * n + b];
-            for (unsigned i = 0; i < windows; i++) {
-                const uint8_t *window = table + GE_ENTRY_BYTES * GROUP_ENTRIES * (b * windows + i);
-                for (size_t a = 0; a < count; a++) {
-                    const int64_t v = column[a];
-                    int64_t digit = v;
-                    if (i + 1 < windows) {
-                        digit = (int64_t)((uint64_t)(v + 128) & 255) - 128;
-                        column[a] = (int32_t)((v - digit) / 256);
-                    }
-                    /* Values may change while we read them: a digit out of range must not become an address. */
-                    if (digit < -GROUP_ENTRIES || digit > GROUP_ENTRIES) digit = 0;
-                    sum[a] = GE(add_entry_var)(&sum[a], window, (int)digit);
-                }
-            }
-        }
-        GE(store)(out + PRIVCOMP_POINT_BYTES * first, sum, count);
-    }
-    privcomp_wipe((uint8_t *)column, sizeof column);
-    privcomp_wipe((uint8_t *)sum, pc_rows_held(rows) * sizeof *sum);
-}
-
 /* out[i] = scalars[i] times the one base of a table of 32 windows: s + sum of 128 256^k < 2^256, byte k minus 128 is digit k. */
 static void GE(fixed_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n)
 {

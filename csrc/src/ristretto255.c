@@ -140,6 +140,196 @@ static inline void ed_finish(uint8_t *out, const ed_point *p, fe inverse)
 
 #include "group_template.h"
 
+/* ---- rows of fixed multiples ---- */
+
+/* The curve as v^2 = u^3 + 486662 u^2 + u (RFC 7748, section 4.1), with u = (1 + y) / (1 - y) and v = ED_ROOT u / x, and X = u + 486662 / 3, Y = v. */
+static const fe ED_THIRD = {{0x2aaaaaaad2451, 0x5555555555555, 0x2aaaaaaaaaaaa, 0x5555555555555, 0x2aaaaaaaaaaaa}}; /* check: tuple(486662 * pow(3, -1, 2**255 - 19) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
+/* check: pow(6853475219497561581579357271197624642482790079785650197046958215289687604742, 2, 2**255 - 19) == 2**255 - 19 - 486664 */
+static const fe ED_ROOT = {{0x604aaff457e06, 0x2296fa350598d, 0x7f13dfb16874f, 0x35de93d846e01, 0xf26edf460a00}}; /* check: tuple(6853475219497561581579357271197624642482790079785650197046958215289687604742 >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
+/* S: the point with the least u above that of the base point, which is 9, and an even v. Nobody knows what multiple of another point it is.
+ * check: pow(167642230825853293234581660894494674754174882353250700002955670287405211784, 2, 2**255 - 19) == (10**3 + 486662 * 10**2 + 10) % (2**255 - 19) */
+static const fe ED_START_X = {{0x2aaaaaaad245b, 0x5555555555555, 0x2aaaaaaaaaaaa, 0x5555555555555, 0x2aaaaaaaaaaaa}}; /* check: tuple((10 + 486662 * pow(3, -1, 2**255 - 19)) % (2**255 - 19) >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
+static const fe ED_START_Y = {{0x5478bd176e088, 0x31cc6c9a12bf7, 0x571d425d33b8e, 0x7450f1db0f4e, 0x5ee1d3efdb7}}; /* check: tuple(167642230825853293234581660894494674754174882353250700002955670287405211784 >> 51 * i & 2**51 - 1 for i in (0, 1, 2, 3, 4)) */
+
+#define ED_ROW_ENTRY_BYTES 64
+#define ED_WINDOW_BYTES ((size_t)ED_ROW_ENTRY_BYTES * GROUP_ENTRIES)
+#define ED_ROWS ((size_t)256)      /* rows that are added up at once */
+#define ED_SUMS ((size_t)4096)     /* sums at once, with one inversion for an addition to each; they take 0.7 MB */
+#define ED_FEW_TERMS ((size_t)256) /* for which inversions do not pay */
+
+enum { ed_POINT_WORDS = sizeof(ed_point) / 8 };
+
+/* The entry of a digit that is 0: the top bits say that it has no coordinates. */
+static const uint8_t ed_no_entry[ED_ROW_ENTRY_BYTES] = {[31] = 0x80, [63] = 0x80};
+
+/* From coordinates (X, Y) of a point, Y not 0. */
+static inline ed_point ed_of_weierstrass(fe x, fe y)
+{
+    const fe u = fe_carry(fe_sub(x, ED_THIRD)), more = fe_add(u, fe_one), less = fe_sub(u, fe_one), cu = fe_mul(u, ED_ROOT);
+    const ed_point out = {fe_mul(cu, more), fe_mul(less, y), fe_mul(y, more), fe_mul(cu, less)};
+    return out;
+}
+
+/* Entry k of window i of a base P is (k + 1) 256^i P: 32 bytes of X, then of Y; ed_no_entry for the identity and for (0, -1), which ristretto255 takes for
+ * the identity too. Constant time. From extended coordinates u = (Z + Y) X / D and v = ED_ROOT (Z + Y) Z / D, where D = (Z - Y) X. */
+static void ed_affine_table(uint8_t *table, const uint8_t *points, size_t n, unsigned windows)
+{
+    ed_point row[GROUP_ENTRIES];
+    fe d[GROUP_ENTRIES], before[GROUP_ENTRIES];
+    uint64_t none[GROUP_ENTRIES];
+    uint8_t base[PRIVCOMP_POINT_BYTES];
+    const ed_point zero = ed_identity();
+    for (size_t j = 0; j < n; j++) {
+        memcpy(base, points + PRIVCOMP_POINT_BYTES * j, sizeof base);
+        for (unsigned i = 0; i < windows; i++) {
+            const ed_affine x = ed_load(base);
+            for (int k = 0; k < GROUP_ENTRIES; k++) {
+                row[k] = ed_add_affine(k ? &row[k - 1] : &zero, &x);
+                d[k] = fe_mul(fe_sub(row[k].z, row[k].y), row[k].x);
+                none[k] = fe_zero_mask(d[k]);
+                d[k] = fe_select(d[k], fe_one, none[k]);
+                before[k] = k ? fe_mul(before[k - 1], d[k - 1]) : fe_one;
+            }
+            fe inverse = fe_inv(fe_mul(before[GROUP_ENTRIES - 1], d[GROUP_ENTRIES - 1]));
+            for (int k = GROUP_ENTRIES - 1; k >= 0; k--) {
+                uint8_t *const entry = table + ED_ROW_ENTRY_BYTES * k;
+                const fe own = fe_mul(fe_mul(inverse, before[k]), fe_add(row[k].z, row[k].y));
+                inverse = fe_mul(inverse, d[k]);
+                fe_to_bytes(entry, fe_select(fe_carry(fe_add(fe_mul(own, row[k].x), ED_THIRD)), fe_zero, none[k]));
+                fe_to_bytes(entry + 32, fe_select(fe_mul(fe_mul(own, row[k].z), ED_ROOT), fe_zero, none[k]));
+                entry[31] |= (uint8_t)(none[k] & 0x80), entry[63] |= (uint8_t)(none[k] & 0x80);
+            }
+            table += ED_WINDOW_BYTES;
+            const ed_point next = ed_double(&row[GROUP_ENTRIES - 1]);
+            ed_store(base, &next, 1);
+        }
+    }
+    privcomp_wipe((uint8_t *)row, sizeof row);
+    privcomp_wipe((uint8_t *)d, sizeof d);
+    privcomp_wipe((uint8_t *)before, sizeof before);
+    privcomp_wipe((uint8_t *)base, sizeof base);
+}
+
+/* The format by the use. */
+static void ed_fixed_table(uint8_t *table, const uint8_t *points, size_t n, unsigned windows)
+{
+    (windows <= GROUP_ROWS_WINDOWS ? ed_affine_table : ed_table)(table, points, n, windows);
+}
+
+/* The entry for window i of a value: digit k of v is its byte k read as -128 .. 127, the top one what is left, -128 .. 128. One out of range is none, as a
+ * value may change while it is read. */
+PC_INLINE const uint8_t *ed_place_var(uint64_t *negative, const uint8_t *window, int32_t value, unsigned i, unsigned windows)
+{
+    const uint64_t lower = UINT64_C(0x808080) >> 8 * (4 - windows), far = (uint64_t)1 << 40; /* 128 256^k for each digit but the top one */
+    const uint64_t v = far + (uint64_t)(int64_t)value + lower;
+    const int64_t digit = i + 1 < windows ? (int64_t)(v >> 8 * i & 255) - 128 : (int64_t)(v >> 8 * i) - (int64_t)(far >> 8 * i);
+    *negative = 0 - ((uint64_t)digit >> 63);
+    const uint64_t index = (((uint64_t)digit ^ *negative) - *negative) - 1;
+    const uint64_t present = 0 - (uint64_t)(index < GROUP_ENTRIES);
+    const uintptr_t entry = (uintptr_t)window + ED_ROW_ENTRY_BYTES * (uintptr_t)index, no_entry = (uintptr_t)ed_no_entry;
+    return (const uint8_t *)((entry & present) | (no_entry & ~present));
+}
+
+/* Rows by complete formulas: any table, and few terms. */
+static void ed_rows_complete_var(ed_point *out, const uint8_t *table, const int32_t *values, size_t count, size_t n, unsigned windows)
+{
+    for (size_t a = 0; a < count; a++) {
+        ed_point sum = ed_identity();
+        for (size_t b = 0; b < n; b++)
+            for (unsigned i = 0; i < windows; i++) {
+                uint64_t negative;
+                const uint8_t *const entry = ed_place_var(&negative, table + ED_WINDOW_BYTES * (b * windows + i), values[n * a + b], i, windows);
+                if (entry[31] >> 7) continue;
+                const fe y = fe_from_bytes(entry + 32);
+                const ed_point own = ed_of_weierstrass(fe_from_bytes(entry), fe_select(y, fe_neg(y), negative));
+                sum = ed_add(&sum, &own);
+            }
+        out[a] = sum;
+    }
+}
+
+/* How many sums a row has where a block of `count` rows has `all` terms in each: a power of two. */
+static size_t ed_sums_width(size_t count, size_t all)
+{
+    size_t width = 2;
+    while (2 * width * count <= ED_SUMS && 2 * width <= all) width *= 2;
+    return width;
+}
+
+/* And how many there are in all, in pairs of the largest vectors. */
+static size_t ed_sums_held(size_t count, size_t all) { return (count * ed_sums_width(count, all) + 15) / 16 * 16; }
+
+/* Words of scratch: those of a sum are 10 for coordinates, 10 for a step and 2 for a place; there are up to 8 vectors of places more, for each of two. */
+static size_t ed_rows_used(size_t rows, size_t all)
+{
+    const size_t count = rows < ED_ROWS ? rows : ED_ROWS;
+    return ed_POINT_WORDS * count + (count * all < ED_FEW_TERMS ? 0 : 22 * ed_sums_held(count, all) + 2 * 8 * 8);
+}
+
+static size_t ed_rows_words(size_t rows) { return rows == 0 ? 0 : ed_rows_used(rows, ED_SUMS); }
+
+/* ---- the same, one at a time ---- */
+
+typedef uint64_t vec1, mask1;
+
+PC_INLINE vec1 load1(const uint64_t *a) { return *a; }
+PC_INLINE vec1 load_halves1(const uint32_t *a) { return *a; }
+PC_INLINE void store1(uint64_t *a, vec1 x) { *a = x; }
+PC_INLINE vec1 all1(uint64_t x) { return x; }
+PC_INLINE vec1 add1(vec1 a, vec1 b) { return a + b; }
+PC_INLINE vec1 sub1(vec1 a, vec1 b) { return a - b; }
+PC_INLINE vec1 and1(vec1 a, vec1 b) { return a & b; }
+PC_INLINE vec1 times32_1(vec1 a) { return a << 5; }
+PC_INLINE mask1 negative1(vec1 a) { return mask64(a >> 63); }
+PC_INLINE vec1 abs1(vec1 a) { return (a ^ negative1(a)) - negative1(a); }
+PC_INLINE vec1 shift_byte1(vec1 a) { return a >> 8 | (negative1(a) & ~(~(uint64_t)0 >> 8)); }
+PC_INLINE mask1 below1(vec1 a, uint64_t limit) { return mask64(a < limit); }
+PC_INLINE vec1 select1(vec1 a, vec1 b, mask1 mask) { return a ^ (mask & (a ^ b)); }
+PC_INLINE unsigned mask_bits1(mask1 mask) { return (unsigned)(mask & 1); }
+
+PC_INLINE fe fe1_all(fe a) { return a; }
+PC_INLINE fe fe1_limbs(fe a) { return a; }
+PC_INLINE fe fe1_carry(fe a) { return fe_carry(a); }
+PC_INLINE fe fe1_mul_inline(fe a, fe b) { return fe_mul(a, b); }
+PC_INLINE fe fe1_select(fe a, fe b, mask1 mask) { return fe_select(a, b, mask); }
+PC_INLINE fe fe1_difference(fe a, fe b) { return fe_carry(fe_sub(a, b)); }
+PC_INLINE fe fe1_third_x(fe slope, fe x, fe d) { return fe_carry(fe_sub(fe_sub_sum(fe_square(slope), fe_add(x, x)), d)); }
+PC_INLINE fe fe1_third_y(fe slope, fe run, fe y) { return fe_carry(fe_sub(fe_mul(slope, run), y)); }
+PC_INLINE fe fe1_negate_entry(fe a, const uint64_t negative[1]) { return fe_select(a, fe_neg(a), negative[0]); }
+PC_INLINE void fe1_lanes(fe out[1], fe a) { out[0] = a; }
+PC_INLINE fe fe1_of_lanes(const fe a[1]) { return a[0]; }
+PC_INLINE void fe1_store(uint64_t *to, fe a) { memcpy(to, a.v, sizeof a.v); }
+
+PC_INLINE fe fe1_load(const uint64_t *from)
+{
+    fe out;
+    memcpy(out.v, from, sizeof out.v);
+    return out;
+}
+
+PC_INLINE fe fe1_lane(const uint64_t word[5]) { return fe1_load(word); }
+
+PC_INLINE fe fe1_entry_var(mask1 *top, const uint64_t *at, size_t offset)
+{
+    const uint8_t *const from = (const uint8_t *)(uintptr_t)*at + offset;
+    *top = mask64((uint64_t)from[31] >> 7);
+    return fe_from_bytes(from);
+}
+
+#define LANE_TARGET
+#define LANES 1
+#define FE fe
+#define FE_(name) fe1_##name
+#define LANE_(name) name##1
+#define ED_(name) ed1_##name
+#include "ristretto255_affine.h"
+#undef LANE_TARGET
+#undef LANES
+#undef FE
+#undef FE_
+#undef LANE_
+#undef ED_
+
 /* ---- RFC 9496, section 4 ---- */
 
 /* (u / v is a square) and |sqrt(u / v)| or, where it is none, |sqrt(i u / v)|. */
@@ -270,6 +460,7 @@ static void ristretto_generator(uint8_t *point)
 #define LANE_(name) name##8
 #define ED_(name) ed8_##name
 #include "fe25519_lanes.h"
+#include "ristretto255_affine.h"
 #include "ristretto255_lanes.h"
 
 #ifndef PRIVCOMP_EMULATE_AVX512
@@ -289,6 +480,7 @@ static void ristretto_generator(uint8_t *point)
 #define LANE_(name) name##4
 #define ED_(name) ed4_##name
 #include "fe25519_lanes.h"
+#include "ristretto255_affine.h"
 #include "ristretto255_lanes.h"
 #endif
 #endif
@@ -300,6 +492,7 @@ static void ristretto_generator(uint8_t *point)
         .encoding_bytes = 32, \
         .uniform_bytes = 64, \
         .entry_bytes = GE_ENTRY_BYTES, \
+        .rows_entry_bytes = ED_ROW_ENTRY_BYTES, \
         .affine_words = sizeof(ed_affine) / 8, \
         .point_words = sizeof(ed_point) / 8, \
         .cached_words = sizeof(ed_cached) / 8, \
@@ -315,16 +508,17 @@ static void ristretto_generator(uint8_t *point)
         .mul = mul_n, \
         .msm = msm_n, \
         .msm_var = msm_var_n, \
-        .table = ed_table, \
+        .table = ed_fixed_table, \
+        .rows_words = ed_rows_words, \
         .rows_var = rows_n, \
         .fixed_var = fixed_n, \
         .axpy_var = axpy_n, \
     }
 
-const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_mul_n, ed_msm, ed_msm_var, ed_rows_var, ed_fixed_var, ed_axpy_var);
+const struct group pc_ristretto255 = RISTRETTO255(1, ristretto_decode, ed_mul_n, ed_msm, ed_msm_var, ed1_rows_var, ed_fixed_var, ed_axpy_var);
 #if PC_X86
 #define RISTRETTO255_LANES(n, ed) \
-    RISTRETTO255(n, ed##_decode_lanes, ed##_mul_lanes, ed##_msm_lanes, ed##_msm_lanes_var, ed##_rows_lanes_var, ed##_fixed_lanes_var, \
+    RISTRETTO255(n, ed##_decode_lanes, ed##_mul_lanes, ed##_msm_lanes, ed##_msm_lanes_var, ed##_rows_var, ed##_fixed_lanes_var, \
                  ed##_axpy_lanes_var)
 const struct group pc_ristretto255_ifma = RISTRETTO255_LANES(8, ed8);
 #ifndef PRIVCOMP_EMULATE_AVX512

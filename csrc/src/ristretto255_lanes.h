@@ -180,56 +180,6 @@ LANE_TARGET PC_INLINE ED_(affine) ED_(entries_var)(const ED_(places) *from)
     return out;
 }
 
-/* ed_rows_var with a row in each lane. The sums of a block of rows (160 kB) and the windows of COLUMNS columns (12 kB each) stay in the
- * second-level cache, and a sum is loaded and stored once for all of these columns. While a group of rows is added, the entries of the next one are
- * fetched, column after column. */
-LANE_TARGET PC_INLINE void ED_(rows_inline_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
-                                                unsigned windows, uint64_t *scratch)
-{
-    enum { COLUMNS = 8, WINDOWS = 4 };
-    ED_(places) places[2][COLUMNS][WINDOWS];
-    const size_t window = GE_ENTRY_BYTES * GROUP_ENTRIES * (size_t)windows;
-    for (size_t first = 0; first < rows; first += PRIVCOMP_GROUP_ROW_BLOCK) {
-        const size_t count = rows - first < PRIVCOMP_GROUP_ROW_BLOCK ? rows - first : PRIVCOMP_GROUP_ROW_BLOCK;
-        const ED_(point) zero = ED_(identity)();
-        for (size_t a = 0; a < count; a += LANES) ED_(store)(scratch + ED_(BUCKET) * a, &zero);
-        for (size_t column = 0; column < n; column += COLUMNS) {
-            const size_t columns = n - column < COLUMNS ? n - column : COLUMNS;
-            const int32_t *const block = values + first * n + column;
-            const uint8_t *const base = table + window * column;
-            for (size_t b = 0; b < columns; b++) ED_(places_var)(places[0][b], base + window * b, windows, block + b, n, count);
-            for (size_t a = 0, now = 0; a < count; a += LANES, now ^= 1) {
-                ED_(point) sum = ED_(load)(scratch + ED_(BUCKET) * a);
-                for (size_t b = 0; b < columns; b++) {
-                    if (a + LANES < count)
-                        ED_(places_var)(places[now ^ 1][b], base + window * b, windows, block + n * (a + LANES) + b, n, count - a - LANES);
-                    for (unsigned i = 0; i < windows; i++) {
-                        if (places[now][b][i].used == 0) continue;
-                        const ED_(affine) entry = ED_(entries_var)(&places[now][b][i]);
-                        sum = ED_(add_affine_inline)(&sum, &entry);
-                    }
-                }
-                ED_(store)(scratch + ED_(BUCKET) * a, &sum);
-            }
-        }
-        for (size_t a = 0; a < count; a += LANES) ED_(to_points)(scratch + ED_(BUCKET) * a);
-        ed_store(out + PRIVCOMP_POINT_BYTES * first, (const ed_point *)scratch, count);
-    }
-    privcomp_wipe((uint8_t *)places, sizeof places);
-    privcomp_wipe((uint8_t *)scratch, pc_rows_held(rows) * sizeof(ed_point));
-}
-
-LANE_TARGET static void ED_(rows_lanes_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n,
-                                            unsigned windows, uint64_t *scratch)
-{
-    if (rows == 1)
-        ed_rows_var(out, table, values, rows, n, windows, scratch);
-    else if (windows == 2)
-        ED_(rows_inline_var)(out, table, values, rows, n, 2, scratch);
-    else
-        ED_(rows_inline_var)(out, table, values, rows, n, windows, scratch);
-}
-
 /* ed_fixed_var with a scalar in each lane. */
 LANE_TARGET static void ED_(fixed_lanes_var)(uint8_t *out, const uint8_t *table, const uint8_t *scalars, size_t n)
 {

@@ -66,44 +66,93 @@ static void fixed(void)
 
 /* ---- rows ---- */
 
+enum { BASES = 17, ROWS = 2 * ED_ROWS + 9 };
+static uint8_t row_table[ED_ROW_ENTRY_BYTES * GROUP_ENTRIES * BASES * 4], row_want[POINT * ROWS + 1], row_got[POINT * ROWS + 1];
+static int32_t row_values[ROWS * BASES];
+static uint64_t row_scratch[22 * ED_SUMS + ed_POINT_WORDS * ED_ROWS + 2 * 8 * 8];
+
+/* Both levels give the same bytes, those of complete formulas, and wipe what they used. */
+static void same_rows(size_t rows, size_t n, unsigned windows)
+{
+    const size_t used = ed_rows_used(rows, n * windows);
+    static ed_point plain[ROWS];
+    static uint8_t complete[POINT * ROWS];
+    CHECK(used <= sizeof row_scratch / 8 && (rows == 0 || used <= ed_rows_words(rows)));
+    const struct group *const levels[] = {portable, &twin};
+    for (size_t level = 0; level < 2; level++) {
+        uint8_t *const out = level ? row_got : row_want;
+        memset(out, 0xaa, sizeof row_want), memset(row_scratch, 0x55, sizeof row_scratch);
+        levels[level]->rows_var(out, row_table, row_values, rows, n, windows, row_scratch);
+        for (size_t i = 0; i < sizeof row_scratch / 8; i++)
+            CHECK(i < used ? row_scratch[i] == 0 || rows == 0 : row_scratch[i] == UINT64_C(0x5555555555555555));
+    }
+    CHECK(memcmp(row_want, row_got, sizeof row_want) == 0);
+    ed_rows_complete_var(plain, row_table, row_values, rows, n, windows);
+    ed_store(complete, plain, rows);
+    CHECK(memcmp(row_want, complete, POINT * rows) == 0);
+}
+
 static void rows(void)
 {
-    enum { BASES = 17, ROWS = PRIVCOMP_GROUP_ROW_BLOCK + 9 };
-    static uint8_t wide[64 * BASES], points[POINT * BASES], table[GE_ENTRY_BYTES * GROUP_ENTRIES * BASES * 4];
-    static uint8_t want[POINT * ROWS + 1], got[POINT * ROWS + 1];
-    static int32_t values[ROWS * BASES];
-    static uint64_t scratch[PRIVCOMP_GROUP_ROW_BLOCK * sizeof(ed_point) / 8 + 1];
-    static const size_t bases[] = {0, 1, 3, 8, BASES}, counts[] = {0, 1, 2, 7, 8, 9, 23, 24, ROWS};
+    static uint8_t wide[64 * BASES], points[POINT * BASES];
+    static const size_t bases[] = {0, 1, 3, 8, BASES}, counts[] = {0, 1, 2, 7, 8, 9, 23, 24, ED_ROWS, ROWS};
     test_fill(wide, sizeof wide);
     portable->from_uniform(points, wide, BASES);
     portable->add(points + POINT, points, points, ~(uint64_t)0, 1); /* the identity */
     memcpy(points + 2 * POINT, points, POINT);                      /* a base twice */
     for (unsigned windows = 1; windows <= 4; windows++) {
         const int64_t limit = (int64_t)1 << (8 * windows - 1);
-        portable->table(table, points, BASES, windows);
+        portable->table(row_table, points, BASES, windows);
         for (size_t s = 0; s < sizeof counts / sizeof *counts; s++)
             for (size_t t = 0; t < sizeof bases / sizeof *bases; t++) {
-                const size_t n = bases[t], count = counts[s], held = sizeof(ed_point) / 8 * pc_rows_held(count);
-                if (count == ROWS && n != 3) continue;
+                const size_t n = bases[t], count = counts[s];
+                if (count > 24 && n != 3) continue;
                 for (size_t i = 0; i < count * n; i++) {
                     const int64_t edge[] = {0, limit - (windows == 4), -limit, 1, -1, 127, 128, -128}; /* 2^31 is no int32_t */
                     const uint64_t pick = test_u64();
-                    values[i] = (int32_t)(pick % 3 == 0 ? edge[pick / 3 % 8] : (int64_t)(test_u64() % (2 * (uint64_t)limit)) - limit);
-                    if (s % 2 && windows < 4) values[i] %= 100; /* every second digit zero */
+                    row_values[i] = (int32_t)(pick % 3 == 0 ? edge[pick / 3 % 8] : (int64_t)(test_u64() % (2 * (uint64_t)limit)) - limit);
+                    if (s % 2 && windows < 4) row_values[i] %= 100; /* every second digit zero */
+                    if (i < 3 * n) row_values[i] = 0;               /* whole rows of zeros */
                 }
-                memset(want, 0xaa, sizeof want), memset(got, 0xaa, sizeof got);
-                portable->rows_var(want, table, values, count, n, windows, scratch);
-                memset(scratch, 0x55, sizeof scratch);
-                twin.rows_var(got, table, values, count, n, windows, scratch);
-                CHECK(memcmp(want, got, sizeof want) == 0);
-                for (size_t i = 0; i < sizeof scratch / 8; i++) CHECK(scratch[i] == (i < held ? 0 : UINT64_C(0x5555555555555555)));
+                same_rows(count, n, windows);
             }
     }
     /* values out of range, as another thread could put them there: nothing outside the table is read */
-    for (size_t i = 0; i < 16; i++) values[i] = i % 2 ? INT32_MAX : INT32_MIN;
-    portable->rows_var(want, table, values, 16, 1, 1, scratch);
-    twin.rows_var(got, table, values, 16, 1, 1, scratch);
-    CHECK(memcmp(want, got, POINT * 16) == 0);
+    for (size_t i = 0; i < 16 * BASES; i++) row_values[i] = i % 2 ? INT32_MAX : INT32_MIN;
+    same_rows(16, 1, 1);
+    same_rows(16, BASES, 1);
+}
+
+/* Bases with which sums in affine coordinates meet their addends, as their multiples of S are known here: +-S, sums of them, and points of orders 2
+ * and 4. Complete formulas are what is left then. */
+static void rows_that_meet(void)
+{
+    enum { KINDS = 6 };
+    static const uint8_t order_two[POINT] = {[0] = 0, [32] = 0xec, [33 ... 62] = 0xff, [63] = 0x7f}; /* (0, -1) */
+    uint8_t kinds[POINT * KINDS], points[POINT * BASES];
+    const ed_point start = ed_of_weierstrass(ED_START_X, ED_START_Y);
+    ed_store(kinds, &start, 1);
+    memset(kinds + POINT, 0, POINT);
+    kinds[POINT + 32] = 1; /* the identity */
+    portable->add(kinds + POINT, kinds + POINT, kinds, ~(uint64_t)0, 1); /* -S */
+    portable->add(kinds + 2 * POINT, kinds, kinds, 0, 1);                /* 2S */
+    memcpy(kinds + 3 * POINT, order_two, POINT);
+    memset(kinds + 4 * POINT, 0, POINT);
+    fe_to_bytes(kinds + 4 * POINT, SQRT_M1); /* (i, 0), of order 4 */
+    portable->add(kinds + 5 * POINT, kinds, order_two, 0, 1);
+    CHECK(portable->on_curve(kinds, KINDS));
+    size_t met = 0;
+    for (int trial = 0; trial < 60; trial++) {
+        const unsigned windows = 1 + (unsigned)(trial % 2);
+        for (size_t b = 0; b < BASES; b++) memcpy(points + POINT * b, kinds + POINT * (test_u64() % KINDS), POINT);
+        portable->table(row_table, points, BASES, windows);
+        for (size_t i = 0; i < 40 * BASES; i++) row_values[i] = (int32_t)(test_u64() % 5) - 2;
+        same_rows(40, BASES, windows);
+        ed_point sum[40];
+        met += !ed1_row_sums_var(sum, row_table, row_values, 40, BASES, windows, row_scratch);
+        memset(row_scratch, 0, sizeof row_scratch);
+    }
+    CHECK(met >= 50);
 }
 
 /* ---- sums of multiples ---- */
@@ -186,6 +235,7 @@ static void groups(void)
     decoding();
     fixed();
     rows();
+    rows_that_meet();
     sums();
     multiples();
 }

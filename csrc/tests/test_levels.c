@@ -191,7 +191,7 @@ static void groups(int level, int group)
     enum { N = 19, BASES = 3, WINDOWS = 2, POINT = PRIVCOMP_POINT_BYTES };
     static uint8_t wide[96 * N], points[POINT * N], encodings[64 * N], table[96 * 128 * BASES * WINDOWS], start[POINT * N], want[POINT * N],
         got[POINT * N];
-    static uint64_t scratch[1 << 16];
+    static uint64_t scratch[1 << 17];
     static uint8_t some[PRIVCOMP_SCALAR_BYTES * N];
     const size_t length = (size_t)privcomp_group_table_bytes(BASES, WINDOWS, group);
     int32_t values[N * BASES];
@@ -214,6 +214,14 @@ static void groups(int level, int group)
     enum { MANY = 203 };
     static uint8_t repeated[POINT * MANY], scalars[PRIVCOMP_SCALAR_BYTES * MANY];
     int64_t factors[MANY];
+    int32_t more[BASES * MANY];
+    static uint8_t sums_start[POINT * MANY], sums_want[POINT * MANY], sums_got[POINT * MANY];
+    for (size_t i = 0; i < BASES * MANY; i++) more[i] = i % 5 == 0 ? 0 : (int16_t)test_u64();
+    for (size_t n = 40; n <= MANY; n += n < 50 ? 1 : 51) { /* enough for sums that share inversions */
+        const size_t words = (size_t)privcomp_group_rows_scratch(n, group);
+        CHECK(words <= sizeof scratch / 8);
+        SAME(level, sums_start, sums_want, sums_got, privcomp_group_rows_var(out, table, length, more, n, BASES, WINDOWS, group, scratch, words));
+    }
     for (size_t i = 0; i < MANY; i++) memcpy(repeated + POINT * i, points + POINT * (i % N), POINT);
     for (size_t n = 90; n <= MANY; n = n < 105 ? n + 1 : n + 49) {
         CHECK(privcomp_level_set(level) == PRIVCOMP_OK);

@@ -20,6 +20,7 @@ UNIFORM_BYTES: dict[int, int] = {g: lib.privcomp_group_uniform_bytes(g) for g in
 
 _U8 = ("uint8",)
 _FIXED_WINDOWS = 32  # bytes of a scalar
+_LINE_BYTES = 64  # of a cache
 
 
 def _group(group: int) -> int:
@@ -320,11 +321,15 @@ def _msm_scratch(group: int, n: int) -> U64Array:
 def group_table(group: int, points: U8Array, windows: int) -> U8Array:
     """Multiples of n fixed bases, for numbers of `windows` bytes (1 .. 32); u8 (bytes,).
 
-    128 multiples of 96 bytes (ristretto255) or 64 bytes (BN254) per window and base.
+    128 multiples per window and base: of 64 bytes, but of 96 with more than 4 windows in ristretto255. The first stands
+    at the start of a cache line.
     """
     n = _rows("points", points, POINT_BYTES)
     windows = check_int("windows", windows, 1, _FIXED_WINDOWS)
-    out = np.empty(lib.privcomp_group_table_bytes(n, windows, _group(group)), np.uint8)
+    size = lib.privcomp_group_table_bytes(n, windows, _group(group))
+    room = np.empty(size + _LINE_BYTES - 1, np.uint8)
+    first = -room.ctypes.data % _LINE_BYTES
+    out = room[first : first + size]
     _check(lib.privcomp_group_table(pointer(out, write=True), out.size, pointer(points), n, windows, group), "points")
     return out
 

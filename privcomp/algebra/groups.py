@@ -425,8 +425,8 @@ class Point(Points):
 class FixedBases:
     """Multiples of bases that are used again and again.
 
-    Tables are read at places that depend on the numbers: variable time. 128 multiples of 96 bytes (ristretto255) or 64
-    (BN254) for each base and byte of the numbers: 25 MB for 1024 bases and 16 bits.
+    Tables are read at places that depend on the numbers: variable time. 128 multiples of 64 bytes for each base and
+    byte of the numbers (of 96 in ristretto255 for `mul_var`): 17 MB for 1024 bases and 16 bits.
 
     Args:
         bases: (n,).

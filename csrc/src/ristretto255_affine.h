@@ -1,0 +1,206 @@
+/* Rows of fixed multiples by sums in affine coordinates; part of ristretto255.c, which includes this once for each kind of vector and once for
+ * single numbers. It defines
+ *   LANE_TARGET, LANES, FE (a vector of numbers), FE_(name) (its functions), LANE_(name) (of a vector of integers), ED_(name): the names of this file
+ *
+ * On the short Weierstrass form Y^2 = X^3 + a X + b of the curve, for X1 != X2,
+ *   slope = (Y2 - Y1) / (X2 - X1)    X3 = slope^2 - X1 - X2    Y3 = slope (X1 - X3) - Y1
+ * neither reads a nor b, and thousands of sums share one inversion: with d_k = X2 - X1 of the k-th and p_k = d_1 .. d_(k-1),
+ *   1 / d_k = p_k / (d_1 .. d_k)    1 / (d_1 .. d_(k-1)) = d_k / (d_1 .. d_k)
+ * An addition takes five products and a square, where one in extended coordinates takes seven products and more carries.
+ * The formulas are wrong for X1 = X2, where the addend is the sum, its negative, or one is the identity. Sums start at S or -S (ED_START_X), half of
+ * them each, so that S is gone in the end; who knows no multiple of S among the bases meets no such case before that, which adds up by complete
+ * formulas. Nothing relies on it: where a d_k is zero their product is, and then the block of rows is done by complete formulas as a whole.
+ * Source: Montgomery, "Speeding the Pollard and elliptic curve methods of factorization" (1987), for the inversions. */
+
+enum {
+    ED_(SUM) = 10 * LANES,  /* words of LANES sums: limbs of X, limb after limb, lane after lane, then those of Y; check: 10 == 2 * 5 */
+    ED_(STEP) = 10 * LANES, /* of LANES additions: d_k and p_k */
+    ED_(NEAR) = 8,          /* vectors of addends that are being fetched */
+};
+
+/* sums[k] += the entry at places[k], its negative where negative[k] is all ones, or, if `places` is NULL, others[k]; for `vectors`, an even number, of
+ * sums. False, with sums that are worth nothing, where a sum and its addend have one X. */
+LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, const uint64_t *others,
+                                            size_t vectors)
+{
+    const FE one = FE_(all)(fe_one);
+    FE chain[2] = {one, one};
+    for (size_t k = 0; k < vectors; k += 2) {
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            uint64_t *const step = steps + ED_(STEP) * (k + h);
+            const FE x = FE_(load)(sums + ED_(SUM) * (k + h));
+            FE d;
+            if (places != NULL) {
+                const uint64_t *const place = places + LANES * (k + h);
+                LANE_(mask) none;
+                d = FE_(difference)(FE_(entry_var)(&none, place, 0), x);
+                if (LANE_(mask_bits)(none)) d = FE_(select)(d, one, none);
+                PC_UNROLL
+                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)place[LANES * ED_(NEAR) + j]);
+            } else
+                d = FE_(difference)(FE_(load)(others + ED_(SUM) * (k + h)), x);
+            FE_(store)(step, d);
+            FE_(store)(step + 5 * LANES, chain[h]);
+            chain[h] = FE_(mul_inline)(chain[h], d);
+        }
+    }
+
+    fe all[2 * LANES], before[2 * LANES];
+    for (size_t h = 0; h < 2; h++) FE_(lanes)(all + LANES * h, chain[h]);
+    before[0] = fe_one;
+    for (size_t i = 1; i < 2 * LANES; i++) before[i] = fe_mul(before[i - 1], all[i - 1]);
+    const fe product = fe_mul(before[2 * LANES - 1], all[2 * LANES - 1]);
+    if (fe_zero_mask(product)) return 0;
+    fe inverse = fe_inv(product);
+    for (size_t i = 2 * LANES; i-- > 0;) {
+        const fe own = fe_mul(inverse, before[i]);
+        inverse = fe_mul(inverse, all[i]);
+        all[i] = own;
+    }
+    for (size_t h = 0; h < 2; h++) chain[h] = FE_(of_lanes)(all + LANES * h);
+
+    for (size_t k = vectors; k > 0;) {
+        k -= 2;
+        FE d[2], own[2], slope[2], x[2], y[2], x3[2], y3[2];
+        LANE_(mask) none[2];
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            if (places != NULL && k > 0) {
+                PC_UNROLL
+                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)places[LANES * (k + h - 2) + j]);
+            }
+            d[h] = FE_(load)(steps + ED_(STEP) * (k + h));
+            own[h] = FE_(mul_inline)(chain[h], FE_(load)(steps + ED_(STEP) * (k + h) + 5 * LANES));
+        }
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) chain[h] = FE_(mul_inline)(chain[h], d[h]);
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            FE y2;
+            if (places != NULL)
+                y2 = FE_(negate_entry)(FE_(entry_var)(&none[h], places + LANES * (k + h), 32), negative + LANES * (k + h));
+            else
+                y2 = FE_(load)(others + ED_(SUM) * (k + h) + 5 * LANES);
+            y[h] = FE_(load)(sums + ED_(SUM) * (k + h) + 5 * LANES);
+            slope[h] = FE_(mul_inline)(own[h], FE_(difference)(y2, y[h]));
+        }
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            x[h] = FE_(load)(sums + ED_(SUM) * (k + h));
+            x3[h] = FE_(third_x)(slope[h], x[h], d[h]);
+        }
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) y3[h] = FE_(third_y)(slope[h], FE_(difference)(x[h], x3[h]), y[h]);
+        PC_UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            if (places != NULL && LANE_(mask_bits)(none[h])) {
+                x3[h] = FE_(select)(x3[h], x[h], none[h]);
+                y3[h] = FE_(select)(y3[h], y[h], none[h]);
+            }
+            FE_(store)(sums + ED_(SUM) * (k + h), x3[h]);
+            FE_(store)(sums + ED_(SUM) * (k + h) + 5 * LANES, y3[h]);
+        }
+    }
+    return 1;
+}
+
+LANE_TARGET static int ED_(add_entries_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, size_t vectors)
+{
+    return ED_(add_sums_var)(sums, steps, places, negative, NULL, vectors);
+}
+
+LANE_TARGET static int ED_(add_others_var)(uint64_t *sums, uint64_t *steps, const uint64_t *others, size_t vectors)
+{
+    return ED_(add_sums_var)(sums, steps, NULL, NULL, others, vectors);
+}
+
+/* The places of terms first .. first + terms - 1 of `count` rows: of term t and row a at count (t - first) + a. Term t is window t mod windows of column
+ * t / windows; see ed_place_var. What is left of the last vectors is the identity. Returns how many vectors there are, an even number.
+ * Rows are done LANES at a time, the last of them twice where they are no multiple; of fewer rows the last one stands for what is missing, and the
+ * next term is written over that. */
+LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *negative, const uint8_t *table, const int32_t *values, size_t count, size_t n,
+                                             size_t first, size_t terms, unsigned windows)
+{
+    const uint64_t lower = (UINT64_C(0x808080) >> 8 * (4 - windows)) - ((uint64_t)1 << 31), none = (uint64_t)(uintptr_t)ed_no_entry;
+    const uint64_t base = (uint64_t)(uintptr_t)table + ED_WINDOW_BYTES * first - ED_ROW_ENTRY_BYTES;
+    const LANE_(vec) zero = LANE_(all)(0), ones = LANE_(all)(~(uint64_t)0);
+    for (size_t a = 0; a < count; a += LANES) {
+        const size_t at = a + LANES <= count ? a : count >= LANES ? count - LANES : 0;
+        unsigned i = (unsigned)(first % windows);
+        LANE_(vec) v = zero;
+        for (size_t t = 0; t < terms; t++) {
+            if (t == 0 || i == 0) {
+                uint32_t value[LANES];
+                for (size_t j = 0; j < LANES; j++)
+                    value[j] = (uint32_t)values[n * (at + j < count ? at + j : count - 1) + (first + t) / windows] + ((uint32_t)1 << 31);
+                v = LANE_(add)(LANE_(load_halves)(value), LANE_(all)(lower));
+                for (unsigned k = 0; k < i; k++) v = LANE_(shift_byte)(v);
+            }
+            const int top = i + 1 == windows;
+            const LANE_(vec) digit = top ? v : LANE_(sub)(LANE_(and)(v, LANE_(all)(255)), LANE_(all)(128)), size = LANE_(abs)(digit);
+            const LANE_(vec) half = LANE_(times32_)(size), entry = LANE_(add)(LANE_(all)(base + ED_WINDOW_BYTES * t), LANE_(add)(half, half));
+            LANE_(store)(places + count * t + at, LANE_(select)(LANE_(all)(none), entry, LANE_(below)(LANE_(sub)(size, LANE_(all)(1)), GROUP_ENTRIES)));
+            LANE_(store)(negative + count * t + at, LANE_(select)(zero, ones, LANE_(negative)(digit)));
+            v = LANE_(shift_byte)(v);
+            i = top ? 0 : i + 1;
+        }
+    }
+    const size_t vectors = (count * terms + 2 * LANES - 1) / (2 * LANES) * 2;
+    for (size_t k = count * terms; k < (vectors + ED_(NEAR)) * LANES; k++) places[k] = none, negative[k] = 0;
+    return vectors;
+}
+
+/* The points of `count` <= ED_ROWS rows, or false. Term t of row a is added to sum number count (t mod width) + a. */
+LANE_TARGET PC_INLINE int ED_(row_sums_var)(ed_point *out, const uint8_t *table, const int32_t *values, size_t count, size_t n, unsigned windows,
+                                            uint64_t *scratch)
+{
+    const size_t all = n * windows, held = ed_sums_held(count, all);
+    uint64_t *const sums = scratch, *const steps = sums + 10 * held;
+    uint64_t *const places = steps + 10 * held, *const negative = places + held + LANES * ED_(NEAR);
+    size_t width = ed_sums_width(count, all);
+    const FE x = FE_(carry)(FE_(limbs)(FE_(all)(ED_START_X))), y = FE_(carry)(FE_(limbs)(FE_(all)(ED_START_Y)));
+    for (size_t k = 0; k < held; k += LANES) {
+        uint64_t odd[LANES];
+        for (size_t j = 0; j < LANES; j++) odd[j] = 0 - (uint64_t)((k + j) / count % 2);
+        FE_(store)(sums + 10 * k, x);
+        FE_(store)(sums + 10 * k + 5 * LANES, FE_(carry)(FE_(limbs)(FE_(negate_entry)(y, odd))));
+    }
+    for (size_t first = 0; first < all; first += width) {
+        const size_t terms = all - first < width ? all - first : width;
+        const size_t vectors = windows == 2 ? ED_(row_places_var)(places, negative, table, values, count, n, first, terms, 2)
+                                            : ED_(row_places_var)(places, negative, table, values, count, n, first, terms, windows);
+        if (!ED_(add_entries_var)(sums, steps, places, negative, vectors)) return 0;
+    }
+    /* Halves of them are added up while they are whole vectors and S and -S are apart. */
+    for (; width > 2 && width / 2 * count % (2 * LANES) == 0; width /= 2)
+        if (!ED_(add_others_var)(sums, steps, sums + 10 * (width / 2 * count), width / 2 * count / LANES)) return 0;
+    for (size_t a = 0; a < count; a++)
+        for (size_t t = 0; t < width; t++) {
+            const size_t k = count * t + a;
+            fe part[2];
+            for (size_t c = 0; c < 2; c++) {
+                uint64_t word[5];
+                for (size_t i = 0; i < 5; i++) word[i] = sums[ED_(SUM) * (k / LANES) + LANES * (5 * c + i) + k % LANES];
+                part[c] = FE_(lane)(word);
+            }
+            if (fe_zero_mask(part[1])) return 0; /* of order two: no extended coordinates follow from it */
+            const ed_point own = ed_of_weierstrass(part[0], part[1]);
+            out[a] = t ? ed_add(&out[a], &own) : own;
+        }
+    return 1;
+}
+
+/* out[a] = sum over b < n of values[a n + b] times base b, from a table of ed_affine_table. */
+LANE_TARGET static void ED_(rows_var)(uint8_t *out, const uint8_t *table, const int32_t *values, size_t rows, size_t n, unsigned windows, uint64_t *scratch)
+{
+    for (size_t first = 0; first < rows; first += ED_ROWS) {
+        const size_t count = rows - first < ED_ROWS ? rows - first : ED_ROWS, all = n * windows;
+        ed_point *const sum = (ed_point *)scratch;
+        uint64_t *const rest = scratch + ed_POINT_WORDS * count;
+        if (count * all < ED_FEW_TERMS || !ED_(row_sums_var)(sum, table, values + n * first, count, n, windows, rest))
+            ed_rows_complete_var(sum, table, values + n * first, count, n, windows);
+        ed_store(out + PRIVCOMP_POINT_BYTES * first, sum, count);
+    }
+    privcomp_wipe((uint8_t *)scratch, 8 * ed_rows_used(rows, n * windows));
+}
