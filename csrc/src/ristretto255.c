@@ -157,7 +157,7 @@ static const fe ED_START_Y = {{0x5478bd176e088, 0x31cc6c9a12bf7, 0x571d425d33b8e
 #define ED_SUMS ((size_t)4096)     /* sums at once, with one inversion for an addition to each; they take 0.7 MB */
 #define ED_FEW_TERMS ((size_t)256) /* for which inversions do not pay */
 
-enum { ed_POINT_WORDS = sizeof(ed_point) / 8 };
+enum { ed_POINT_WORDS = sizeof(ed_point) / 8, ED_STARTS = 13 /* check: 1 + (4096).bit_length() - 1 */ };
 
 /* The entry of a digit that is 0: the top bits say that it has no coordinates. */
 static const uint8_t ed_no_entry[ED_ROW_ENTRY_BYTES] = {[31] = 0x80, [63] = 0x80};
@@ -170,8 +170,18 @@ static inline ed_point ed_of_weierstrass(fe x, fe y)
     return out;
 }
 
+/* The way back: u = (Z + Y) X / D and v = ED_ROOT (Z + Y) Z / D for D = (Z - Y) X, which is 0 for the identity and (0, -1). */
+static inline fe ed_weierstrass_denominator(const ed_point *p) { return fe_mul(fe_sub(p->z, p->y), p->x); }
+
+static inline void ed_to_weierstrass(fe *x, fe *y, const ed_point *p, fe inverse)
+{
+    const fe own = fe_mul(inverse, fe_add(p->z, p->y));
+    *x = fe_carry(fe_add(fe_mul(own, p->x), ED_THIRD));
+    *y = fe_mul(fe_mul(own, p->z), ED_ROOT);
+}
+
 /* Entry k of window i of a base P is (k + 1) 256^i P: 32 bytes of X, then of Y; ed_no_entry for the identity and for (0, -1), which ristretto255 takes for
- * the identity too. Constant time. From extended coordinates u = (Z + Y) X / D and v = ED_ROOT (Z + Y) Z / D, where D = (Z - Y) X. */
+ * the identity too. Constant time. */
 static void ed_affine_table(uint8_t *table, const uint8_t *points, size_t n, unsigned windows)
 {
     ed_point row[GROUP_ENTRIES];
@@ -185,7 +195,7 @@ static void ed_affine_table(uint8_t *table, const uint8_t *points, size_t n, uns
             const ed_affine x = ed_load(base);
             for (int k = 0; k < GROUP_ENTRIES; k++) {
                 row[k] = ed_add_affine(k ? &row[k - 1] : &zero, &x);
-                d[k] = fe_mul(fe_sub(row[k].z, row[k].y), row[k].x);
+                d[k] = ed_weierstrass_denominator(&row[k]);
                 none[k] = fe_zero_mask(d[k]);
                 d[k] = fe_select(d[k], fe_one, none[k]);
                 before[k] = k ? fe_mul(before[k - 1], d[k - 1]) : fe_one;
@@ -193,10 +203,11 @@ static void ed_affine_table(uint8_t *table, const uint8_t *points, size_t n, uns
             fe inverse = fe_inv(fe_mul(before[GROUP_ENTRIES - 1], d[GROUP_ENTRIES - 1]));
             for (int k = GROUP_ENTRIES - 1; k >= 0; k--) {
                 uint8_t *const entry = table + ED_ROW_ENTRY_BYTES * k;
-                const fe own = fe_mul(fe_mul(inverse, before[k]), fe_add(row[k].z, row[k].y));
+                fe x_of, y_of;
+                ed_to_weierstrass(&x_of, &y_of, &row[k], fe_mul(inverse, before[k]));
                 inverse = fe_mul(inverse, d[k]);
-                fe_to_bytes(entry, fe_select(fe_carry(fe_add(fe_mul(own, row[k].x), ED_THIRD)), fe_zero, none[k]));
-                fe_to_bytes(entry + 32, fe_select(fe_mul(fe_mul(own, row[k].z), ED_ROOT), fe_zero, none[k]));
+                fe_to_bytes(entry, fe_select(x_of, fe_zero, none[k]));
+                fe_to_bytes(entry + 32, fe_select(y_of, fe_zero, none[k]));
                 entry[31] |= (uint8_t)(none[k] & 0x80), entry[63] |= (uint8_t)(none[k] & 0x80);
             }
             table += ED_WINDOW_BYTES;
@@ -254,6 +265,35 @@ static size_t ed_sums_width(size_t count, size_t all)
     size_t width = 2;
     while (2 * width * count <= ED_SUMS && 2 * width <= all) width *= 2;
     return width;
+}
+
+/* Coordinates of S, 2S, .. for sums of this width, and less what they have in all: sum t starts at (1 + the number of its bits) S. For width = 2^m that is
+ * 2^(m-1) (m + 2) S. */
+static ed_point ed_starts_var(fe x[ED_STARTS], fe y[ED_STARTS], size_t width)
+{
+    ed_point start[ED_STARTS];
+    fe d[ED_STARTS], before[ED_STARTS];
+    size_t count = 1;
+    for (size_t w = width; w > 1; w /= 2) count++;
+    const size_t total = width / 2 * (count + 1);
+    start[0] = ed_of_weierstrass(ED_START_X, ED_START_Y);
+    for (size_t k = 0; k < count; k++) {
+        if (k > 0) start[k] = ed_add(&start[k - 1], &start[0]);
+        d[k] = ed_weierstrass_denominator(&start[k]);
+        before[k] = k ? fe_mul(before[k - 1], d[k - 1]) : fe_one;
+    }
+    fe inverse = fe_inv(fe_mul(before[count - 1], d[count - 1]));
+    for (size_t k = count; k-- > 0;) {
+        ed_to_weierstrass(&x[k], &y[k], &start[k], fe_mul(inverse, before[k]));
+        inverse = fe_mul(inverse, d[k]);
+    }
+    ed_point sum = ed_identity();
+    for (size_t bit = (size_t)1 << 15; bit > 0; bit /= 2) { /* check: 4096 // 2 * (12 + 2) < 2**16 */
+        sum = ed_double(&sum);
+        if (total & bit) sum = ed_add(&sum, &start[0]);
+    }
+    sum.x = fe_neg(sum.x), sum.t = fe_neg(sum.t);
+    return sum;
 }
 
 /* And how many there are in all, in pairs of the largest vectors. */

@@ -7,9 +7,11 @@
  * neither reads a nor b, and thousands of sums share one inversion: with d_k = X2 - X1 of the k-th and p_k = d_1 .. d_(k-1),
  *   1 / d_k = p_k / (d_1 .. d_k)    1 / (d_1 .. d_(k-1)) = d_k / (d_1 .. d_k)
  * An addition takes five products and a square, where one in extended coordinates takes seven products and more carries.
- * The formulas are wrong for X1 = X2, where the addend is the sum, its negative, or one is the identity. Sums start at S or -S (ED_START_X), half of
- * them each, so that S is gone in the end; who knows no multiple of S among the bases meets no such case before that, which adds up by complete
- * formulas. Nothing relies on it: where a d_k is zero their product is, and then the block of rows is done by complete formulas as a whole.
+ * The formulas are wrong for X1 = X2, where the addend is the sum, its negative, or one is the identity. So sum t of a row starts at (1 + the number of
+ * bits of t) S, and what it started with is taken away in the end, by complete formulas. No combination of bases that anybody knows has a multiple
+ * of S other than 0 (ED_START_X), but every sum has one, entries have none, and when two halves of the sums are added up, what meets has m S and
+ * (m + 2^j) S in it for some m > 0: zeros, equal bases and equal values make nothing alike. Nothing relies on that: where a d_k is zero their product
+ * is, and then the block of rows is done by complete formulas as a whole.
  * Source: Montgomery, "Speeding the Pollard and elliptic curve methods of factorization" (1987), for the inversions. */
 
 enum {
@@ -19,7 +21,7 @@ enum {
 };
 
 /* sums[k] += the entry at places[k], its negative where negative[k] is all ones, or, if `places` is NULL, others[k]; for `vectors`, an even number, of
- * sums. False, with sums that are worth nothing, where a sum and its addend have one X. */
+ * sums. False, with the sums as they were, where one and its addend have one X. */
 LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, const uint64_t *others,
                                             size_t vectors)
 {
@@ -59,11 +61,14 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
         all[i] = own;
     }
     for (size_t h = 0; h < 2; h++) chain[h] = FE_(of_lanes)(all + LANES * h);
+    privcomp_wipe((uint8_t *)all, sizeof all);
+    privcomp_wipe((uint8_t *)before, sizeof before);
 
     for (size_t k = vectors; k > 0;) {
         k -= 2;
         FE d[2], own[2], slope[2], x[2], y[2], x3[2], y3[2];
         LANE_(mask) none[2];
+        memset(none, 0, sizeof none); /* where there are no places */
         PC_UNROLL
         for (size_t h = 0; h < 2; h++) {
             if (places != NULL && k > 0) {
@@ -125,13 +130,13 @@ LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *neg
     const uint64_t lower = (UINT64_C(0x808080) >> 8 * (4 - windows)) - ((uint64_t)1 << 31), none = (uint64_t)(uintptr_t)ed_no_entry;
     const uint64_t base = (uint64_t)(uintptr_t)table + ED_WINDOW_BYTES * first - ED_ROW_ENTRY_BYTES;
     const LANE_(vec) zero = LANE_(all)(0), ones = LANE_(all)(~(uint64_t)0);
+    uint32_t value[LANES];
     for (size_t a = 0; a < count; a += LANES) {
         const size_t at = a + LANES <= count ? a : count >= LANES ? count - LANES : 0;
         unsigned i = (unsigned)(first % windows);
         LANE_(vec) v = zero;
         for (size_t t = 0; t < terms; t++) {
             if (t == 0 || i == 0) {
-                uint32_t value[LANES];
                 for (size_t j = 0; j < LANES; j++)
                     value[j] = (uint32_t)values[n * (at + j < count ? at + j : count - 1) + (first + t) / windows] + ((uint32_t)1 << 31);
                 v = LANE_(add)(LANE_(load_halves)(value), LANE_(all)(lower));
@@ -146,25 +151,30 @@ LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *neg
             i = top ? 0 : i + 1;
         }
     }
+    privcomp_wipe((uint8_t *)value, sizeof value);
     const size_t vectors = (count * terms + 2 * LANES - 1) / (2 * LANES) * 2;
     for (size_t k = count * terms; k < (vectors + ED_(NEAR)) * LANES; k++) places[k] = none, negative[k] = 0;
     return vectors;
 }
 
 /* The points of `count` <= ED_ROWS rows, or false. Term t of row a is added to sum number count (t mod width) + a. */
-LANE_TARGET PC_INLINE int ED_(row_sums_var)(ed_point *out, const uint8_t *table, const int32_t *values, size_t count, size_t n, unsigned windows,
-                                            uint64_t *scratch)
+LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, const int32_t *values, size_t count, size_t n, unsigned windows,
+                                         uint64_t *scratch)
 {
     const size_t all = n * windows, held = ed_sums_held(count, all);
     uint64_t *const sums = scratch, *const steps = sums + 10 * held;
     uint64_t *const places = steps + 10 * held, *const negative = places + held + LANES * ED_(NEAR);
     size_t width = ed_sums_width(count, all);
-    const FE x = FE_(carry)(FE_(limbs)(FE_(all)(ED_START_X))), y = FE_(carry)(FE_(limbs)(FE_(all)(ED_START_Y)));
+    fe x[ED_STARTS], y[ED_STARTS], part[2];
+    const ed_point less = ed_starts_var(x, y, width);
     for (size_t k = 0; k < held; k += LANES) {
-        uint64_t odd[LANES];
-        for (size_t j = 0; j < LANES; j++) odd[j] = 0 - (uint64_t)((k + j) / count % 2);
-        FE_(store)(sums + 10 * k, x);
-        FE_(store)(sums + 10 * k + 5 * LANES, FE_(carry)(FE_(limbs)(FE_(negate_entry)(y, odd))));
+        fe own_x[LANES], own_y[LANES];
+        for (size_t j = 0; j < LANES; j++) {
+            const int bits = __builtin_popcountll((k + j) / count % width);
+            own_x[j] = x[bits], own_y[j] = y[bits];
+        }
+        FE_(store)(sums + 10 * k, FE_(of_lanes)(own_x));
+        FE_(store)(sums + 10 * k + 5 * LANES, FE_(of_lanes)(own_y));
     }
     for (size_t first = 0; first < all; first += width) {
         const size_t terms = all - first < width ? all - first : width;
@@ -172,13 +182,13 @@ LANE_TARGET PC_INLINE int ED_(row_sums_var)(ed_point *out, const uint8_t *table,
                                             : ED_(row_places_var)(places, negative, table, values, count, n, first, terms, windows);
         if (!ED_(add_entries_var)(sums, steps, places, negative, vectors)) return 0;
     }
-    /* Halves of them are added up while they are whole vectors and S and -S are apart. */
-    for (; width > 2 && width / 2 * count % (2 * LANES) == 0; width /= 2)
+    /* Halves of them are added up while they are whole vectors, then what is left. */
+    for (; width > 1 && width / 2 * count % (2 * LANES) == 0; width /= 2)
         if (!ED_(add_others_var)(sums, steps, sums + 10 * (width / 2 * count), width / 2 * count / LANES)) return 0;
-    for (size_t a = 0; a < count; a++)
+    for (size_t a = 0; a < count; a++) {
+        out[a] = less;
         for (size_t t = 0; t < width; t++) {
             const size_t k = count * t + a;
-            fe part[2];
             for (size_t c = 0; c < 2; c++) {
                 uint64_t word[5];
                 for (size_t i = 0; i < 5; i++) word[i] = sums[ED_(SUM) * (k / LANES) + LANES * (5 * c + i) + k % LANES];
@@ -186,8 +196,10 @@ LANE_TARGET PC_INLINE int ED_(row_sums_var)(ed_point *out, const uint8_t *table,
             }
             if (fe_zero_mask(part[1])) return 0; /* of order two: no extended coordinates follow from it */
             const ed_point own = ed_of_weierstrass(part[0], part[1]);
-            out[a] = t ? ed_add(&out[a], &own) : own;
+            out[a] = ed_add(&out[a], &own);
         }
+    }
+    privcomp_wipe((uint8_t *)part, sizeof part);
     return 1;
 }
 

@@ -1,5 +1,5 @@
 /* Tests of the code of ristretto255_lanes.h against its portable twins, for any vectors. The including file defines
- *   portable, a pointer to the portable group    twin, the other group    POINT    LANES */
+ *   portable, a pointer to the portable group    twin, the other group    twin_row_sums, its sums in affine coordinates    POINT    LANES */
 #ifndef LANES_GROUPS_H
 #define LANES_GROUPS_H
 
@@ -123,6 +123,25 @@ static void rows(void)
     same_rows(16, BASES, 1);
 }
 
+/* Rows of zeros, digits that are all zero, one base again and again with one value: no two sums are alike, so that nothing is done twice. */
+static void rows_that_do_not_meet(void)
+{
+    uint8_t wide[64], points[POINT * BASES];
+    test_fill(wide, sizeof wide);
+    portable->from_uniform(points, wide, 1);
+    for (size_t b = 1; b < BASES; b++) memcpy(points + POINT * b, points, POINT);
+    portable->table(row_table, points, BASES, 2);
+    static const size_t counts[] = {8, 9, 16, 40, ED_ROWS};
+    for (int kind = 0; kind < 4; kind++)
+        for (size_t s = 0; s < sizeof counts / sizeof *counts; s++) {
+            ed_point sum[ED_ROWS];
+            for (size_t i = 0; i < counts[s] * BASES; i++) row_values[i] = kind == 0 ? 0 : kind == 1 ? (int32_t)(test_u64() % 255) - 127 : kind == 2 ? 300 : i % 7 ? 0 : -300;
+            CHECK(ed1_row_sums_var(sum, row_table, row_values, counts[s], BASES, 2, row_scratch));
+            CHECK(twin_row_sums(sum, row_table, row_values, counts[s], BASES, 2, row_scratch));
+            same_rows(counts[s], BASES, 2);
+        }
+}
+
 /* Bases with which sums in affine coordinates meet their addends, as their multiples of S are known here: +-S, sums of them, and points of orders 2
  * and 4. Complete formulas are what is left then. */
 static void rows_that_meet(void)
@@ -235,6 +254,7 @@ static void groups(void)
     decoding();
     fixed();
     rows();
+    rows_that_do_not_meet();
     rows_that_meet();
     sums();
     multiples();

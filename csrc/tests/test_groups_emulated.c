@@ -107,6 +107,7 @@ static void field(void)
     }
 }
 
+#define twin_row_sums ed8_row_sums_var
 #include "lanes_groups.h"
 
 int main(void)

@@ -16,6 +16,7 @@ static const struct group *const portable = &pc_ristretto255;
 
 enum { POINT = PRIVCOMP_POINT_BYTES };
 
+#define twin_row_sums ed4_row_sums_var
 #include "lanes_groups.h"
 
 /* ---- the field ---- */
