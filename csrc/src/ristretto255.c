@@ -299,11 +299,12 @@ static ed_point ed_starts_var(fe x[ED_STARTS], fe y[ED_STARTS], size_t width)
 /* And how many there are in all, in pairs of the largest vectors. */
 static size_t ed_sums_held(size_t count, size_t all) { return (count * ed_sums_width(count, all) + 15) / 16 * 16; }
 
-/* Words of scratch: those of a sum are 10 for coordinates, 10 for a step and 2 for a place; there are up to 8 vectors of places more, for each of two. */
+/* Words of scratch: those of a sum are 10 for coordinates, 10 for a step, 2 for a place and less than 1 for its vector's number; there are a vector more for
+ * each word of a place, as the last ones are stored whole, and 8 numbers. */
 static size_t ed_rows_used(size_t rows, size_t all)
 {
     const size_t count = rows < ED_ROWS ? rows : ED_ROWS;
-    return ed_POINT_WORDS * count + (count * all < ED_FEW_TERMS ? 0 : 22 * ed_sums_held(count, all) + 2 * 8 * 8);
+    return ed_POINT_WORDS * count + (count * all < ED_FEW_TERMS ? 0 : 23 * ed_sums_held(count, all) + 2 * 8 + 8);
 }
 
 static size_t ed_rows_words(size_t rows) { return rows == 0 ? 0 : ed_rows_used(rows, ED_SUMS); }
@@ -325,6 +326,7 @@ PC_INLINE vec1 abs1(vec1 a) { return (a ^ negative1(a)) - negative1(a); }
 PC_INLINE vec1 shift_byte1(vec1 a) { return a >> 8 | (negative1(a) & ~(~(uint64_t)0 >> 8)); }
 PC_INLINE mask1 below1(vec1 a, uint64_t limit) { return mask64(a < limit); }
 PC_INLINE vec1 select1(vec1 a, vec1 b, mask1 mask) { return a ^ (mask & (a ^ b)); }
+PC_INLINE mask1 zero1(vec1 a) { return mask64(a == 0); }
 PC_INLINE unsigned mask_bits1(mask1 mask) { return (unsigned)(mask & 1); }
 
 PC_INLINE fe fe1_all(fe a) { return a; }

@@ -20,10 +20,10 @@ enum {
     ED_(NEAR) = 8,          /* vectors of addends that are being fetched */
 };
 
-/* sums[k] += the entry at places[k], its negative where negative[k] is all ones, or, if `places` is NULL, others[k]; for `vectors`, an even number, of
- * sums. False, with the sums as they were, where one and its addend have one X. */
-LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, const uint64_t *others,
-                                            size_t vectors)
+/* sums[k] += the entry at places[k], its negative where negative[k] is all ones, for the vectors k in `active`; or, if `places` is NULL, sums[k] += others[k]
+ * for the first of them; `vectors`, an even number, is how many. False, with the sums as they were, where one and its addend have one X. */
+LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, const uint32_t *active,
+                                            const uint64_t *others, size_t vectors)
 {
     const FE one = FE_(all)(fe_one);
     FE chain[2] = {one, one};
@@ -31,15 +31,16 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
         PC_UNROLL
         for (size_t h = 0; h < 2; h++) {
             uint64_t *const step = steps + ED_(STEP) * (k + h);
-            const FE x = FE_(load)(sums + ED_(SUM) * (k + h));
+            const size_t at = places != NULL ? active[k + h] : k + h;
+            const FE x = FE_(load)(sums + ED_(SUM) * at);
             FE d;
             if (places != NULL) {
-                const uint64_t *const place = places + LANES * (k + h);
+                const uint64_t *const next = places + LANES * (size_t)active[k + h + ED_(NEAR)];
                 LANE_(mask) none;
-                d = FE_(difference)(FE_(entry_var)(&none, place, 0), x);
+                d = FE_(difference)(FE_(entry_var)(&none, places + LANES * at, 0), x);
                 if (LANE_(mask_bits)(none)) d = FE_(select)(d, one, none);
                 PC_UNROLL
-                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)place[LANES * ED_(NEAR) + j]);
+                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)next[j]);
             } else
                 d = FE_(difference)(FE_(load)(others + ED_(SUM) * (k + h)), x);
             FE_(store)(step, d);
@@ -69,11 +70,12 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
         FE d[2], own[2], slope[2], x[2], y[2], x3[2], y3[2];
         LANE_(mask) none[2];
         memset(none, 0, sizeof none); /* where there are no places */
+        const size_t at[2] = {places != NULL ? active[k] : k, places != NULL ? active[k + 1] : k + 1};
         PC_UNROLL
         for (size_t h = 0; h < 2; h++) {
             if (places != NULL && k > 0) {
                 PC_UNROLL
-                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)places[LANES * (k + h - 2) + j]);
+                for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)places[LANES * (size_t)active[k + h - 2] + j]);
             }
             d[h] = FE_(load)(steps + ED_(STEP) * (k + h));
             own[h] = FE_(mul_inline)(chain[h], FE_(load)(steps + ED_(STEP) * (k + h) + 5 * LANES));
@@ -84,15 +86,15 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
         for (size_t h = 0; h < 2; h++) {
             FE y2;
             if (places != NULL)
-                y2 = FE_(negate_entry)(FE_(entry_var)(&none[h], places + LANES * (k + h), 32), negative + LANES * (k + h));
+                y2 = FE_(negate_entry)(FE_(entry_var)(&none[h], places + LANES * at[h], 32), negative + LANES * at[h]);
             else
                 y2 = FE_(load)(others + ED_(SUM) * (k + h) + 5 * LANES);
-            y[h] = FE_(load)(sums + ED_(SUM) * (k + h) + 5 * LANES);
+            y[h] = FE_(load)(sums + ED_(SUM) * at[h] + 5 * LANES);
             slope[h] = FE_(mul_inline)(own[h], FE_(difference)(y2, y[h]));
         }
         PC_UNROLL
         for (size_t h = 0; h < 2; h++) {
-            x[h] = FE_(load)(sums + ED_(SUM) * (k + h));
+            x[h] = FE_(load)(sums + ED_(SUM) * at[h]);
             x3[h] = FE_(third_x)(slope[h], x[h], d[h]);
         }
         PC_UNROLL
@@ -103,29 +105,31 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
                 x3[h] = FE_(select)(x3[h], x[h], none[h]);
                 y3[h] = FE_(select)(y3[h], y[h], none[h]);
             }
-            FE_(store)(sums + ED_(SUM) * (k + h), x3[h]);
-            FE_(store)(sums + ED_(SUM) * (k + h) + 5 * LANES, y3[h]);
+            FE_(store)(sums + ED_(SUM) * at[h], x3[h]);
+            FE_(store)(sums + ED_(SUM) * at[h] + 5 * LANES, y3[h]);
         }
     }
     return 1;
 }
 
-LANE_TARGET static int ED_(add_entries_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, size_t vectors)
+LANE_TARGET static int ED_(add_entries_var)(uint64_t *sums, uint64_t *steps, const uint64_t *places, const uint64_t *negative, const uint32_t *active,
+                                            size_t vectors)
 {
-    return ED_(add_sums_var)(sums, steps, places, negative, NULL, vectors);
+    return ED_(add_sums_var)(sums, steps, places, negative, active, NULL, vectors);
 }
 
 LANE_TARGET static int ED_(add_others_var)(uint64_t *sums, uint64_t *steps, const uint64_t *others, size_t vectors)
 {
-    return ED_(add_sums_var)(sums, steps, NULL, NULL, others, vectors);
+    return ED_(add_sums_var)(sums, steps, NULL, NULL, NULL, others, vectors);
 }
 
 /* The places of terms first .. first + terms - 1 of `count` rows: of term t and row a at count (t - first) + a. Term t is window t mod windows of column
- * t / windows; see ed_place_var. What is left of the last vectors is the identity. Returns how many vectors there are, an even number.
+ * t / windows; see ed_place_var. What is left of the last vectors is the identity. Returns how many vectors have a place that is not, and their numbers in
+ * `active`, made even by one that has none, and followed by ED_(NEAR) more.
  * Rows are done LANES at a time, the last of them twice where they are no multiple; of fewer rows the last one stands for what is missing, and the
  * next term is written over that. */
-LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *negative, const uint8_t *table, const int32_t *values, size_t count, size_t n,
-                                             size_t first, size_t terms, unsigned windows)
+LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *negative, uint32_t *active, const uint8_t *table, const int32_t *values,
+                                                 size_t count, size_t n, size_t first, size_t terms, unsigned windows)
 {
     const uint64_t lower = (UINT64_C(0x808080) >> 8 * (4 - windows)) - ((uint64_t)1 << 31), none = (uint64_t)(uintptr_t)ed_no_entry;
     const uint64_t base = (uint64_t)(uintptr_t)table + ED_WINDOW_BYTES * first - ED_ROW_ENTRY_BYTES;
@@ -153,8 +157,19 @@ LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *neg
     }
     privcomp_wipe((uint8_t *)value, sizeof value);
     const size_t vectors = (count * terms + 2 * LANES - 1) / (2 * LANES) * 2;
-    for (size_t k = count * terms; k < (vectors + ED_(NEAR)) * LANES; k++) places[k] = none, negative[k] = 0;
-    return vectors;
+    for (size_t k = count * terms; k < vectors * LANES; k++) places[k] = none, negative[k] = 0;
+    size_t found = 0;
+    uint32_t idle = 0;
+    for (size_t k = 0; k < vectors; k++) {
+        const LANE_(mask) identity = LANE_(zero)(LANE_(sub)(LANE_(load)(places + LANES * k), LANE_(all)(none)));
+        if (LANE_(mask_bits)(identity) == (1u << LANES) - 1)
+            idle = (uint32_t)k;
+        else
+            active[found++] = (uint32_t)k;
+    }
+    if (found % 2) active[found++] = idle; /* as there are `vectors` in all, one was idle */
+    for (size_t k = 0; k < ED_(NEAR); k++) active[found + k] = idle;
+    return found;
 }
 
 /* The points of `count` <= ED_ROWS rows, or false. Term t of row a is added to sum number count (t mod width) + a. */
@@ -163,7 +178,8 @@ LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, co
 {
     const size_t all = n * windows, held = ed_sums_held(count, all);
     uint64_t *const sums = scratch, *const steps = sums + 10 * held;
-    uint64_t *const places = steps + 10 * held, *const negative = places + held + LANES * ED_(NEAR);
+    uint64_t *const places = steps + 10 * held, *const negative = places + held + LANES;
+    uint32_t *const active = (uint32_t *)(void *)(negative + held + LANES);
     size_t width = ed_sums_width(count, all);
     fe x[ED_STARTS], y[ED_STARTS], part[2];
     const ed_point less = ed_starts_var(x, y, width);
@@ -178,9 +194,9 @@ LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, co
     }
     for (size_t first = 0; first < all; first += width) {
         const size_t terms = all - first < width ? all - first : width;
-        const size_t vectors = windows == 2 ? ED_(row_places_var)(places, negative, table, values, count, n, first, terms, 2)
-                                            : ED_(row_places_var)(places, negative, table, values, count, n, first, terms, windows);
-        if (!ED_(add_entries_var)(sums, steps, places, negative, vectors)) return 0;
+        const size_t vectors = windows == 2 ? ED_(row_places_var)(places, negative, active, table, values, count, n, first, terms, 2)
+                                            : ED_(row_places_var)(places, negative, active, table, values, count, n, first, terms, windows);
+        if (vectors > 0 && !ED_(add_entries_var)(sums, steps, places, negative, active, vectors)) return 0;
     }
     /* Halves of them are added up while they are whole vectors, then what is left. */
     for (; width > 1 && width / 2 * count % (2 * LANES) == 0; width /= 2)

@@ -69,7 +69,7 @@ static void fixed(void)
 enum { BASES = 17, ROWS = 2 * ED_ROWS + 9 };
 static uint8_t row_table[ED_ROW_ENTRY_BYTES * GROUP_ENTRIES * BASES * 4], row_want[POINT * ROWS + 1], row_got[POINT * ROWS + 1];
 static int32_t row_values[ROWS * BASES];
-static uint64_t row_scratch[22 * ED_SUMS + ed_POINT_WORDS * ED_ROWS + 2 * 8 * 8];
+static uint64_t row_scratch[23 * ED_SUMS + ed_POINT_WORDS * ED_ROWS + 2 * 8 + 8];
 
 /* Both levels give the same bytes, those of complete formulas, and wipe what they used. */
 static void same_rows(size_t rows, size_t n, unsigned windows)
