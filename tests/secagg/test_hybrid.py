@@ -83,7 +83,7 @@ Change = Callable[[PairSecret], PairSecret]
     "change",
     [
         pytest.param(lambda p: replace(p, hash=bytes(32)), id="hash"),
-        pytest.param(lambda p: replace(p, sealed=p.sealed[:-1] + b"\0"), id="sealed"),
+        pytest.param(lambda p: replace(p, sealed=p.sealed[:-1] + bytes([p.sealed[-1] ^ 1])), id="sealed"),
         pytest.param(lambda p: replace(p, ciphertext=bytes(1088)), id="ciphertext"),
         pytest.param(lambda p: replace(p, signature=bytes(64)), id="signature"),
     ],
