@@ -396,6 +396,7 @@ FMA PC_INLINE fe4 fe4_difference(fe4 a, fe4 b)
 FMA PC_INLINE fe4 fe4_third_x(fe4 slope, fe4 x, fe4 d)
 {
     const __m256d l = _mm256_set1_pd(0x1.8p52);
+    VERIFY(fe4_at_most(x, FE4_TIGHT) && fe4_at_most(d, FE4_SHORT));
     fe4_wide a = fe4_square_from(&fe4_square_starts[1], slope);
     PC_UNROLL
     for (int i = 0; i < 5; i++) {

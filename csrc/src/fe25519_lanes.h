@@ -64,7 +64,9 @@ LANE_TARGET static inline void FE_(lanes)(fe out[LANES], FE a)
         uint64_t word[5];
         for (size_t i = 0; i < 5; i++) word[i] = words[LANES * i + j];
         out[j] = FE_(lane)(word);
+        privcomp_wipe((uint8_t *)word, sizeof word);
     }
+    privcomp_wipe((uint8_t *)words, sizeof words);
 }
 
 LANE_TARGET static inline FE FE_(of_lanes)(const fe a[LANES])
@@ -74,5 +76,6 @@ LANE_TARGET static inline FE FE_(of_lanes)(const fe a[LANES])
     for (size_t j = 0; j < LANES; j++)
         for (size_t i = 0; i < 5; i++) limb[i][j] = a[j].v[i];
     for (size_t i = 0; i < 5; i++) out.v[i] = LANE_(load)(limb[i]);
+    privcomp_wipe((uint8_t *)limb, sizeof limb);
     return FE_(carry)(out);
 }

@@ -153,11 +153,11 @@ static const fe ED_START_Y = {{0x5478bd176e088, 0x31cc6c9a12bf7, 0x571d425d33b8e
 
 #define ED_ROW_ENTRY_BYTES 64
 #define ED_WINDOW_BYTES ((size_t)ED_ROW_ENTRY_BYTES * GROUP_ENTRIES)
-#define ED_ROWS ((size_t)256)      /* rows that are added up at once */
-#define ED_SUMS ((size_t)4096)     /* sums at once, with one inversion for an addition to each; they take 0.7 MB */
+#define ED_ROWS ((size_t)1024)     /* rows that are added up at once */
+#define ED_SUMS ((size_t)2048)     /* sums at once, with one inversion for an addition to each; they take 0.4 MB, which second caches hold */
 #define ED_FEW_TERMS ((size_t)256) /* for which inversions do not pay */
 
-enum { ed_POINT_WORDS = sizeof(ed_point) / 8, ED_STARTS = 13 /* check: 1 + (4096).bit_length() - 1 */ };
+enum { ed_POINT_WORDS = sizeof(ed_point) / 8, ED_STARTS = 12 /* check: 1 + (2048).bit_length() - 1 */ };
 
 /* The entry of a digit that is 0: the top bits say that it has no coordinates. */
 static const uint8_t ed_no_entry[ED_ROW_ENTRY_BYTES] = {[31] = 0x80, [63] = 0x80};
@@ -244,6 +244,7 @@ PC_INLINE const uint8_t *ed_place_var(uint64_t *negative, const uint8_t *window,
 /* Rows by complete formulas: any table, and few terms. */
 static void ed_rows_complete_var(ed_point *out, const uint8_t *table, const int32_t *values, size_t count, size_t n, unsigned windows)
 {
+    ed_point own;
     for (size_t a = 0; a < count; a++) {
         ed_point sum = ed_identity();
         for (size_t b = 0; b < n; b++)
@@ -252,11 +253,13 @@ static void ed_rows_complete_var(ed_point *out, const uint8_t *table, const int3
                 const uint8_t *const entry = ed_place_var(&negative, table + ED_WINDOW_BYTES * (b * windows + i), values[n * a + b], i, windows);
                 if (entry[31] >> 7) continue;
                 const fe y = fe_from_bytes(entry + 32);
-                const ed_point own = ed_of_weierstrass(fe_from_bytes(entry), fe_select(y, fe_neg(y), negative));
+                own = ed_of_weierstrass(fe_from_bytes(entry), fe_select(y, fe_neg(y), negative));
                 sum = ed_add(&sum, &own);
             }
         out[a] = sum;
+        privcomp_wipe((uint8_t *)&sum, sizeof sum);
     }
+    privcomp_wipe((uint8_t *)&own, sizeof own);
 }
 
 /* How many sums a row has where a block of `count` rows has `all` terms in each: a power of two. */
@@ -288,7 +291,7 @@ static ed_point ed_starts_var(fe x[ED_STARTS], fe y[ED_STARTS], size_t width)
         inverse = fe_mul(inverse, d[k]);
     }
     ed_point sum = ed_identity();
-    for (size_t bit = (size_t)1 << 15; bit > 0; bit /= 2) { /* check: 4096 // 2 * (12 + 2) < 2**16 */
+    for (size_t bit = (size_t)1 << 13; bit > 0; bit /= 2) { /* check: 2048 // 2 * (11 + 2) < 2**14 */
         sum = ed_double(&sum);
         if (total & bit) sum = ed_add(&sum, &start[0]);
     }

@@ -36,9 +36,8 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
             FE d;
             if (places != NULL) {
                 const uint64_t *const next = places + LANES * (size_t)active[k + h + ED_(NEAR)];
-                LANE_(mask) none;
+                LANE_(mask) none; /* unused: of the identity d = -X, which is as good as any other but 0 */
                 d = FE_(difference)(FE_(entry_var)(&none, places + LANES * at, 0), x);
-                if (LANE_(mask_bits)(none)) d = FE_(select)(d, one, none);
                 PC_UNROLL
                 for (size_t j = 0; j < LANES; j++) __builtin_prefetch((const void *)(uintptr_t)next[j]);
             } else
@@ -54,7 +53,7 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
     before[0] = fe_one;
     for (size_t i = 1; i < 2 * LANES; i++) before[i] = fe_mul(before[i - 1], all[i - 1]);
     const fe product = fe_mul(before[2 * LANES - 1], all[2 * LANES - 1]);
-    if (fe_zero_mask(product)) return 0;
+    const int apart = !fe_zero_mask(product);
     fe inverse = fe_inv(product);
     for (size_t i = 2 * LANES; i-- > 0;) {
         const fe own = fe_mul(inverse, before[i]);
@@ -64,6 +63,7 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
     for (size_t h = 0; h < 2; h++) chain[h] = FE_(of_lanes)(all + LANES * h);
     privcomp_wipe((uint8_t *)all, sizeof all);
     privcomp_wipe((uint8_t *)before, sizeof before);
+    if (!apart) return 0;
 
     for (size_t k = vectors; k > 0;) {
         k -= 2;
@@ -124,8 +124,8 @@ LANE_TARGET static int ED_(add_others_var)(uint64_t *sums, uint64_t *steps, cons
 }
 
 /* The places of terms first .. first + terms - 1 of `count` rows: of term t and row a at count (t - first) + a. Term t is window t mod windows of column
- * t / windows; see ed_place_var. What is left of the last vectors is the identity. Returns how many vectors have a place that is not, and their numbers in
- * `active`, made even by one that has none, and followed by ED_(NEAR) more.
+ * t / windows; see ed_place_var. What is left of the last vectors is the identity. Returns how many vectors have a place that is not, made even by one
+ * that has none; their numbers are in `active`, followed by ED_(NEAR) more, whose places are fetched and not used.
  * Rows are done LANES at a time, the last of them twice where they are no multiple; of fewer rows the last one stands for what is missing, and the
  * next term is written over that. */
 LANE_TARGET PC_INLINE size_t ED_(row_places_var)(uint64_t *places, uint64_t *negative, uint32_t *active, const uint8_t *table, const int32_t *values,
@@ -201,6 +201,7 @@ LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, co
     /* Halves of them are added up while they are whole vectors, then what is left. */
     for (; width > 1 && width / 2 * count % (2 * LANES) == 0; width /= 2)
         if (!ED_(add_others_var)(sums, steps, sums + 10 * (width / 2 * count), width / 2 * count / LANES)) return 0;
+    int whole = 1;
     for (size_t a = 0; a < count; a++) {
         out[a] = less;
         for (size_t t = 0; t < width; t++) {
@@ -210,13 +211,13 @@ LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, co
                 for (size_t i = 0; i < 5; i++) word[i] = sums[ED_(SUM) * (k / LANES) + LANES * (5 * c + i) + k % LANES];
                 part[c] = FE_(lane)(word);
             }
-            if (fe_zero_mask(part[1])) return 0; /* of order two: no extended coordinates follow from it */
+            whole &= !fe_zero_mask(part[1]); /* one of order two: no extended coordinates follow from it */
             const ed_point own = ed_of_weierstrass(part[0], part[1]);
             out[a] = ed_add(&out[a], &own);
         }
     }
     privcomp_wipe((uint8_t *)part, sizeof part);
-    return 1;
+    return whole;
 }
 
 /* out[a] = sum over b < n of values[a n + b] times base b, from a table of ed_affine_table. */

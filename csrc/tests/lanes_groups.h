@@ -66,8 +66,8 @@ static void fixed(void)
 
 /* ---- rows ---- */
 
-enum { BASES = 17, ROWS = 2 * ED_ROWS + 9 };
-static uint8_t row_table[ED_ROW_ENTRY_BYTES * GROUP_ENTRIES * BASES * 4], row_want[POINT * ROWS + 1], row_got[POINT * ROWS + 1];
+enum { BASES = 17, MANY_BASES = 600, ROWS = 2 * ED_ROWS + 9 };
+static uint8_t row_table[ED_ROW_ENTRY_BYTES * GROUP_ENTRIES * MANY_BASES], row_want[POINT * ROWS + 1], row_got[POINT * ROWS + 1];
 static int32_t row_values[ROWS * BASES];
 static uint64_t row_scratch[23 * ED_SUMS + ed_POINT_WORDS * ED_ROWS + 2 * 8 + 8];
 
@@ -140,6 +140,73 @@ static void rows_that_do_not_meet(void)
             CHECK(twin_row_sums(sum, row_table, row_values, counts[s], BASES, 2, row_scratch));
             same_rows(counts[s], BASES, 2);
         }
+}
+
+/* What the sums of a row start with and `less` make 0, for every width. */
+static void starts(void)
+{
+    for (size_t width = 2; width <= ED_SUMS; width *= 2) {
+        fe x[ED_STARTS], y[ED_STARTS];
+        ed_point sum = ed_starts_var(x, y, width);
+        for (size_t t = 0; t < width; t++) {
+            const int bits = __builtin_popcountll(t);
+            const ed_point own = ed_of_weierstrass(x[bits], y[bits]);
+            sum = ed_add(&sum, &own);
+        }
+        CHECK(fe_zero_mask(sum.x) && fe_equal_mask(sum.y, sum.z));
+    }
+}
+
+/* Few rows of many terms, which are hundreds of sums for each. */
+static void wide_rows(void)
+{
+    static uint8_t wide[64 * MANY_BASES], points[POINT * MANY_BASES];
+    test_fill(wide, sizeof wide);
+    portable->from_uniform(points, wide, MANY_BASES);
+    memcpy(points + POINT * 2, points, POINT);
+    portable->table(row_table, points, MANY_BASES, 1);
+    static const size_t columns[] = {255, 256, 511, 512, MANY_BASES};
+    for (size_t s = 0; s < sizeof columns / sizeof *columns; s++)
+        for (size_t count = 1; count <= 4; count++) {
+            ed_point sum[4];
+            for (size_t i = 0; i < count * columns[s]; i++) row_values[i] = s % 2 && i % 50 ? 0 : (int32_t)(test_u64() % 257) - 128;
+            same_rows(count, columns[s], 1);
+            CHECK(ed1_row_sums_var(sum, row_table, row_values, count, columns[s], 1, row_scratch));
+            CHECK(twin_row_sums(sum, row_table, row_values, count, columns[s], 1, row_scratch));
+        }
+}
+
+/* Vectors of zeros are left out, by pairs. */
+static void vectors_of_zeros(void)
+{
+    enum { COUNT = 16, TERMS = 8 };
+    static uint64_t places[COUNT * TERMS], negative[COUNT * TERMS];
+    static uint32_t active[COUNT * TERMS + 8];
+    memset(row_values, 0, COUNT * TERMS * sizeof *row_values);
+    CHECK(ed1_row_places_var(places, negative, active, row_table, row_values, COUNT, TERMS, 0, TERMS, 1) == 0);
+    row_values[3 * TERMS + 5] = -7;
+    CHECK(ed1_row_places_var(places, negative, active, row_table, row_values, COUNT, TERMS, 0, TERMS, 1) == 2);
+    CHECK(active[0] == COUNT * 5 + 3 && active[1] != active[0] && places[active[1]] == (uint64_t)(uintptr_t)ed_no_entry && negative[active[0]] == ~(uint64_t)0);
+    CHECK(places[active[0]] == (uint64_t)(uintptr_t)row_table + ED_WINDOW_BYTES * 5 + ED_ROW_ENTRY_BYTES * 6);
+}
+
+/* A sum that is of order two in the end, where no two were alike: S - (S + (0, -1)), in rows of which no halves are added up. */
+static void rows_of_order_two(void)
+{
+    enum { COUNT = 255 };
+    static const uint8_t order_two[POINT] = {[0] = 0, [32] = 0xec, [33 ... 62] = 0xff, [63] = 0x7f}; /* (0, -1) */
+    static ed_point sum[COUNT];
+    uint8_t points[2 * POINT], start[POINT];
+    const ed_point s = ed_of_weierstrass(ED_START_X, ED_START_Y);
+    ed_store(start, &s, 1);
+    portable->add(points, start, order_two, 0, 1);
+    portable->generator(points + POINT);
+    portable->table(row_table, points, 2, 1);
+    for (size_t i = 0; i < 2 * COUNT; i++) row_values[i] = i % 2 ? 5 : 3;
+    row_values[0] = -1;
+    CHECK(!ed1_row_sums_var(sum, row_table, row_values, COUNT, 2, 1, row_scratch));
+    CHECK(!twin_row_sums(sum, row_table, row_values, COUNT, 2, 1, row_scratch));
+    same_rows(COUNT, 2, 1);
 }
 
 /* Bases with which sums in affine coordinates meet their addends, as their multiples of S are known here: +-S, sums of them, and points of orders 2
@@ -256,6 +323,10 @@ static void groups(void)
     rows();
     rows_that_do_not_meet();
     rows_that_meet();
+    starts();
+    wide_rows();
+    vectors_of_zeros();
+    rows_of_order_two();
     sums();
     multiples();
 }
