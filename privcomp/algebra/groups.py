@@ -255,6 +255,24 @@ class Scalars(_Vector):
             raise ParameterError("concat takes at least one vector, all of one group")
         return Scalars._of(found[0].group, np.concatenate([vector._data for vector in found]))
 
+    def digits(self, size: int) -> I32Array:
+        """The digits to the base B = 256^size, in [-B/2, B/2): i32 (n, ceil(32 / size)), the lowest first.
+
+        Raises:
+            ParameterError: size is not in 1 .. 4.
+        """
+        if not 1 <= size <= 4:
+            raise ParameterError(f"digits of {size} bytes; allowed is 1 to 4")
+        places = -(-_core.SCALAR_BYTES // size)
+        padded = np.zeros((len(self), places, size), np.int64)
+        padded.reshape(len(self), places * size)[:, : _core.SCALAR_BYTES] = self._data
+        found = padded @ (1 << 8 * np.arange(size, dtype=np.int64))
+        for k in range(places - 1):  # the highest has no carry, as orders are below 2^255
+            carry = (found[:, k] + (1 << (8 * size - 1))) >> 8 * size
+            found[:, k] -= carry << 8 * size
+            found[:, k + 1] += carry
+        return found.astype(np.int32)
+
     def combine(self, values: I64Array) -> Scalars:
         """The rows of a matrix, i64 (len(self), n), combined: out[b] = sum over a of self[a] * values[a, b]."""
         return Scalars._of(self.group, _core.scalar_combine_i64(self.group.core_id, self._data, values))

@@ -21,7 +21,7 @@ from privcomp.typing import Buffer
 __all__ = ["Hyrax", "Opening", "RowCommitment"]
 
 _MOST_ENTRIES: Final = 1 << 32
-_BLOCK_ROWS: Final = 256  # rows that are widened to 32 bits at once
+_BLOCK_ROWS: Final = 1024  # rows that are widened to 32 bits at once
 
 IntArray = npt.NDArray[np.signedinteger]
 
@@ -122,7 +122,7 @@ class Hyrax:
     @property
     def tables_nbytes(self) -> int:
         """Bytes of the tables of fixed multiples; builds them."""
-        return sum(table.nbytes for table in _tables(self.group, self.columns, self.entry_bytes))
+        return _tables(self.group, self.columns, self.entry_bytes).nbytes
 
     def row_count(self, d: int) -> int:
         """Rows of a vector of d entries; 1 <= d <= 2^32."""
@@ -141,10 +141,9 @@ class Hyrax:
             BufferTypeError: not one dimension of signed integers.
             EncodingError: an entry is too large.
         """
-        found = self.rows_var(x)
-        blindings = self.group.random_scalars(len(found), rng)
-        hidden = _tables(self.group, self.columns, self.entry_bytes)[1].mul_var(blindings)
-        return RowCommitment(self, x.size, found + hidden), Opening(blindings)
+        self._check(x)
+        blindings = self.group.random_scalars(self.row_count(x.size), rng)
+        return RowCommitment(self, x.size, self._rows_var(x, blindings)), Opening(blindings)
 
     def commit(self, x: IntArray, rng: Callable[[int], bytes] = os.urandom) -> tuple[RowCommitment, Opening]:
         """`commit_var` in constant time: for small vectors, as it takes some fifty times as long."""
@@ -167,13 +166,20 @@ class Hyrax:
     def rows_var(self, x: IntArray) -> Points:
         """The rows of `commit_var` without blindings: they hide nothing. Arguments and errors as there."""
         self._check(x)
-        rows = self.row_count(x.size)
-        bases = _tables(self.group, self.columns, self.entry_bytes)[0]
-        parts = []
+        return self._rows_var(x, None)
+
+    def _rows_var(self, x: IntArray, blindings: Scalars | None) -> Points:
+        bases = _tables(self.group, self.columns, self.entry_bytes)
+        rows, parts = self.row_count(x.size), []
         for first in range(0, rows, _BLOCK_ROWS):
-            block = x[first * self.columns : (first + _BLOCK_ROWS) * self.columns]
-            matrix = np.zeros((-(-block.size // self.columns), self.columns), np.int32)
-            matrix.reshape(-1)[: block.size] = block
+            count = min(_BLOCK_ROWS, rows - first)
+            block = x[first * self.columns : (first + count) * self.columns]
+            whole, left = divmod(block.size, self.columns)
+            matrix = np.zeros((count, len(bases.bases)), np.int32)
+            matrix[:whole, : self.columns] = block[: block.size - left].reshape(whole, self.columns)
+            matrix[whole:, :left] = block[block.size - left :]
+            if blindings is not None:
+                matrix[:, self.columns :] = blindings[first : first + count].digits(self.entry_bytes)
             parts.append(bases.rows_var(matrix))
         return Points.concat(parts)
 
@@ -234,6 +240,9 @@ def _check_entries(x: object) -> None:
 
 
 @lru_cache(maxsize=4)
-def _tables(group: Group, columns: int, entry_bytes: int) -> tuple[FixedBases, FixedBases]:
+def _tables(group: Group, columns: int, entry_bytes: int) -> FixedBases:
+    """Of the columns' generators, and of H, 256^entry_bytes H and so on, which the digits of a blinding multiply."""
     generators = Generators.derive(group, columns)
-    return FixedBases(generators.columns, entry_bytes), FixedBases(generators.blinding, 32)
+    places = group.scalars([1]).digits(entry_bytes).shape[1]
+    weights = group.scalars([pow(256, entry_bytes * k, group.order) for k in range(places)])
+    return FixedBases(Points.concat([generators.columns, generators.blinding * weights]), entry_bytes)

@@ -190,6 +190,39 @@ def test_fixed_base(case: Case) -> None:
 
 
 @each_case
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_digits(case: Case, size: int) -> None:
+    order, half = case.group.order, 1 << (8 * size - 1)
+    numbers = [
+        *scalars(case, np.random.default_rng(size), 40),
+        0,
+        1,
+        half - 1,
+        half,
+        2 * half - 1,
+        order - 1,
+        order // 2,
+    ]
+    numbers += [
+        sum((2 * half - 1) << 8 * size * k for k in range(31 // size)),
+        sum(half << 8 * size * k for k in range(31 // size)),
+    ]
+    found = case.group.scalars(numbers).digits(size)
+    assert found.dtype == np.int32
+    assert found.shape == (len(numbers), -(-32 // size))
+    assert found.min() == -half
+    assert found.max() == half - 1
+    for number, digits in zip(numbers, found.tolist(), strict=True):
+        assert sum(digit << 8 * size * k for k, digit in enumerate(digits)) == number
+
+
+@pytest.mark.parametrize("size", [0, 5, -1])
+def test_digits_of_other_sizes(size: int) -> None:
+    with pytest.raises(ParameterError, match="1 to 4"):
+        RISTRETTO255.scalars([1]).digits(size)
+
+
+@each_case
 def test_from_uniform(case: Case) -> None:
     draw = np.random.default_rng(6)
     width = _core.UNIFORM_BYTES[case.group.core_id]
