@@ -2,6 +2,7 @@
  * Sources: RFC 9496; Hisil, Wong, Carter, Dawson, "Twisted Edwards Curves Revisited" (2008), whose additions are complete here, as -1 is
  * a square modulo p and d is not. */
 #include "fe25519.h"
+#include "fe25519_inverse.h"
 #include "group.h"
 #include "orders.h"
 
@@ -285,7 +286,7 @@ static ed_point ed_starts_var(fe x[ED_STARTS], fe y[ED_STARTS], size_t width)
         d[k] = ed_weierstrass_denominator(&start[k]);
         before[k] = k ? fe_mul(before[k - 1], d[k - 1]) : fe_one;
     }
-    fe inverse = fe_inv(fe_mul(before[count - 1], d[count - 1]));
+    fe inverse = fe_inv_var(fe_mul(before[count - 1], d[count - 1]));
     for (size_t k = count; k-- > 0;) {
         ed_to_weierstrass(&x[k], &y[k], &start[k], fe_mul(inverse, before[k]));
         inverse = fe_mul(inverse, d[k]);

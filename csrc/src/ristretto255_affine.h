@@ -54,7 +54,7 @@ LANE_TARGET PC_INLINE int ED_(add_sums_var)(uint64_t *sums, uint64_t *steps, con
     for (size_t i = 1; i < 2 * LANES; i++) before[i] = fe_mul(before[i - 1], all[i - 1]);
     const fe product = fe_mul(before[2 * LANES - 1], all[2 * LANES - 1]);
     const int apart = !fe_zero_mask(product);
-    fe inverse = fe_inv(product);
+    fe inverse = fe_inv_var(product);
     for (size_t i = 2 * LANES; i-- > 0;) {
         const fe own = fe_mul(inverse, before[i]);
         inverse = fe_mul(inverse, all[i]);

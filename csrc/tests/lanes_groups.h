@@ -64,6 +64,27 @@ static void fixed(void)
     }
 }
 
+/* ---- inverses ---- */
+
+static void inverses(void)
+{
+    for (int trial = 0; trial < 20000; trial++) {
+        uint8_t a[32], want[32], got[32];
+        test_fill(a, sizeof a);
+        const int kind = trial % 5, at = (int)(test_u64() % 32);
+        if (kind == 1) memset(a + at, 0, 32 - (size_t)at); /* small */
+        if (kind == 2) memset(a, 0, (size_t)at);           /* of many twos */
+        if (kind == 3) memset(a + at, 0xff, 32 - (size_t)at);
+        if (kind == 4) memset(a, trial % 2 ? 0 : 0xff, 32), a[at] ^= (uint8_t)(1 << trial / 10 % 8); /* a power of two; about p */
+        if (trial < 256) memset(a, 0xff, 32), a[31] = 0x7f, a[0] = (uint8_t)trial; /* p is 0xed, 0xff, .. 0x7f */
+        const fe x = fe_from_bytes(a);
+        fe_to_bytes(want, fe_inv(x));
+        fe_to_bytes(got, fe_inv_var(x));
+        CHECK(memcmp(want, got, 32) == 0);
+    }
+    CHECK(fe_zero_mask(fe_inv_var(fe_zero)));
+}
+
 /* ---- rows ---- */
 
 enum { BASES = 17, MANY_BASES = 600, ROWS = 2 * ED_ROWS + 9 };
@@ -320,6 +341,7 @@ static void groups(void)
 {
     decoding();
     fixed();
+    inverses();
     rows();
     rows_that_do_not_meet();
     rows_that_meet();
