@@ -414,7 +414,7 @@ int privcomp_group_table(uint8_t *table, size_t length, const uint8_t *points, s
 /* Words of scratch for the function below, or -1. */
 int64_t privcomp_group_rows_scratch(size_t rows, int group);
 
-/* out[a] = sum over b < n of values[a n + b] base[b]: `rows` commitments without blinding over one table.
+/* out[a] = sum over b < n of values[a n + b] base[b]: `rows` commitments over one table.
  * requires: windows <= 4; |values[..]| <= 2^(8 windows - 1), else PRIVCOMP_E_CANONICAL; length and scratch_words as above.
  * The table is read at places that depend on the values, and zeros are skipped. Scratch is wiped. */
 int privcomp_group_rows_var(uint8_t *out, const uint8_t *table, size_t length, const int32_t *values, size_t rows, size_t n,

@@ -155,7 +155,7 @@ static const fe ED_START_Y = {{0x5478bd176e088, 0x31cc6c9a12bf7, 0x571d425d33b8e
 #define ED_ROW_ENTRY_BYTES 64
 #define ED_WINDOW_BYTES ((size_t)ED_ROW_ENTRY_BYTES * GROUP_ENTRIES)
 #define ED_ROWS ((size_t)1024)     /* rows that are added up at once */
-#define ED_SUMS ((size_t)2048)     /* sums at once, with one inversion for an addition to each; they take 0.4 MB, which second caches hold */
+#define ED_SUMS ((size_t)2048)     /* sums at once, with one inversion for an addition to each; they take 0.4 MB */
 #define ED_FEW_TERMS ((size_t)256) /* for which inversions do not pay */
 
 enum { ed_POINT_WORDS = sizeof(ed_point) / 8, ED_STARTS = 12 /* check: 1 + (2048).bit_length() - 1 */ };

@@ -202,21 +202,24 @@ LANE_TARGET static int ED_(row_sums_var)(ed_point *out, const uint8_t *table, co
     for (; width > 1 && width / 2 * count % (2 * LANES) == 0; width /= 2)
         if (!ED_(add_others_var)(sums, steps, sums + 10 * (width / 2 * count), width / 2 * count / LANES)) return 0;
     int whole = 1;
+    uint64_t word[5];
+    ed_point own;
     for (size_t a = 0; a < count; a++) {
         out[a] = less;
         for (size_t t = 0; t < width; t++) {
             const size_t k = count * t + a;
             for (size_t c = 0; c < 2; c++) {
-                uint64_t word[5];
                 for (size_t i = 0; i < 5; i++) word[i] = sums[ED_(SUM) * (k / LANES) + LANES * (5 * c + i) + k % LANES];
                 part[c] = FE_(lane)(word);
             }
             whole &= !fe_zero_mask(part[1]); /* one of order two: no extended coordinates follow from it */
-            const ed_point own = ed_of_weierstrass(part[0], part[1]);
+            own = ed_of_weierstrass(part[0], part[1]);
             out[a] = ed_add(&out[a], &own);
         }
     }
     privcomp_wipe((uint8_t *)part, sizeof part);
+    privcomp_wipe((uint8_t *)word, sizeof word);
+    privcomp_wipe((uint8_t *)&own, sizeof own);
     return whole;
 }
 

@@ -261,6 +261,7 @@ class Scalars(_Vector):
         Raises:
             ParameterError: size is not in 1 .. 4.
         """
+        size = int(operator.index(size))  # NumPy's would overflow
         if not 1 <= size <= 4:
             raise ParameterError(f"digits of {size} bytes; allowed is 1 to 4")
         places = -(-_core.SCALAR_BYTES // size)

@@ -212,6 +212,7 @@ def test_digits(case: Case, size: int) -> None:
     assert found.shape == (len(numbers), -(-32 // size))
     assert found.min() == -half
     assert found.max() == half - 1
+    assert np.array_equal(case.group.scalars(numbers).digits(np.int8(size)), found)  # type: ignore[arg-type]
     for number, digits in zip(numbers, found.tolist(), strict=True):
         assert sum(digit << 8 * size * k for k, digit in enumerate(digits)) == number
 

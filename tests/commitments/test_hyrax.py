@@ -55,12 +55,17 @@ def test_entries_up_to_their_bound(dtype: type, entry_bytes: int) -> None:
                 scheme.commit_var(np.array([0, bad], dtype))
 
 
-def test_many_rows() -> None:
-    """More than are committed at once."""
+@pytest.mark.parametrize("block", [False, True])
+def test_many_rows(block: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are committed at once: here, with small blocks, and in the core, 1,024."""
+    monkeypatch.setattr(hyrax, "_BLOCK_ENTRIES", 1 << (10 if block else 20))
     scheme = Hyrax(2)
-    x = draw_entries(2 * 700 + 1)
+    x = draw_entries(2 * 2500 + 1)
     commitment, opening = scheme.commit_var(x)
     scheme.check(commitment, x, opening)
+    for k in (0, 63, 64, 1023, 1024, 2047, 2048, 2500):
+        one = RowCommitment(scheme, x[2 * k : 2 * k + 2].size, commitment.rows[k : k + 1])
+        scheme.check(one, x[2 * k : 2 * k + 2], Opening(opening.blindings[k : k + 1]))
 
 
 @given(data=st.data())
