@@ -260,6 +260,7 @@ class Scalars(_Vector):
 
         Raises:
             ParameterError: size is not in 1 .. 4.
+            TypeError: size is no integer.
         """
         size = int(operator.index(size))  # NumPy's would overflow
         if not 1 <= size <= 4:
