@@ -491,9 +491,88 @@ static int ML(reciprocal_sum_of)(mt *out, size_t count, unsigned n, mt alpha, co
     return !zero;
 }
 
+/* A block of BLOCK places that starts at t has the fraction N(t) / D(t), N and D being the same polynomials for all blocks: D is the product of the
+ * t + k, of degree BLOCK, and N of degree BLOCK - 1. So blocks one after another come from tables of differences, with sums in place of products. */
+enum {
+    ML(BLOCK_BITS) = 5,
+    ML(BLOCK) = 1 << ML(BLOCK_BITS),
+    ML(FIRST_BLOCKS) = ML(BLOCK) + 1, /* as many as the differences of D take */
+};
+
+typedef struct {
+    mt p[ML(BLOCK)], q[ML(BLOCK) + 1]; /* the differences of orders 0, 1, .. of N and D */
+} ML(differences);
+
+/* In place: values at places one after another become the differences at the first of them. */
+static void ML(difference)(mt *value, size_t count)
+{
+    for (size_t order = 1; order < count; order++)
+        for (size_t k = count; k-- > order;) value[k] = mt_sub(value[k], value[k - 1], FIELD);
+}
+
+/* For e, the weights of a block, and the first t. */
+static void ML(differences_of)(ML(differences) *out, const mt *e, mt t)
+{
+    mt num[ML(BLOCK) / 2], den[ML(BLOCK) / 2];
+    const uint64_t word[4] = {ML(BLOCK), 0, 0, 0};
+    const mt step = mt_from_words(word, FIELD);
+    for (size_t k = 0; k < ML(FIRST_BLOCKS); k++) {
+        const ML(fraction) f = ML(reciprocal_row)(e, ML(BLOCK), t, num, den);
+        if (k < ML(BLOCK)) out->p[k] = f.p;
+        out->q[k] = f.q;
+        t = mt_add(t, step, FIELD);
+    }
+    ML(difference)(out->p, ML(BLOCK));
+    ML(difference)(out->q, ML(BLOCK) + 1);
+}
+
+/* The fraction of a block; then d is that of the next. */
+static ML(fraction) ML(next_block)(ML(differences) *d)
+{
+    const ML(fraction) out = {d->p[0], d->q[0]};
+    for (size_t k = 0; k + 1 < ML(BLOCK); k++) d->p[k] = mt_add(d->p[k], d->p[k + 1], FIELD);
+    for (size_t k = 0; k < ML(BLOCK); k++) d->q[k] = mt_add(d->q[k], d->q[k + 1], FIELD);
+    return out;
+}
+
+/* *sum += e f */
+PC_INLINE void ML(fraction_add)(ML(fraction) *sum, mt e, ML(fraction) f)
+{
+    sum->p = mt_mul2(sum->p, f.q, mt_mul(e, f.p, FIELD), sum->q, FIELD);
+    sum->q = mt_mul(sum->q, f.q, FIELD);
+}
+
+/* The same for many: eq_low is a product too, of the weights of a block and those of the blocks of a row. */
 static int ML(reciprocal_sum)(mt *out, size_t count, unsigned n, mt alpha, const uint8_t *point, mt *scratch)
 {
-    return ML(reciprocal_sum_of)(out, count, n, alpha, point, scratch, ML(reciprocal_row));
+    if (count < ML(FIRST_BLOCKS) * ML(BLOCK)) return ML(reciprocal_sum_of)(out, count, n, alpha, point, scratch, ML(reciprocal_row));
+    const unsigned bits = n / 2; /* >= ML(BLOCK_BITS), as n > 2 ML(BLOCK_BITS) */
+    const size_t width = (size_t)1 << bits, blocks = width / ML(BLOCK), whole = count / ML(BLOCK);
+    mt r[PRIVCOMP_MULTILINEAR_MAX], num[ML(BLOCK) / 2], den[ML(BLOCK) / 2];
+    mt *const low = scratch, *const middle = low + ML(BLOCK), *const high = middle + blocks;
+    ML(point)(r, point, n);
+    ML(eq)(low, r, ML(BLOCK_BITS), mt_one(FIELD));
+    ML(eq)(middle, r + ML(BLOCK_BITS), bits - ML(BLOCK_BITS), mt_one(FIELD));
+    ML(eq)(high, r + bits, n - bits, mt_one(FIELD));
+
+    ML(differences) d;
+    const ML(fraction) none = {mt_zero, mt_one(FIELD)};
+    ML(fraction) sum = none, row = none;
+    ML(differences_of)(&d, low, alpha);
+    for (size_t k = 0; k < whole; k++) {
+        ML(fraction_add)(&row, middle[k % blocks], ML(next_block)(&d));
+        if (k % blocks == blocks - 1) ML(fraction_add)(&sum, high[k / blocks], row), row = none;
+    }
+    if (count % ML(BLOCK)) {
+        const uint64_t word[4] = {whole * ML(BLOCK), 0, 0, 0};
+        const mt t = mt_add(alpha, mt_from_words(word, FIELD), FIELD);
+        ML(fraction_add)(&row, middle[whole % blocks], ML(reciprocal_row)(low, count % ML(BLOCK), t, num, den));
+    }
+    if (count % width) ML(fraction_add)(&sum, high[count / width], row);
+    const uint64_t zero = mt_equal_mask(sum.q, mt_zero);
+    PC_DECLASSIFY(zero);
+    *out = mt_mul(sum.p, mt_inv(sum.q, FIELD), FIELD);
+    return !zero;
 }
 
 #undef DIFFERENCE

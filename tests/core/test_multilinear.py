@@ -264,6 +264,28 @@ def test_reciprocals(group: int, variables: int) -> None:
             store(group, _core.reciprocals(group, count, n, q - count))  # a pole just beyond the end is none
 
 
+def test_many_reciprocals(group: int) -> None:
+    """Enough for tables of differences: whole blocks, rows of them, what is left of a block and of a row, poles."""
+    draw, q = np.random.default_rng(12), _core.scalar_order(group)
+    for variables, count in (
+        (11, 1055),
+        (11, 1056),
+        (11, 1057),
+        (11, 1088),
+        (11, 2048),
+        (12, 2113),
+        (12, 4095),
+        (12, 4096),
+    ):
+        point, (alpha,) = scalars(draw, variables, q), scalars(draw, 1, q)
+        terms = zip(twin.eq_table(point, 0, 0, 1, q), twin.reciprocals(count, alpha, q), strict=False)
+        assert _core.reciprocal_sum(group, count, alpha, point) == sum(e * w for e, w in terms) % q
+        for pole in (0, 31, 32, 1023, 1054, count // 32 * 32 - 1, count - 1):
+            with pytest.raises(ParameterError, match="denominator is 0"):
+                _core.reciprocal_sum(group, count, -pole % q, point)
+        _core.reciprocal_sum(group, count, q - count, point)  # a pole just beyond the end is none
+
+
 def test_misuse(group: int) -> None:
     q, x, t = _core.scalar_order(group), np.zeros(8, np.int64), load(group, [1] * 8)
     refused = [
