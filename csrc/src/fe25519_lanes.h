@@ -9,21 +9,40 @@ LANE_TARGET static inline FE_(wide) FE_(abs)(FE a)
     return FE_(select_wide)(out, FE_(canonical)(FE_(sub)(FE_(all)(fe_zero), a)), FE_(odd)(out));
 }
 
-LANE_TARGET static FE FE_(squares)(FE a, int n)
+/* A chain of squares waits for each result before the next; of two vectors side by side one fills the gaps of the other. */
+enum { FE_(SIDE) = 2 };
+
+LANE_TARGET static void FE_(squares)(FE *out, const FE *a, size_t vectors, int n)
 {
-    for (int i = 0; i < n; i++) a = FE_(square_inline)(a);
-    return a;
+    for (size_t h = 0; h < vectors; h++) out[h] = FE_(square_inline)(a[h]);
+    while (--n > 0)
+        for (size_t h = 0; h < vectors; h++) out[h] = FE_(square_inline)(out[h]);
 }
 
-/* a^((p - 5) / 8), by the same chain as fe_pow_p58. */
-LANE_TARGET static FE FE_(pow_p58)(FE a)
+/* out = a^(2^n) b */
+LANE_TARGET static void FE_(squares_mul)(FE *out, const FE *a, size_t vectors, int n, const FE *b)
 {
-    const FE a2 = FE_(square)(a), a9 = FE_(mul)(FE_(squares)(a2, 2), a), a11 = FE_(mul)(a9, a2);
-    const FE e5 = FE_(mul)(FE_(square)(a11), a9); /* 2^5 - 1 */
-    const FE e10 = FE_(mul)(FE_(squares)(e5, 5), e5), e20 = FE_(mul)(FE_(squares)(e10, 10), e10);
-    const FE e40 = FE_(mul)(FE_(squares)(e20, 20), e20), e50 = FE_(mul)(FE_(squares)(e40, 10), e10);
-    const FE e100 = FE_(mul)(FE_(squares)(e50, 50), e50), e200 = FE_(mul)(FE_(squares)(e100, 100), e100);
-    return FE_(mul)(FE_(squares)(FE_(mul)(FE_(squares)(e200, 50), e50), 2), a);
+    FE t[FE_(SIDE)];
+    FE_(squares)(t, a, vectors, n);
+    for (size_t h = 0; h < vectors; h++) out[h] = FE_(mul_inline)(t[h], b[h]);
+}
+
+/* a^((p - 5) / 8) for 1 to SIDE vectors, by the same chain as fe_pow_p58; e<k> is a^(2^k - 1). */
+LANE_TARGET static void FE_(pow_p58)(FE *out, const FE *a, size_t vectors)
+{
+    FE a2[FE_(SIDE)], a9[FE_(SIDE)], a11[FE_(SIDE)], e5[FE_(SIDE)], e10[FE_(SIDE)], e20[FE_(SIDE)], e50[FE_(SIDE)], e[FE_(SIDE)];
+    FE_(squares)(a2, a, vectors, 1);
+    FE_(squares_mul)(a9, a2, vectors, 2, a);
+    for (size_t h = 0; h < vectors; h++) a11[h] = FE_(mul)(a9[h], a2[h]);
+    FE_(squares_mul)(e5, a11, vectors, 1, a9);
+    FE_(squares_mul)(e10, e5, vectors, 5, e5);
+    FE_(squares_mul)(e20, e10, vectors, 10, e10);
+    FE_(squares_mul)(e, e20, vectors, 20, e20);
+    FE_(squares_mul)(e50, e, vectors, 10, e10);
+    FE_(squares_mul)(e, e50, vectors, 50, e50);
+    FE_(squares_mul)(e, e, vectors, 100, e);
+    FE_(squares_mul)(e, e, vectors, 50, e50);
+    FE_(squares_mul)(out, e, vectors, 2, a);
 }
 
 /* 32 bytes from canonical limbs, for the first `count` lanes, `stride` bytes apart. */

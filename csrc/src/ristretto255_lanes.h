@@ -637,7 +637,7 @@ LANE_TARGET static void ED_(msm_lanes)(uint8_t *out, const uint8_t *points, cons
 
 /* ---- decoding ---- */
 
-/* ristretto_decode with an encoding in each lane; zeros, which encode the identity, stand in the lanes left over. */
+/* ristretto_decode with an encoding in each lane of SIDE vectors; zeros, which encode the identity, stand in the lanes left over. */
 LANE_TARGET static int ED_(decode_lanes)(uint8_t *points, const uint8_t *encodings, size_t n)
 {
     static const uint8_t zeros[32];
@@ -645,33 +645,43 @@ LANE_TARGET static int ED_(decode_lanes)(uint8_t *points, const uint8_t *encodin
     const fe minus_one = {{0x7ffffffffffec, FE_MASK, FE_MASK, FE_MASK, FE_MASK}}; /* check: 2**51 - 20 */
     const unsigned every = (1u << LANES) - 1;
     unsigned valid = every;
-    for (size_t first = 0; first < n; first += LANES) {
-        const size_t count = n - first < LANES ? n - first : LANES;
-        const uint8_t *at[LANES];
-        LANE_(vec) w[4];
-        for (size_t j = 0; j < LANES; j++) at[j] = j < count ? encodings + 32 * (first + j) : zeros;
-        FE_(words)(w, at);
-        const FE_(wide) limbs = FE_(from_words)(w);
-        valid &= LANE_(mask_bits)(LANE_(zero)(FE_(quotient)(limbs))) & ~LANE_(mask_bits)(LANE_(negative)(w[3])) & ~LANE_(mask_bits)(FE_(odd)(limbs));
+    for (size_t first = 0; first < n; first += FE_(SIDE) * LANES) {
+        FE s[FE_(SIDE)], u1[FE_(SIDE)], u2[FE_(SIDE)], v[FE_(SIDE)], x[FE_(SIDE)], x3[FE_(SIDE)], x7[FE_(SIDE)], power[FE_(SIDE)];
+        const size_t left = n - first, vectors = left < FE_(SIDE) * LANES ? (left + LANES - 1) / LANES : FE_(SIDE);
+        for (size_t h = 0; h < vectors; h++) {
+            const uint8_t *at[LANES];
+            LANE_(vec) w[4];
+            for (size_t j = 0; j < LANES; j++) at[j] = LANES * h + j < left ? encodings + 32 * (first + LANES * h + j) : zeros;
+            FE_(words)(w, at);
+            const FE_(wide) limbs = FE_(from_words)(w);
+            valid &= LANE_(mask_bits)(LANE_(zero)(FE_(quotient)(limbs))) & ~LANE_(mask_bits)(LANE_(negative)(w[3])) & ~LANE_(mask_bits)(FE_(odd)(limbs));
 
-        const FE s = FE_(carry)(limbs), ss = FE_(square)(s), u1 = FE_(sub)(one, ss), u2 = FE_(add)(one, ss), u2_sqr = FE_(square)(u2);
-        const FE d_u1_sqr = FE_(mul)(FE_(square)(u1), FE_(all)(ED_D));
-        const FE v = FE_(sub)(FE_(sub)(FE_(all)(fe_zero), d_u1_sqr), u2_sqr), x = FE_(mul)(v, u2_sqr);
+            s[h] = FE_(carry)(limbs);
+            const FE ss = FE_(square)(s[h]);
+            u1[h] = FE_(sub)(one, ss), u2[h] = FE_(add)(one, ss);
+            const FE u2_sqr = FE_(square)(u2[h]), d_u1_sqr = FE_(mul)(FE_(square)(u1[h]), FE_(all)(ED_D));
+            v[h] = FE_(sub)(FE_(sub)(FE_(all)(fe_zero), d_u1_sqr), u2_sqr), x[h] = FE_(mul)(v[h], u2_sqr);
+            x3[h] = FE_(mul)(FE_(square)(x[h]), x[h]), x7[h] = FE_(mul)(FE_(square)(x3[h]), x[h]);
+        }
         /* r = sqrt(1 / x) up to its sign, which does not matter here, if x r^2 is 1 for r = x^3 (x^7)^((p - 5) / 8) or for i times that */
-        const FE x3 = FE_(mul)(FE_(square)(x), x), x7 = FE_(mul)(FE_(square)(x3), x);
-        FE r = FE_(mul)(x3, FE_(pow_p58)(x7));
-        const FE_(wide) check = FE_(canonical)(FE_(mul)(x, FE_(square)(r)));
-        const LANE_(mask) flipped = FE_(same_limbs)(check, minus_one);
-        valid &= LANE_(mask_bits)(flipped) | LANE_(mask_bits)(FE_(same_limbs)(check, fe_one));
-        r = FE_(select)(r, FE_(mul)(r, FE_(all)(SQRT_M1)), flipped);
+        FE_(pow_p58)(power, x7, vectors);
+        for (size_t h = 0; h < vectors; h++) {
+            const size_t count = left - LANES * h < LANES ? left - LANES * h : LANES;
+            uint8_t *const to = points + PRIVCOMP_POINT_BYTES * (first + LANES * h);
+            FE r = FE_(mul)(x3[h], power[h]);
+            const FE_(wide) check = FE_(canonical)(FE_(mul)(x[h], FE_(square)(r)));
+            const LANE_(mask) flipped = FE_(same_limbs)(check, minus_one);
+            valid &= LANE_(mask_bits)(flipped) | LANE_(mask_bits)(FE_(same_limbs)(check, fe_one));
+            r = FE_(select)(r, FE_(mul)(r, FE_(all)(SQRT_M1)), flipped);
 
-        const FE den_x = FE_(mul)(r, u2), den_y = FE_(mul)(FE_(mul)(r, den_x), v);
-        const FE t_x = FE_(mul)(FE_(add)(s, s), den_x), t_y = FE_(mul)(u1, den_y);
-        const FE_(wide) out_x = FE_(abs)(t_x), out_y = FE_(canonical)(t_y);
-        const FE_(wide) t = FE_(canonical)(FE_(mul)(FE_(carry)(out_x), t_y));
-        valid &= ~(LANE_(mask_bits)(FE_(odd)(t)) | LANE_(mask_bits)(FE_(same_limbs)(out_y, fe_zero)));
-        FE_(to_bytes)(points + PRIVCOMP_POINT_BYTES * first, PRIVCOMP_POINT_BYTES, count, out_x);
-        FE_(to_bytes)(points + PRIVCOMP_POINT_BYTES * first + 32, PRIVCOMP_POINT_BYTES, count, out_y);
+            const FE den_x = FE_(mul)(r, u2[h]), den_y = FE_(mul)(FE_(mul)(r, den_x), v[h]);
+            const FE t_x = FE_(mul)(FE_(add)(s[h], s[h]), den_x), t_y = FE_(mul)(u1[h], den_y);
+            const FE_(wide) out_x = FE_(abs)(t_x), out_y = FE_(canonical)(t_y);
+            const FE_(wide) t = FE_(canonical)(FE_(mul)(FE_(carry)(out_x), t_y));
+            valid &= ~(LANE_(mask_bits)(FE_(odd)(t)) | LANE_(mask_bits)(FE_(same_limbs)(out_y, fe_zero)));
+            FE_(to_bytes)(to, PRIVCOMP_POINT_BYTES, count, out_x);
+            FE_(to_bytes)(to + 32, PRIVCOMP_POINT_BYTES, count, out_y);
+        }
     }
     PC_DECLASSIFY(valid);
     return valid == every;

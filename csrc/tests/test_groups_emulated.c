@@ -85,11 +85,15 @@ static void field(void)
         }
     }
     for (int trial = 0; trial < 20; trial++) {
-        const fe8 a = draw(FE8_TIGHT, 0), power = fe8_pow_p58(a);
+        const fe8 a[fe8_SIDE] = {draw(FE8_TIGHT, 0), draw(FE8_TIGHT, 0)};
+        fe8 power[fe8_SIDE], alone;
+        fe8_pow_p58(power, a, fe8_SIDE);
+        fe8_pow_p58(&alone, a + 1, 1);
         uint8_t bytes[LANES][32], reversed[LANES][32];
         const uint8_t *at[LANES];
         __m512i w[4];
-        for (int j = 0; j < LANES; j++) same(power, j, fe_pow_p58(lane(a, j)));
+        for (int j = 0; j < LANES; j++)
+            same(power[0], j, fe_pow_p58(lane(a[0], j))), same(power[1], j, fe_pow_p58(lane(a[1], j))), same(alone, j, fe_pow_p58(lane(a[1], j)));
         test_fill(bytes, sizeof bytes);
         for (int j = 0; j < LANES; j++) at[j] = bytes[LANES - 1 - j];
         fe8_words(w, at);

@@ -86,20 +86,27 @@ FMA static void field(int trials)
 {
     const int64_t product = (int64_t)45 << 53; /* check: 45 * 2**53 == 20 * 9 * 2**51 */
     int64_t a_[4][5], b_[4][5], c_[4][5], ab[4][5], aa[4][5], tight[4][5], carried[4][5], sum[4][5], difference[4][5], canonical[4][5], size[4][5],
-        negative[4][5], square[4][5], limbs[4][5], power[4][5];
+        negative[4][5], square[4][5], limbs[4][5], power[4][5], first[4][5], single[4][5];
     for (int trial = 0; trial < trials; trial++) {
         const int which = trial < 9 ? trial % 3 : 3, other = trial < 9 ? trial / 3 : 3;
         const fe4 a = vector(a_, FE4_TIGHT, which), b = vector(b_, FE4_SHORT, other);
         const fe4_wide c = wide_vector(c_, FE4_WIDE, which);
         const vec4 odd_lanes = _mm256_set_epi64x(-1, 0, -1, 0);
         const fe4_wide canonical4 = fe4_canonical(a), size4 = fe4_abs(a);
+        const fe4 carried4 = fe4_carry(c);
         read_wide(ab, fe4_mul_wide(a, b), product), read_wide(aa, fe4_square_wide(a), product);
         read(tight, fe4_mul(a, b), FE4_TIGHT), read(square, fe4_square(a), FE4_TIGHT), read(carried, fe4_carry(c), FE4_TIGHT);
         read(sum, fe4_add(a, fe4_carry(c)), FE4_TIGHT), read(difference, fe4_sub(a, fe4_carry(c)), FE4_TIGHT);
         read(negative, fe4_negate_lanes(b, odd_lanes), FE4_SHORT);
         read_wide(canonical, canonical4, FE_MASK), read_wide(size, size4, FE_MASK), read_wide(limbs, fe4_limbs(a), FE4_TIGHT);
         CHECK(memcmp(limbs, a_, sizeof limbs) == 0);
-        if (trial % 512 == 3) read(power, fe4_pow_p58(a), FE4_TIGHT);
+        if (trial % 512 == 3) {
+            const fe4 both[fe4_SIDE] = {carried4, a};
+            fe4 powers[fe4_SIDE], alone;
+            fe4_pow_p58(powers, both, fe4_SIDE);
+            fe4_pow_p58(&alone, both, 1);
+            read(first, powers[0], FE4_TIGHT), read(power, powers[1], FE4_TIGHT), read(single, alone, FE4_TIGHT);
+        }
         for (int j = 0; j < 4; j++) {
             const fe x = scalar_of(a_[j]), y = scalar_of(b_[j]), z = scalar_of(c_[j]);
             fe raw;
@@ -107,7 +114,7 @@ FMA static void field(int trials)
             equal(ab[j], fe_mul(x, y)), equal(tight[j], fe_mul(x, y)), equal(aa[j], fe_square(x)), equal(square[j], fe_square(x)), equal(carried[j], z);
             equal(sum[j], fe_carry(fe_add(x, z))), equal(difference[j], fe_carry(fe_sub(x, z)));
             equal(negative[j], j % 2 ? fe_neg(y) : y), equal(size[j], fe_abs(x));
-            if (trial % 512 == 3) equal(power[j], fe_pow_p58(x));
+            if (trial % 512 == 3) equal(power[j], fe_pow_p58(x)), equal(first[j], fe_pow_p58(z)), equal(single[j], fe_pow_p58(z));
             for (int i = 0; i < 5; i++) {
                 CHECK(canonical[j][i] >= 0 && size[j][i] >= 0);
                 raw.v[i] = (uint64_t)canonical[j][i];
