@@ -72,6 +72,22 @@ class Transcript:
         """
         self._state.append(_ascii(label), message)
 
+    def append_each(self, label: str, messages: bytes, length: int) -> None:
+        """Absorb messages of `length` bytes that stand one after another, number k under the label followed by k.
+
+        Raises:
+            BufferTypeError: messages is not bytes.
+            ParameterError: the label is empty or not ASCII; length < 1, or messages is not a multiple of it.
+        """
+        name = _ascii(label)
+        if isinstance(self._state, _core.MerlinState):
+            self._state.append_each(name, messages, length)
+            return
+        if length < 1 or len(messages) % length:
+            raise ParameterError(f"{len(messages)} bytes are no number of messages of {length} bytes each")
+        for k in range(len(messages) // length):
+            self._state.append(b"%s%d" % (name, k), messages[length * k : length * (k + 1)])
+
     def append_int(self, label: str, value: int) -> None:
         """Absorb an integer in [-2^63, 2^63), as eight little-endian bytes."""
         value = operator.index(value)

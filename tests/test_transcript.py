@@ -105,6 +105,25 @@ def test_what_it_takes() -> None:
     assert fork.challenge_bytes("d", 32) != one.challenge_bytes("d", 32)
 
 
+def test_messages_one_after_another() -> None:
+    """Each under the label and its number: as if they were appended one by one, whatever the hash."""
+    data = bytes(k % 251 for k in range(3 * 1101))
+    for make in (Transcript, lambda name: Transcript.over(Merlin(name.encode()))):
+        for length, count in ((3, 1101), (1, 11), (300, 11), (3303, 1), (7, 0)):
+            one, two = make("protocol"), make("protocol")
+            one.append_each("row", data[: length * count], length)
+            for k in range(count):
+                two.append(f"row{k}", data[length * k : length * (k + 1)])
+            assert one.challenge_bytes("c", 32) == two.challenge_bytes("c", 32), (length, count)
+        for length in (0, -1, 2, 4000):
+            with pytest.raises(ParameterError, match="number of messages"):
+                make("protocol").append_each("row", data, length)
+        with pytest.raises(ParameterError, match="ASCII"):
+            make("protocol").append_each("", data, 3)
+    with pytest.raises(BufferTypeError):
+        Transcript("protocol").append_each("row", "text", 1)
+
+
 def test_misuse() -> None:
     transcript = Transcript("protocol")
     for bad in ("", "naïve", b"bytes", None):

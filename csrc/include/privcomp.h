@@ -614,9 +614,12 @@ typedef struct {
     uint8_t begin;
 } privcomp_transcript;
 
-/* requires: lengths below 2^32, else PRIVCOMP_E_ARGUMENT. */
+/* append_each: for each k < count message k, `length` bytes, under the label followed by k in decimal.
+ * requires: lengths (of labels with their digits) below 2^32, else PRIVCOMP_E_ARGUMENT. */
 int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_t label_length);
 int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
+int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *messages, size_t length,
+                                    size_t count);
 int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length);
 
 /* ---- exact samplers in closed form: f(z) = exp(-phi(|z|)) on the integers ----

@@ -45,14 +45,20 @@ static void begin_op(privcomp_transcript *t, uint8_t flags)
     if (flags & (FLAG_C | FLAG_K) && t->position != 0) run_f(t);
 }
 
-/* meta-AD(label || the length in four bytes) */
-static void frame(privcomp_transcript *t, const uint8_t *label, size_t label_length, size_t length)
+/* meta-AD(label || the length in four bytes); a label comes in two parts */
+static void frame_parts(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *rest, size_t rest_length, size_t length)
 {
     uint8_t size[4];
     store32_le(size, (uint32_t)length);
     begin_op(t, FLAG_M | FLAG_A);
     absorb(t, label, label_length);
+    absorb(t, rest, rest_length);
     absorb(t, size, sizeof size);
+}
+
+static void frame(privcomp_transcript *t, const uint8_t *label, size_t label_length, size_t length)
+{
+    frame_parts(t, label, label_length, label, 0, length);
 }
 
 /* Another thread may change the struct while we work: everything happens in a copy whose two indices have been looked at. */
@@ -80,6 +86,24 @@ int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, siz
     privcomp_transcript own;
     if (!checked(&own, t, label_length, length)) return PRIVCOMP_E_ARGUMENT;
     append(&own, label, label_length, message, length);
+    put_back(t, &own);
+    return PRIVCOMP_OK;
+}
+
+int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *messages, size_t length,
+                                    size_t count)
+{
+    enum { DIGITS = 20 }; /* of 2^64 */
+    privcomp_transcript own;
+    if (!checked(&own, t, label_length, length) || label_length > UINT32_MAX - DIGITS) return PRIVCOMP_E_ARGUMENT;
+    for (size_t k = 0; k < count; k++) {
+        uint8_t digits[DIGITS];
+        size_t first = DIGITS;
+        for (size_t rest = k; first == DIGITS || rest > 0; rest /= 10) digits[--first] = (uint8_t)('0' + rest % 10);
+        frame_parts(&own, label, label_length, digits + first, DIGITS - first, length);
+        begin_op(&own, FLAG_A);
+        absorb(&own, messages + length * k, length);
+    }
     put_back(t, &own);
     return PRIVCOMP_OK;
 }

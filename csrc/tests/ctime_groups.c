@@ -61,6 +61,7 @@ int main(void)
     CHECK(privcomp_transcript_init(&transcript, (const uint8_t *)"label", 5) == PRIVCOMP_OK);
     SECRET(wide, sizeof wide);
     CHECK(privcomp_transcript_append(&transcript, (const uint8_t *)"message", 7, wide, sizeof wide) == PRIVCOMP_OK);
+    CHECK(privcomp_transcript_append_each(&transcript, (const uint8_t *)"message", 7, wide, sizeof wide / 4, 4) == PRIVCOMP_OK);
     CHECK(privcomp_transcript_challenge(&transcript, out, sizeof out, (const uint8_t *)"challenge", 9) == PRIVCOMP_OK);
     printf("constant time, groups: ok, levels 0..%d\n", max);
     return 0;

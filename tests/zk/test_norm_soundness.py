@@ -456,7 +456,7 @@ def stray_component(statement: norm.NormStatement, place: int, factor: int) -> I
 
     def scalars(group: Group, values: Any) -> Scalars:
         values = list(values)
-        if len(values) == length:
+        if len(values) == length and values[-1] == 0:  # the messages, of which no last ones are; not the form
             values[place] += said[-1]
         return real(group, values)
 
@@ -479,10 +479,10 @@ def test_rows_with_parts_on_generators_of_messages() -> None:
             if place < statement.scalars:
                 continue
 
-            def without(*arguments: Any) -> tuple[list[int], int]:
+            def without(*arguments: Any) -> tuple[Scalars, int]:
                 form, value = relations.opening_form(*arguments)
                 used = statement.columns + statement.scalars
-                return [*form[:used], *[0] * (len(form) - used)], value
+                return Scalars.concat([form[:used], statement.group.scalars([0] * (len(form) - used))]), value
 
             with (
                 mock.patch.object(prover, "opening_form", without),

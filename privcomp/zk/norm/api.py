@@ -31,7 +31,7 @@ from privcomp.zk.norm.statement import (
     NormStatement,
     square_sum,
 )
-from privcomp.zk.norm.verifier import Equation, equation
+from privcomp.zk.norm.verifier import Equation, equation, has_identity
 
 __all__ = ["Proven", "check", "commit_var", "decode_commitment", "failures", "prove_var", "require", "scheme"]
 
@@ -187,7 +187,7 @@ def decode_commitment(statement: NormStatement, data: Buffer) -> RowCommitment:
         CodecError: another length, an encoding that is not canonical, or the identity.
     """
     found = scheme(statement).decode(data, statement.d)
-    if any(found.rows.equal(statement.group.identity)):
+    if has_identity(statement.group, found.encode()):
         raise CodecError("a row commitment is the identity")
     return found
 

@@ -293,7 +293,7 @@ class _Prover:
         later = zip(_extrapolate(f, count, q), _extrapolate(g, count, q), strict=True)
         out.send("aux", [f[0], g[0], f[0] * g[0], *(a * b for a, b in later)])
         ch.c = out.challenge("c", nodes=2 * count + 1)
-        basis = interpolate(count + 1, ch.c, q)
+        basis = interpolate(statement.group, count + 1, ch.c)
         ch.fc = sum(u * v for u, v in zip(basis, f, strict=True)) % q
         ch.gc = sum(u * v for u, v in zip(basis, g, strict=True)) % q
         out.scalar("fc", ch.fc)
@@ -305,7 +305,7 @@ class _Prover:
     def _inner_product(self, entries: Scalars, table: Scalars) -> None:
         statement, out, ch, q, group = self.statement, self.out, self.ch, self.q, self.group
         generators = statement.generators
-        form, _ = opening_form(statement, ch)
+        j, _ = opening_form(statement, ch)
         far = pow(ch.theta, 2 * len(statement.messages) + 1, q)
         rows = self._row_weights(ch.opened[: statement.variables])
         table_rows = self._row_weights(ch.opened[: statement.table_variables])
@@ -321,7 +321,6 @@ class _Prover:
         unused = (1 << statement.halvings) - statement.columns - at
         folded = table.axpy(group.scalar(ch.kappa), entries) * group.scalar(far)
         u = Scalars.concat([folded, group.scalars(messages + [0] * unused)])
-        j = group.scalars(form)
         g = Points.concat([generators.columns, generators.messages])
         product = generators.product * group.scalar(ch.chi)
         for i in range(statement.halvings):

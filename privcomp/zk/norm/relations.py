@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from privcomp import _core
+from privcomp.algebra import Group, Scalars
 from privcomp.errors import ParameterError
 from privcomp.zk.norm.replay import ForbiddenChallenge
 from privcomp.zk.norm.statement import NormStatement
 
-__all__ = ["Challenges", "eq_at", "eq_list", "interpolate", "opening_form"]
+__all__ = ["Challenges", "eq_at", "eq_list", "eq_scalars", "interpolate", "opening_form"]
 
 
 @dataclass
@@ -56,6 +57,13 @@ def eq_list(point: Sequence[int], q: int, scale: int = 1) -> list[int]:
     return out
 
 
+def eq_scalars(group: Group, point: Sequence[int], scale: int, count: int) -> Scalars:
+    """The first `count` values of `eq_list`."""
+    factor = scale % group.order
+    table = _core.table_eq(group.core_id, point, 0, factor, factor)
+    return Scalars._of(group, _core.table_store(group.core_id, table[:count]))
+
+
 def eq_at(point: Sequence[int], index: int, q: int) -> int:
     """eq(point, index) for one index."""
     out = 1
@@ -85,29 +93,23 @@ def eq_from(d: int, one: Sequence[int], two: Sequence[int], q: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _inverse_weights(count: int, q: int) -> list[int]:
+def _inverse_weights(group: Group, count: int) -> Scalars:
     """1 / the product over j != i of (i - j), for the nodes 0 .. count - 1."""
-    factorials = [1]
+    q, factorials = group.order, [1]
     for i in range(1, count):
         factorials.append(factorials[-1] * i % q)
-    inverse = pow(factorials[-1], -1, q)
-    inverses = [0] * count
-    for i in reversed(range(count)):
-        inverses[i] = inverse
-        inverse = inverse * i % q
-    return [(-1) ** (count - 1 - i) * inverses[i] * inverses[count - 1 - i] % q for i in range(count)]
+    products = [(-1) ** (count - 1 - i) * factorials[i] * factorials[count - 1 - i] for i in range(count)]
+    return group.scalars(products).inverse()
 
 
-def interpolate(count: int, at: int, q: int) -> list[int]:
+def interpolate(group: Group, count: int, at: int) -> list[int]:
     """The values at `at` of the Lagrange polynomials of the nodes 0 .. count - 1, of which it is none."""
-    before = [1]
+    q, product = group.order, 1
     for i in range(count):
-        before.append(before[-1] * (at - i) % q)
-    after, out = 1, [0] * count
-    for i in reversed(range(count)):
-        out[i] = before[i] * after % q
-        after = after * (at - i) % q
-    return [u * v % q for u, v in zip(out, _inverse_weights(count, q), strict=True)]
+        product = product * (at - i) % q
+    table = _core.reciprocals(group.core_id, count, count, (at - count + 1) % q)  # of at - i, from the last i on
+    inverses = Scalars._of(group, np.ascontiguousarray(_core.table_store(group.core_id, table)[::-1]))
+    return (inverses * _inverse_weights(group, count) * group.scalar(product)).to_ints()
 
 
 def direction_at(statement: NormStatement, data: Any, point: Sequence[int]) -> int:
@@ -118,7 +120,7 @@ def direction_at(statement: NormStatement, data: Any, point: Sequence[int]) -> i
     return int(sign) * eq_at(point, index, statement.group.order) % statement.group.order
 
 
-def opening_form(statement: NormStatement, ch: Challenges) -> tuple[list[int], int]:
+def opening_form(statement: NormStatement, ch: Challenges) -> tuple[Scalars, int]:
     """(J, value): <J, u> = value is what is left of all relations, u being the scaled columns and messages."""
     q, n = statement.group.order, statement.variables
     columns, total = statement.columns, statement.scalars
@@ -130,8 +132,8 @@ def opening_form(statement: NormStatement, ch: Challenges) -> tuple[list[int], i
     value = 0
 
     count = statement.products
-    first = interpolate(count + 1, ch.c, q)
-    second = interpolate(2 * count + 1, ch.c, q)
+    first = interpolate(statement.group, count + 1, ch.c)
+    second = interpolate(statement.group, 2 * count + 1, ch.c)
     z1, z2, z3 = ch.zeta, ch.zeta * ch.zeta % q, pow(ch.zeta, 3, q)
     aux = offsets["aux"]
     j[aux] += z1 * first[0]
@@ -258,7 +260,6 @@ def opening_form(statement: NormStatement, ch: Challenges) -> tuple[list[int], i
     # Section 6 of the protocol: block i of the messages by theta^-i, the columns by theta^-(2 n_b + 1).
     inverse = pow(ch.theta, -1, q)
     far = pow(inverse, 2 * len(statement.messages) + 1, q)
-    j[:columns] = eq_list(rx[: statement.column_bits], q, far)
     j[v] -= 1
     j[v + 1] -= ch.kappa
     scale = 1
@@ -267,6 +268,5 @@ def opening_form(statement: NormStatement, ch: Challenges) -> tuple[list[int], i
         at = offsets[label]
         for i in range(at, at + size):
             j[i] = j[i] * scale % q
-    for i in range(columns + total, len(j)):
-        j[i] %= q
-    return j, value % q
+    of_columns = eq_scalars(statement.group, rx[: statement.column_bits], far, columns)
+    return Scalars.concat([of_columns, statement.group.scalars(j[columns:])]), value % q

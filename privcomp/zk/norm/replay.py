@@ -35,9 +35,7 @@ def begin(
     out.append("stmt.gens", statement.generators.tag)
     for name in sorted(context):
         out.append(f"stmt.{name}", context[name])
-    size = statement.group.encoding_bytes
-    for k in range(statement.rows):
-        out.append(f"C{k}", rows[size * k : size * (k + 1)])
+    out.append_each("C", rows, statement.group.encoding_bytes)
     return out
 
 

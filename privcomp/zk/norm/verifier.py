@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from privcomp.algebra import Points, Scalar, Scalars
+import numpy as np
+
+from privcomp.algebra import Group, Points, Scalar, Scalars
 from privcomp.commitments.hyrax import RowCommitment
 from privcomp.errors import CodecError, RemoteError
 from privcomp.transcript import Transcript
-from privcomp.zk.norm.relations import Challenges, eq_list, opening_form
+from privcomp.zk.norm.relations import Challenges, eq_scalars, opening_form
 from privcomp.zk.norm.replay import ForbiddenChallenge, begin, challenge, layer_rounds
 from privcomp.zk.norm.statement import NormStatement
 
-__all__ = ["Equation", "equation"]
+__all__ = ["Equation", "equation", "has_identity"]
 
 _REFUSED: Final = "the proof does not hold"
 
@@ -69,6 +71,13 @@ class _Reader:
         return challenge(self.transcript, label, self.statement.group.order, nodes=nodes)
 
 
+def has_identity(group: Group, encodings: bytes) -> bool:
+    """Whether one of these elements, in their only encodings, is the identity."""
+    identity = np.frombuffer(group.identity.encode(), np.uint8)
+    rows = np.frombuffer(encodings, np.uint8).reshape(-1, group.encoding_bytes)
+    return bool((rows == identity).all(axis=1).any())
+
+
 def equation(
     statement: NormStatement,
     context: Mapping[str, bytes],
@@ -81,7 +90,7 @@ def equation(
     Raises:
         RemoteError: wrong length, an encoding that is not canonical, the identity, a forbidden challenge.
     """
-    if any(commitment.rows.equal(statement.group.identity)):
+    if has_identity(statement.group, commitment.encode()):
         raise CodecError("a row commitment is the identity")
     if len(proof) != statement.proof_bytes:
         raise CodecError(f"a proof of {len(proof)} bytes where {statement.proof_bytes} should be")
@@ -111,26 +120,27 @@ def _equation(
     cs = reader.challenge("cs")
     za, zr = reader.scalar("za"), reader.scalar("zr")
 
-    points = group.decode_many(b"".join(reader.points), statement.points)
-    if any(points.equal(group.identity)):
+    encodings = b"".join(reader.points)
+    points = group.decode_many(encodings, statement.points)
+    if has_identity(group, encodings):
         raise CodecError("a point of the proof is the identity")
     inverses = [pow(e, -1, q) for e in inner]
     s = group.scalars([1])
     for inverse in reversed(inverses):  # the first halving splits by the highest bit
         s = Scalars.concat([s, s * group.scalar(inverse)])
-    last = int(s.dot(group.scalars(form)))
+    last = int(s.dot(form))
     generators = Scalars.concat([s * group.scalar(za), group.scalars([(za * last - cs * value) * ch.chi, zr])])
 
     far = cs * pow(ch.theta, 2 * len(statement.messages) + 1, q) % q
     c = statement.column_bits
-    rows = eq_list(ch.opened[c : statement.variables], q, -far)[: statement.rows]
-    tables = eq_list(ch.opened[c : statement.table_variables], q, -far * ch.kappa)[: statement.table_rows]
+    rows = eq_scalars(group, ch.opened[c : statement.variables], -far, statement.rows)
+    tables = eq_scalars(group, ch.opened[c : statement.table_variables], -far * ch.kappa, statement.table_rows)
     messages, scale = [], -cs % q
     for _ in statement.messages:
         scale = scale * ch.theta % q
         messages.append(scale)
     halvings = [-cs * factor for e, inverse in zip(inner, inverses, strict=True) for factor in (inverse, e)]
-    weights = group.scalars([*rows, *tables, *messages, *halvings, -1])
+    weights = Scalars.concat([rows, tables, group.scalars([*messages, *halvings, -1])])
     return Equation(statement, generators, Points.concat([commitment.rows, points]), weights)
 
 
