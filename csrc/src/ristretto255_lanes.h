@@ -345,11 +345,11 @@ static size_t ED_(schedule_var)(const ED_(block) *b, unsigned k, size_t *longs)
     const unsigned windows = b->plan.windows - k < LANES ? b->plan.windows - k : LANES;
     uint32_t *const count = b->count, *const bins = b->bins;
     memset(count, 0, sizeof *count * buckets);
-    for (size_t i = 0; i < n; i++)
-        for (unsigned j = 0; j < LANES; j++) {
+    for (unsigned j = 0; j < LANES; j++)
+        for (size_t i = 0; i < n; i++) {
             const int64_t digit = j < windows ? pc_msm_digit(b->biased + GROUP_BIASED_WORDS * i, k + j, b->plan.w) : 0;
-            const uint64_t size = (uint64_t)(digit < 0 ? -digit : digit);
-            b->digits[LANES * i + j] = (uint16_t)(size << 1 | (digit < 0));
+            const uint64_t negative = (uint64_t)digit >> 63, size = ((uint64_t)digit ^ (0 - negative)) + negative;
+            b->digits[LANES * i + j] = (uint16_t)(size << 1 | negative);
             count[LANES * size + j]++;
         }
     /* by length, from the longest on; all long ones are of one length here */

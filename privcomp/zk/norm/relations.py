@@ -267,6 +267,6 @@ def opening_form(statement: NormStatement, ch: Challenges) -> tuple[Scalars, int
         scale = scale * inverse % q
         at = offsets[label]
         for i in range(at, at + size):
-            j[i] = j[i] * scale % q
+            j[i] *= scale
     of_columns = eq_scalars(statement.group, rx[: statement.column_bits], far, columns)
     return Scalars.concat([of_columns, statement.group.scalars(j[columns:])]), value % q
