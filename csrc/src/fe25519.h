@@ -1,5 +1,5 @@
 /* The field modulo p = 2^255 - 19 in five limbs of 51 bits: the value is sum of v[i] 2^(51 i), and not unique.
- *   tight  v[i] < 2^51 + 2^13: what fe_mul, fe_square and fe_carry return
+ *   tight  v[i] < 2^51 + 2^15: what fe_mul, fe_square and fe_carry return
  *   loose  v[i] < 2^54: what they take. A sum of two tight numbers is loose, and so is a tight number (or the sum of two) minus a tight one.
  * Constant time in every value. Source: Bernstein, Duif, Lange, Schwabe, Yang, "High-speed high-security signatures", CHES 2011. */
 #ifndef PC_FE25519_H
@@ -20,27 +20,38 @@ PC_INLINE int fe_below(fe a, unsigned bits)
     return ((a.v[0] | a.v[1] | a.v[2] | a.v[3] | a.v[4]) >> bits) == 0;
 }
 
-/* Two passes would make the limbs exact; one leaves limb 1 up to 2^51 + 2^12.7: the last carry, < 19 2^59.4 < 2^63.7, is folded in at 2^51. */
-PC_INLINE fe fe_fold(u128 r0, u128 r1, u128 r2, u128 r3, u128 r4)
+/* Every limb gives what is above 2^51 to the next one, all at once; of a loose number that is below 8, and 19 times as much from the last limb. */
+PC_INLINE fe fe_carry(fe a)
 {
-    fe out;
-    r1 += (uint64_t)(r0 >> 51);
-    r2 += (uint64_t)(r1 >> 51);
-    r3 += (uint64_t)(r2 >> 51);
-    r4 += (uint64_t)(r3 >> 51);
-    const u128 low = (r0 & FE_MASK) + (r4 >> 51) * 19;
-    out.v[0] = (uint64_t)low & FE_MASK;
-    out.v[1] = ((uint64_t)r1 & FE_MASK) + (uint64_t)(low >> 51);
-    out.v[2] = (uint64_t)r2 & FE_MASK;
-    out.v[3] = (uint64_t)r3 & FE_MASK;
-    out.v[4] = (uint64_t)r4 & FE_MASK;
+    VERIFY(fe_below(a, 54));
+    const fe out = {{(a.v[0] & FE_MASK) + 19 * (a.v[4] >> 51), (a.v[1] & FE_MASK) + (a.v[0] >> 51), (a.v[2] & FE_MASK) + (a.v[1] >> 51),
+                     (a.v[3] & FE_MASK) + (a.v[2] >> 51), (a.v[4] & FE_MASK) + (a.v[3] >> 51)}};
     return out;
 }
 
-/* Products of limbs are < 2^54 * 19 2^54, five of them < 2^114.6: every r[i] >> 51 fits 64 bits. */
+/* The number of limbs r[i] / 2^13. Products come with that factor, 2^8 from one side and 2^5 from the other, so that what is above 2^51 is a word: no
+ * shifts of two words, and no limb waits for the one before. Of products of loose numbers, r[i] / 2^121 < 77, 59, 41, 23 and 5 (1 or 19 for each of
+ * five), so that r[i] < 2^128 and every t[i] < 2^51 + 95 2^57 < 2^64; t[4] < 2^51 + 23 2^57, and the last carries are below 6100, 19 1473 in limb 0. */
+PC_INLINE fe fe_fold(u128 r0, u128 r1, u128 r2, u128 r3, u128 r4)
+{
+    const uint64_t t0 = ((uint64_t)r0 >> 13) + 19 * (uint64_t)(r4 >> 64), t1 = ((uint64_t)r1 >> 13) + (uint64_t)(r0 >> 64);
+    const uint64_t t2 = ((uint64_t)r2 >> 13) + (uint64_t)(r1 >> 64), t3 = ((uint64_t)r3 >> 13) + (uint64_t)(r2 >> 64);
+    const uint64_t t4 = ((uint64_t)r4 >> 13) + (uint64_t)(r3 >> 64);
+    const fe out = {{(t0 & FE_MASK) + 19 * (t4 >> 51), (t1 & FE_MASK) + (t0 >> 51), (t2 & FE_MASK) + (t1 >> 51), (t3 & FE_MASK) + (t2 >> 51),
+                     (t4 & FE_MASK) + (t3 >> 51)}};
+    return out;
+}
+
+PC_INLINE fe fe_shift(fe a, unsigned bits)
+{
+    const fe out = {{a.v[0] << bits, a.v[1] << bits, a.v[2] << bits, a.v[3] << bits, a.v[4] << bits}};
+    return out;
+}
+
 PC_INLINE fe fe_mul(fe a, fe b)
 {
     VERIFY(fe_below(a, 54) && fe_below(b, 54));
+    a = fe_shift(a, 8), b = fe_shift(b, 5); /* below 2^62 and 2^59, 19 times that below 2^64 */
     const uint64_t b1 = 19 * b.v[1], b2 = 19 * b.v[2], b3 = 19 * b.v[3], b4 = 19 * b.v[4];
     const u128 r0 = (u128)a.v[0] * b.v[0] + (u128)a.v[1] * b4 + (u128)a.v[2] * b3 + (u128)a.v[3] * b2 + (u128)a.v[4] * b1;
     const u128 r1 = (u128)a.v[0] * b.v[1] + (u128)a.v[1] * b.v[0] + (u128)a.v[2] * b4 + (u128)a.v[3] * b3 + (u128)a.v[4] * b2;
@@ -53,12 +64,14 @@ PC_INLINE fe fe_mul(fe a, fe b)
 PC_INLINE fe fe_square(fe a)
 {
     VERIFY(fe_below(a, 54));
-    const uint64_t a0 = 2 * a.v[0], a1 = 2 * a.v[1], a3 = 19 * a.v[3], a4 = 19 * a.v[4];
-    const u128 r0 = (u128)a.v[0] * a.v[0] + (u128)a1 * a4 + (u128)(2 * a.v[2]) * a3;
-    const u128 r1 = (u128)a0 * a.v[1] + (u128)(2 * a.v[2]) * a4 + (u128)a.v[3] * a3;
-    const u128 r2 = (u128)a0 * a.v[2] + (u128)a.v[1] * a.v[1] + (u128)(2 * a.v[3]) * a4;
-    const u128 r3 = (u128)a0 * a.v[3] + (u128)a1 * a.v[2] + (u128)a.v[4] * a4;
-    const u128 r4 = (u128)a0 * a.v[4] + (u128)a1 * a.v[3] + (u128)a.v[2] * a.v[2];
+    const fe b = fe_shift(a, 5);
+    a = fe_shift(a, 8);
+    const uint64_t a0 = 2 * a.v[0], a1 = 2 * a.v[1], a2 = 2 * a.v[2], b3 = 19 * b.v[3], b4 = 19 * b.v[4];
+    const u128 r0 = (u128)a.v[0] * b.v[0] + (u128)a1 * b4 + (u128)a2 * b3;
+    const u128 r1 = (u128)a0 * b.v[1] + (u128)a2 * b4 + (u128)a.v[3] * b3;
+    const u128 r2 = (u128)a0 * b.v[2] + (u128)a.v[1] * b.v[1] + (u128)(2 * a.v[3]) * b4;
+    const u128 r3 = (u128)a0 * b.v[3] + (u128)a1 * b.v[2] + (u128)a.v[4] * b4;
+    const u128 r4 = (u128)a0 * b.v[4] + (u128)a1 * b.v[3] + (u128)a.v[2] * b.v[2];
     return fe_fold(r0, r1, r2, r3, r4);
 }
 
@@ -91,13 +104,6 @@ PC_INLINE fe fe_sub_sum(fe a, fe b)
     return out;
 }
 
-/* A loose number made tight. */
-PC_INLINE fe fe_carry(fe a)
-{
-    VERIFY(fe_below(a, 54));
-    return fe_fold(a.v[0], a.v[1], a.v[2], a.v[3], a.v[4]);
-}
-
 PC_INLINE fe fe_neg(fe a) { return fe_carry(fe_sub(fe_zero, a)); }
 
 /* a or b as mask is zero or all ones. */
@@ -108,10 +114,10 @@ PC_INLINE fe fe_select(fe a, fe b, uint64_t mask)
     return out;
 }
 
-/* The residue in [0, p) as four words. For x = tight, q = floor((x + 19) / 2^255) is 1 exactly where x >= p: x < 2p. */
+/* The residue in [0, p) as four words. For tight limbs, whose number x is below 2p, q = floor((x + 19) / 2^255) is 1 exactly where x >= p. */
 PC_INLINE void fe_words(uint64_t w[4], fe a)
 {
-    a = fe_carry(fe_carry(a)); /* limb 1 < 2^51 + 1 */
+    a = fe_carry(a);
     uint64_t q = (a.v[0] + 19) >> 51;
     for (int i = 1; i < 5; i++) q = (a.v[i] + q) >> 51;
     a.v[0] += 19 * q;

@@ -2,6 +2,7 @@
  * multiples against the others, refusals. tests/algebra compares with plain integers and public vectors. */
 #include "check.h"
 #include "core.h"
+#include "../src/fe25519.h"
 
 enum { N = 150, POINT = PRIVCOMP_POINT_BYTES, SCALAR = PRIVCOMP_SCALAR_BYTES };
 
@@ -189,8 +190,85 @@ static void residues(int group)
     CHECK(privcomp_group_axpy_var(left, order, points, points, 1, group) == PRIVCOMP_E_CANONICAL);
 }
 
+/* ---- modulo 2^255 - 19: the limbs of fe25519.h, the largest among them, against words ---- */
+
+enum { WORDS = 9 };
+
+/* x += y 2^shift */
+static void add_shifted(uint64_t x[WORDS], uint64_t y, unsigned shift)
+{
+    u128 t = (u128)y << shift % 64;
+    for (unsigned i = shift / 64; i < WORDS; i++) {
+        t += x[i];
+        x[i] = (uint64_t)t;
+        t >>= 64;
+    }
+}
+
+/* The residue of x in the lowest four words: 2^256 = 38, and p is taken away while it can be. */
+static void residue(uint64_t x[WORDS])
+{
+    static const uint64_t p[4] = {0xffffffffffffffed, UINT64_MAX, UINT64_MAX, INT64_MAX};
+    uint64_t high[WORDS], less[4];
+    do {
+        memcpy(high, x, sizeof high);
+        memset(x + 4, 0, (WORDS - 4) * sizeof *x);
+        for (unsigned i = 4; i < WORDS; i++) {
+            const u128 t = (u128)high[i] * 38;
+            add_shifted(x, (uint64_t)t, 64 * (i - 4)), add_shifted(x, (uint64_t)(t >> 64), 64 * (i - 3));
+        }
+    } while ((x[4] | x[5] | x[6] | x[7] | x[8]) != 0);
+    while (!wide_subtract(less, x, p)) memcpy(x, less, sizeof less);
+}
+
+static void residue_of(uint64_t x[WORDS], fe a)
+{
+    memset(x, 0, WORDS * sizeof *x);
+    for (unsigned i = 0; i < 5; i++) add_shifted(x, a.v[i], 51 * i);
+    residue(x);
+}
+
+static void same_residue(fe a, const uint64_t want[WORDS])
+{
+    uint64_t w[4];
+    fe_words(w, a);
+    CHECK(memcmp(w, want, sizeof w) == 0);
+}
+
+static void tight(fe a)
+{
+    for (int i = 0; i < 5; i++) CHECK(a.v[i] < FE_MASK + ((uint64_t)1 << 15));
+}
+
+static uint64_t loose_limb(int largest)
+{
+    const uint64_t most = ((uint64_t)1 << 54) - 1, edge[] = {0, 1, most, most - 1, FE_MASK, FE_MASK + 1, FE_MASK - 18, FE_MASK + (1 << 15)};
+    return largest ? most : test_u64() % 2 ? edge[test_u64() % 8] : test_u64() & most;
+}
+
+static void field(void)
+{
+    for (int trial = 0; trial < 5000; trial++) {
+        uint64_t x[WORDS], y[WORDS], product[WORDS] = {0}, square[WORDS] = {0};
+        fe a, b;
+        for (int i = 0; i < 5; i++) a.v[i] = loose_limb(trial == 0 || trial == 2), b.v[i] = loose_limb(trial < 2);
+        residue_of(x, a), residue_of(y, b);
+        for (unsigned i = 0; i < 4; i++)
+            for (unsigned j = 0; j < 4; j++) {
+                const u128 xy = (u128)x[i] * y[j], xx = (u128)x[i] * x[j];
+                add_shifted(product, (uint64_t)xy, 64 * (i + j)), add_shifted(product, (uint64_t)(xy >> 64), 64 * (i + j + 1));
+                add_shifted(square, (uint64_t)xx, 64 * (i + j)), add_shifted(square, (uint64_t)(xx >> 64), 64 * (i + j + 1));
+            }
+        residue(product), residue(square);
+        const fe ab = fe_mul(a, b), aa = fe_square(a), carried = fe_carry(a);
+        tight(ab), tight(aa), tight(carried);
+        same_residue(a, x), same_residue(ab, product), same_residue(aa, square), same_residue(carried, x);
+    }
+}
+
 int main(void)
 {
+    field();
     for (int group = PRIVCOMP_RISTRETTO255; group <= PRIVCOMP_BN254_G1; group++) {
         fill(group);
         laws(group);

@@ -36,7 +36,7 @@ static fe scalar_of(const int64_t limb[5])
 {
     u128 r[5];
     for (int i = 0; i < 5; i++) r[i] = (u128)((__int128)limb[i] + ((__int128)(i ? FE_MASK : FE_MASK - 18) << 13)); /* + 2^13 p */
-    return fe_carry(fe_fold(r[0], r[1], r[2], r[3], r[4]));
+    return fe_fold(r[0] << 13, r[1] << 13, r[2] << 13, r[3] << 13, r[4] << 13);
 }
 
 FMA static fe4 vector(int64_t limbs[4][5], int64_t limit, int which)
