@@ -75,18 +75,21 @@ class Transcript:
     def append_each(self, label: str, messages: bytes, length: int) -> None:
         """Absorb messages of `length` bytes that stand one after another, number k under the label followed by k.
 
+        How many there are is not absorbed: it has to follow from what was said before.
+
         Raises:
             BufferTypeError: messages is not bytes.
-            ParameterError: the label is empty or not ASCII; length < 1, or messages is not a multiple of it.
+            ParameterError: the label is empty or not ASCII; length is not in [1, 2^32) or does not divide messages.
         """
-        name = _ascii(label)
+        name, data = _ascii(label), _core.as_bytes("messages", messages)
+        size = _core.check_int("length", length, 1, (1 << 32) - 1)
+        if data.size % size:
+            raise ParameterError(f"{data.size} bytes are no number of messages of {size} bytes each")
         if isinstance(self._state, _core.MerlinState):
-            self._state.append_each(name, messages, length)
+            self._state.append_each(name, data, size)
             return
-        if length < 1 or len(messages) % length:
-            raise ParameterError(f"{len(messages)} bytes are no number of messages of {length} bytes each")
-        for k in range(len(messages) // length):
-            self._state.append(b"%s%d" % (name, k), messages[length * k : length * (k + 1)])
+        for k, message in enumerate(data.reshape(-1, size)):
+            self._state.append(b"%s%d" % (name, k), message.tobytes())
 
     def append_int(self, label: str, value: int) -> None:
         """Absorb an integer in [-2^63, 2^63), as eight little-endian bytes."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,13 +116,18 @@ def test_messages_one_after_another() -> None:
             for k in range(count):
                 two.append(f"row{k}", data[length * k : length * (k + 1)])
             assert one.challenge_bytes("c", 32) == two.challenge_bytes("c", 32), (length, count)
-        for length in (0, -1, 2, 4000):
-            with pytest.raises(ParameterError, match="number of messages"):
+        for length in (2, 4000, 0, -1, 3.0, "3", None, 1 << 32, 1 << 70):
+            with pytest.raises(ParameterError, match="number of messages" if length in (2, 4000) else "length is"):
                 make("protocol").append_each("row", data, length)
+        one, two = make("protocol"), make("protocol")
+        one.append_each("row", data[:8], 4)
+        two.append_each("row", memoryview(data[:8]).cast("H"), np.uint8(4))
+        assert one.challenge_bytes("c", 32) == two.challenge_bytes("c", 32)
+        for bad in ("text", None, [1, 2, 3], memoryview(data)[::2]):
+            with pytest.raises(BufferTypeError):
+                make("protocol").append_each("row", bad, 1)
         with pytest.raises(ParameterError, match="ASCII"):
             make("protocol").append_each("", data, 3)
-    with pytest.raises(BufferTypeError):
-        Transcript("protocol").append_each("row", "text", 1)
 
 
 def test_misuse() -> None:
@@ -147,6 +153,22 @@ def test_another_hash() -> None:
     """A protocol whose bytes are fixed elsewhere brings its own, which says what the protocol is."""
     other = Transcript.over(Merlin(b"name"))
     assert other.copy().challenge_bytes("c", 32) == Transcript("name").challenge_bytes("c", 32)
+
+
+def test_nobody_enters_beside_another_thread() -> None:
+    transcript = Transcript("protocol")
+    calls = [
+        lambda: transcript.append("m", b"1"),
+        lambda: transcript.append_each("m", b"12", 1),
+        lambda: transcript.challenge_bytes("c", 1),
+        transcript.copy,
+    ]
+    with transcript._state._lock:
+        for call in calls:
+            with pytest.raises(StateError, match="two threads"):
+                call()
+    for call in calls:
+        call()
 
 
 def test_two_threads_in_one_transcript() -> None:

@@ -104,6 +104,7 @@ PC_INLINE int64_t pc_msm_digit(const uint64_t *biased, unsigned i, unsigned w)
 {
     const unsigned bit = i * w, word = bit / 64, shift = bit % 64;
     const unsigned next = word + 1 < GROUP_BIASED_WORDS ? word + 1 : word; /* read in any case: what is not of the digit is masked */
+    VERIFY(bit + w <= 64 * GROUP_BIASED_WORDS);
     const uint64_t x = biased[word] >> shift | biased[next] << 1 << (63 - shift);
     return (int64_t)(x & (((uint64_t)1 << w) - 1)) - ((int64_t)1 << (w - 1));
 }

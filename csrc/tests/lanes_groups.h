@@ -38,6 +38,16 @@ static void decoding(void)
         if (valid) CHECK(memcmp(want, got, POINT * n) == 0);
         memcpy(one, kept, 32);
     }
+    /* in every place: numbers from p - 1 on, of which p + 3 and p + 9 are refused only for being that large; p - 1 has y = 0 */
+    for (size_t at = 0; at < N; at++)
+        for (unsigned low = 0xec; low <= 0xff; low++) {
+            uint8_t kept[32], *const one = encodings + 32 * at;
+            memcpy(kept, one, 32);
+            memset(one, 0xff, 32);
+            one[0] = (uint8_t)low, one[31] = 0x7f;
+            CHECK(portable->decode(want, encodings, N) == 0 && twin.decode(got, encodings, N) == 0);
+            memcpy(one, kept, 32);
+        }
 }
 
 /* ---- one fixed base ---- */

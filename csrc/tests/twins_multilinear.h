@@ -55,13 +55,14 @@ static void same(const mt *a, const mt *b, size_t n) { CHECK(memcmp(a, b, n * si
 /* ---- whole functions ---- */
 
 enum { BITS = 11, N = 1 << BITS };
+enum { SUM_BITS = 15 }; /* of sums that need no table */
 static mt tables[4 * N + 1], want_tables[4 * N + 1], got_tables[4 * N + 1], scratch[4 * N];
-static uint8_t point[PRIVCOMP_SCALAR_BYTES * (BITS)];
+static uint8_t point[PRIVCOMP_SCALAR_BYTES * SUM_BITS];
 
 static void draw(int all_largest)
 {
     fill(tables, 4 * N + 1, all_largest);
-    for (unsigned b = 0; b < BITS; b++) mt_to_bytes(point + PRIVCOMP_SCALAR_BYTES * b, all_largest ? largest() : residue(), &ED_ORDER);
+    for (unsigned b = 0; b < SUM_BITS; b++) mt_to_bytes(point + PRIVCOMP_SCALAR_BYTES * b, all_largest ? largest() : residue(), &ED_ORDER);
 }
 
 /* The same call of both on copies of the tables; the whole of them has to agree. */
@@ -137,6 +138,13 @@ static void reciprocals(int trial)
         CHECK(good[0] == good[1] && (trial % 3 || good[0] == (pole[0] >= count)));
         SAME(good[m == portable] = m->reciprocal_sum(out, count, n, alpha, point, scratch));
         CHECK(good[0] == good[1] && (trial % 3 || good[0] == (pole[0] >= count)));
+    }
+    for (unsigned n = BITS + 1; n <= SUM_BITS; n++) {
+        const size_t size = (size_t)1 << n, count = trial % 2 ? test_u64() % (size + 1) : size;
+        const mt alpha = residue();
+        CHECK(privcomp_multilinear_scratch(n) <= (int64_t)(4 * sizeof scratch / sizeof *scratch));
+        SAME(good[m == portable] = m->reciprocal_sum(out, count, n, alpha, point, scratch));
+        CHECK(good[0] == good[1]);
     }
 }
 

@@ -205,6 +205,7 @@ __all__ = [
     "available_levels",
     "bernoulli_exp_var",
     "center",
+    "check_int",
     "clip_l2",
     "cross_and",
     "cross_gram",

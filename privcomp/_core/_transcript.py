@@ -8,6 +8,7 @@ from typing import Any
 from privcomp._core._buffers import as_bytes, pointer
 from privcomp._core._privcomp import ffi, lib
 from privcomp.errors import ParameterError, StateError
+from privcomp.typing import U8Array
 
 _LIMIT = (1 << 32) - 1
 
@@ -37,14 +38,13 @@ class MerlinState:
         if status:
             _check(status)
 
-    def append_each(self, label: bytes, messages: bytes | bytearray | memoryview, length: int) -> None:
-        data = as_bytes("messages", messages)
-        if length < 1 or data.size % length:
-            raise ParameterError(f"{data.size} bytes are no number of messages of {length} bytes each")
-        count = data.size // length
+    def append_each(self, label: bytes, messages: U8Array, length: int) -> None:
+        count = messages.size // length
         self._enter()
         try:
-            _check(lib.privcomp_transcript_append_each(self._state, label, len(label), pointer(data), length, count))
+            _check(
+                lib.privcomp_transcript_append_each(self._state, label, len(label), pointer(messages), length, count)
+            )
         finally:
             self._lock.release()
 

@@ -87,8 +87,9 @@ class Hyrax:
     """The layout: entry j of a vector is in row j // columns, column j % columns, and C_a = sum_b x_ab Gamma_b + r_a H.
 
     `commit_var` reads tables at places that depend on the entries and on the blindings: whoever watches the cache of
-    the prover's processor may learn both, and its time depends on where bytes of entries are zero; `commit` is constant
-    time. The tables take 17 MB for 1024 columns of 16 bits, are built at the first commitment and kept.
+    the prover's processor may learn both, and its time depends on where bytes of entries are zero and, slightly, on all
+    of both; `commit` is constant time. The tables take 17 MB for 1024 columns of 16 bits, are built at the first
+    commitment and kept.
 
     Args:
         columns: a power of two, 2 .. 2^16.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privcomp.algebra import BN254, RISTRETTO255, Group, Scalars
-from privcomp.commitments import Generators, Opening
+from privcomp.algebra import BN254, RISTRETTO255, Group, Points, Scalars
+from privcomp.commitments import Generators, Opening, RowCommitment
 from privcomp.errors import BufferTypeError, CodecError, EncodingError, ExecutorError, ParameterError, RemoteError
 from privcomp.transcript import Transcript
 from privcomp.zk import norm
@@ -1003,5 +1003,12 @@ def test_no_blinding_at_all() -> None:
     with pytest.raises(CodecError, match="identity"):
         norm.decode_commitment(statement, rows[0].encode())
     proof = norm.prove_var(statement, CONTEXT, x, rows[0], opening)
+    with pytest.raises(CodecError, match="identity"):
+        norm.check(statement, CONTEXT, rows[0], proof)
+    blinded = RISTRETTO255.generator
+    for one, two in ((blinded, blinded - blinded), (blinded - blinded, blinded)):
+        some = RowCommitment(rows[0].scheme, 3, Points.concat([one, two]))
+        with pytest.raises(CodecError, match="identity"):
+            norm.check(statement, CONTEXT, some, proof)
     found = norm.failures([norm.Proven(statement, CONTEXT, rows[0].encode(), proof)])
     assert isinstance(found[0], CodecError)

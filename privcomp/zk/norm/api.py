@@ -119,7 +119,8 @@ def prove_var(
 
     Counting the entries and committing read memory at places that depend on the entries (and on the multiplicities):
     whoever watches the cache of the prover's processor may learn them. How long it takes depends on where bytes of
-    entries are zero. The other kernels are constant time, the Python integers between them are not.
+    entries are zero and, slightly, on all of them. The other kernels are constant time, the Python integers between
+    them are not.
 
     Args:
         statement: what is proven.
