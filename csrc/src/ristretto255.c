@@ -344,12 +344,22 @@ PC_INLINE fe fe1_third_y(fe slope, fe run, fe y) { return fe_carry(fe_sub(fe_mul
 PC_INLINE fe fe1_negate_entry(fe a, const uint64_t negative[1]) { return fe_select(a, fe_neg(a), negative[0]); }
 PC_INLINE void fe1_lanes(fe out[1], fe a) { out[0] = a; }
 PC_INLINE fe fe1_of_lanes(const fe a[1]) { return a[0]; }
-PC_INLINE void fe1_store(uint64_t *to, fe a) { memcpy(to, a.v, sizeof a.v); }
+
+PC_INLINE void fe1_store(uint64_t *to, fe a)
+{
+    for (int i = 0; i < 5; i++) {
+        FE_WORD(a.v[i]);
+        to[i] = a.v[i];
+    }
+}
 
 PC_INLINE fe fe1_load(const uint64_t *from)
 {
     fe out;
-    memcpy(out.v, from, sizeof out.v);
+    for (int i = 0; i < 5; i++) {
+        out.v[i] = from[i];
+        FE_WORD(out.v[i]);
+    }
     return out;
 }
 
