@@ -75,7 +75,7 @@ PC_INLINE fe fe_square(fe a)
     return fe_fold(r0, r1, r2, r3, r4);
 }
 
-/* x is a word in a register here. Compilers would add limbs two at a time in vectors, which wait long for limbs that were stored one by one: additions
+/* x is a word in a register here. gcc at -O3 would add limbs two at a time in vectors, which wait long for limbs that were stored one by one: additions
  * of points took half as long again. */
 #ifdef PC_MSAN
 #define FE_WORD(x) ((void)0)

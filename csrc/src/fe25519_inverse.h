@@ -1,7 +1,7 @@
 /* Inverses modulo p = 2^255 - 19 in variable time, which is a quarter of what the power in fe25519.h takes.
  * Division steps: for odd f, any g and an integer delta,
  *   (delta, f, g) -> (1 - delta, g, (g - f) / 2) if delta > 0 and g is odd, else (1 + delta, f, (g + (g mod 2) f) / 2)
- * which keep gcd(f, g) and bring g to 0, and f then to +-1 from f = p, in as many steps at most, twelve times 62: check: (49 * 255 + 57) // 17 == 738
+ * which keep gcd(f, g) and bring g to 0, and f then to +-1 from f = p, in at most 738 steps, less than 12 times 62; check: (49 * 255 + 57) // 17 == 738
  * What 62 of them do depends on 62 low bits and is a matrix of integers up to 2^62 in
  * size, over 2^62; it is applied to f and g as a whole, and modulo p to d and e, which start from 0 and 1: f = d a and g = e a at any time.
  * Runs of steps with even g are one shift, and several bits of g are made 0 with one multiple of f while delta <= 0.

@@ -63,7 +63,7 @@ static inline ed_point ed_add_cached(const ed_point *p, const ed_cached *q)
     return ed_add_terms(p, q->plus, q->minus, fe_mul(p->z, q->z2), q->t2d);
 }
 
-/* 2Z is < 2^52 + 2^14, so D - C and D + C are below 2^54 still. */
+/* 2Z is < 2^52 + 2^16, so D - C and D + C are below 2^54 still. */
 static inline ed_point ed_add_affine(const ed_point *p, const ed_affine *q)
 {
     return ed_add_terms(p, q->plus, q->minus, fe_add(p->z, p->z), q->t2d);

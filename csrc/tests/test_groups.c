@@ -237,7 +237,7 @@ static void same_residue(fe a, const uint64_t want[WORDS])
 
 static void tight(fe a)
 {
-    for (int i = 0; i < 5; i++) CHECK(a.v[i] < FE_MASK + ((uint64_t)1 << 15));
+    for (int i = 0; i < 5; i++) CHECK(a.v[i] <= FE_MASK + ((uint64_t)1 << 15));
 }
 
 static uint64_t loose_limb(int largest)
@@ -252,6 +252,11 @@ static void field(void)
         uint64_t x[WORDS], y[WORDS], product[WORDS] = {0}, square[WORDS] = {0};
         fe a, b;
         for (int i = 0; i < 5; i++) a.v[i] = loose_limb(trial == 0 || trial == 2), b.v[i] = loose_limb(trial < 2);
+        if (trial % 8 == 3) { /* k p and a bit more: where the residue has to be taken */
+            const uint64_t k = test_u64() % 9;
+            for (int i = 0; i < 5; i++) a.v[i] = k * (i ? FE_MASK : FE_MASK - 18);
+            a.v[0] += test_u64() % 8;
+        }
         residue_of(x, a), residue_of(y, b);
         for (unsigned i = 0; i < 4; i++)
             for (unsigned j = 0; j < 4; j++) {
@@ -263,6 +268,10 @@ static void field(void)
         const fe ab = fe_mul(a, b), aa = fe_square(a), carried = fe_carry(a);
         tight(ab), tight(aa), tight(carried);
         same_residue(a, x), same_residue(ab, product), same_residue(aa, square), same_residue(carried, x);
+        /* a - b and a - 2 b, with b added again */
+        const fe less = fe_carry(b), twice = fe_add(less, less);
+        same_residue(fe_add(fe_sub(carried, less), less), x);
+        same_residue(fe_add(fe_carry(fe_sub_sum(carried, twice)), twice), x);
     }
 }
 

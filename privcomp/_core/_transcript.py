@@ -39,6 +39,7 @@ class MerlinState:
             _check(status)
 
     def append_each(self, label: bytes, messages: U8Array, length: int) -> None:
+        """The lengths are those that Transcript.append_each has checked."""
         count = messages.size // length
         self._enter()
         try:
