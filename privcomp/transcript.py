@@ -11,13 +11,18 @@ sequences of appends absorb the same bytes. Source: https://merlin.cool; Hamburg
 from __future__ import annotations
 
 import operator
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from privcomp import _core
 from privcomp.algebra import Group, Points, Scalar, Scalars
 from privcomp.errors import ParameterError
 
-__all__ = ["State", "Transcript"]
+__all__ = ["Script", "State", "Step", "Transcript"]
+
+_LIMIT = (1 << 32) - 1
 
 
 class State(Protocol):
@@ -31,6 +36,42 @@ class State(Protocol):
 
     def copy(self) -> State:
         """A state that goes on by itself."""
+
+
+class Step(NamedTuple):
+    """A message of `length` bytes under its label or, with `challenge`, a challenge of as many."""
+
+    label: str
+    length: int
+    challenge: bool = False
+
+
+class Script:
+    """Messages and challenges of known lengths in their order, for `Transcript.replay`.
+
+    Attributes:
+        steps: the steps.
+        message_bytes: length of all messages.
+        challenge_bytes: length of all challenges.
+
+    Raises:
+        ParameterError: something that is no `Step`; a label is empty or not ASCII; a length is not in [0, 2^32).
+    """
+
+    __slots__ = ("_labels", "_numbers", "challenge_bytes", "message_bytes", "steps")
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self.steps = tuple(steps)
+        for step in self.steps:
+            if not isinstance(step, Step):
+                raise ParameterError(f"{step!r} is no step; a script is made of Step(label, length, challenge)")
+        labels = [_ascii(step.label) for step in self.steps]
+        lengths = [_core.check_int("length", step.length, 0, _LIMIT) for step in self.steps]
+        drawn = [bool(step.challenge) for step in self.steps]
+        self.challenge_bytes = sum(n for n, challenge in zip(lengths, drawn, strict=True) if challenge)
+        self.message_bytes = sum(lengths) - self.challenge_bytes
+        self._labels = np.frombuffer(b"".join(labels), np.uint8)
+        self._numbers = np.array([*zip(map(len, labels), lengths, drawn, strict=True)], np.uint32).reshape(-1, 3)
 
 
 class Transcript:
@@ -82,7 +123,7 @@ class Transcript:
             ParameterError: the label is empty or not ASCII; length is not in [1, 2^32) or does not divide messages.
         """
         name, data = _ascii(label), _core.as_bytes("messages", messages)
-        size = _core.check_int("length", length, 1, (1 << 32) - 1)
+        size = _core.check_int("length", length, 1, _LIMIT)
         if data.size % size:
             raise ParameterError(f"{data.size} bytes are no number of messages of {size} bytes each")
         if isinstance(self._state, _core.MerlinState):
@@ -90,6 +131,30 @@ class Transcript:
             return
         for k, message in enumerate(data.reshape(-1, size)):
             self._state.append(b"%s%d" % (name, k), message.tobytes())
+
+    def replay(self, script: Script, messages: bytes) -> bytes:
+        """Absorb messages that stand one after another, and draw the challenges between them: a proof's verifier.
+
+        Returns:
+            script.challenge_bytes bytes, the challenges one after another.
+
+        Raises:
+            BufferTypeError: messages is not bytes.
+            ParameterError: messages has another length than the script says.
+        """
+        data = _core.as_bytes("messages", messages)
+        if data.size != script.message_bytes:
+            raise ParameterError(f"{data.size} bytes of messages; the script is about {script.message_bytes}")
+        if isinstance(self._state, _core.MerlinState):
+            return self._state.replay(script._labels, script._numbers, data, script.challenge_bytes)
+        found, at = [], 0
+        for step in script.steps:
+            if step.challenge:
+                found.append(self.challenge_bytes(step.label, step.length))
+            else:
+                self.append(step.label, data[at : at + step.length].tobytes())
+                at += step.length
+        return b"".join(found)
 
     def append_int(self, label: str, value: int) -> None:
         """Absorb an integer in [-2^63, 2^63), as eight little-endian bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from privcomp.algebra import BN254, RISTRETTO255
 from privcomp.errors import BufferTypeError, ParameterError, StateError
-from privcomp.transcript import Transcript
+from privcomp.transcript import Script, Step, Transcript
 from tests.reference.strobe import Merlin
 
 
@@ -130,6 +131,45 @@ def test_messages_one_after_another() -> None:
             make("protocol").append_each("", data, 3)
 
 
+def test_a_script() -> None:
+    """As if its steps were said one by one, whatever the hash, and what comes after goes on from there."""
+    draw = random.Random(7)
+    for make in (Transcript, lambda name: Transcript.over(Merlin(name.encode()))):
+        for count in (0, 1, 2, 40):
+            said = [
+                Step("x" * draw.randint(1, 40), draw.choice((0, 1, 32, 165, 166, 167, 700)), draw.random() < 0.5)
+                for _ in range(count)
+            ]
+            script, one, two = Script(iter(said)), make("protocol"), make("protocol")
+            data = draw.randbytes(script.message_bytes)
+            found, want, at = one.replay(script, data), b"", 0
+            for label, length, challenge in said:
+                if challenge:
+                    want += two.challenge_bytes(label, length)
+                else:
+                    two.append(label, data[at : at + length])
+                    at += length
+            assert at == script.message_bytes == sum(step.length for step in said if not step.challenge)
+            assert found == want
+            assert len(want) == script.challenge_bytes
+            assert one.challenge_bytes("c", 32) == two.challenge_bytes("c", 32)
+            assert make("protocol").replay(script, memoryview(data)) == want
+            for bad in (data + b"1", data[1:] if data else b"12"):
+                with pytest.raises(ParameterError, match=f"{len(bad)} bytes of messages"):
+                    one.replay(script, bad)
+            with pytest.raises(BufferTypeError):
+                one.replay(script, None)
+    for label in ("", "naïve", b"bytes", None):
+        with pytest.raises(ParameterError, match="ASCII"):
+            Script([Step(label, 1)])
+    for length in (-1, 1 << 32, 1.0, None):
+        with pytest.raises(ParameterError, match="length is"):
+            Script([Step("label", length)])
+    for bad in (None, "label", ("label", 1)):
+        with pytest.raises(ParameterError, match="step"):
+            Script([bad])
+
+
 def test_misuse() -> None:
     transcript = Transcript("protocol")
     for bad in ("", "naïve", b"bytes", None):
@@ -161,6 +201,7 @@ def test_nobody_enters_beside_another_thread() -> None:
         lambda: transcript.append("m", b"1"),
         lambda: transcript.append_each("m", b"12", 1),
         lambda: transcript.challenge_bytes("c", 1),
+        lambda: transcript.replay(Script([Step("m", 1), Step("c", 1, True)]), b"1"),
         transcript.copy,
     ]
     with transcript._state._lock:

@@ -615,12 +615,16 @@ typedef struct {
 } privcomp_transcript;
 
 /* append_each: for each k < count message k, `length` bytes, under the label followed by k in decimal.
- * requires: lengths (of labels with their digits) below 2^32, else PRIVCOMP_E_ARGUMENT. */
+ * replay: steps one after another. Step k takes as its label the next steps[3k] bytes of labels and, where steps[3k + 2] is 0, appends the next
+ * steps[3k + 1] bytes of messages; else a challenge of so many bytes is what comes next in challenges.
+ * requires: lengths (of labels with their digits) below 2^32, else PRIVCOMP_E_ARGUMENT. replay: all steps within labels, messages and challenges. */
 int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_t label_length);
 int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
 int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *messages, size_t length,
                                     size_t count);
 int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length);
+int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, const uint8_t *messages, const uint8_t *labels, const uint32_t *steps,
+                               size_t count);
 
 /* ---- exact samplers in closed form: f(z) = exp(-phi(|z|)) on the integers ----
  *   Gaussian  phi(x) = x^2 / (2 q)      Laplace  phi(x) = x / q      q = numerator / denominator: sigma^2, or t

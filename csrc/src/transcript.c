@@ -108,13 +108,37 @@ int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label
     return PRIVCOMP_OK;
 }
 
+static void challenge(privcomp_transcript *own, uint8_t *out, size_t length, const uint8_t *label, size_t label_length)
+{
+    frame(own, label, label_length, length);
+    begin_op(own, FLAG_I | FLAG_A | FLAG_C);
+    squeeze(own, out, length);
+}
+
 int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length)
 {
     privcomp_transcript own;
     if (!checked(&own, t, label_length, length)) return PRIVCOMP_E_ARGUMENT;
-    frame(&own, label, label_length, length);
-    begin_op(&own, FLAG_I | FLAG_A | FLAG_C);
-    squeeze(&own, out, length);
+    challenge(&own, out, length, label, label_length);
+    put_back(t, &own);
+    return PRIVCOMP_OK;
+}
+
+int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, const uint8_t *messages, const uint8_t *labels, const uint32_t *steps,
+                               size_t count)
+{
+    privcomp_transcript own;
+    if (!checked(&own, t, 0, 0)) return PRIVCOMP_E_ARGUMENT;
+    for (const uint32_t *step = steps; count-- > 0; step += 3) {
+        if (step[2] == 0) {
+            append(&own, labels, step[0], messages, step[1]);
+            messages += step[1];
+        } else {
+            challenge(&own, challenges, step[1], labels, step[0]);
+            challenges += step[1];
+        }
+        labels += step[0];
+    }
     put_back(t, &own);
     return PRIVCOMP_OK;
 }

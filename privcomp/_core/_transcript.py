@@ -8,7 +8,7 @@ from typing import Any
 from privcomp._core._buffers import as_bytes, pointer
 from privcomp._core._privcomp import ffi, lib
 from privcomp.errors import ParameterError, StateError
-from privcomp.typing import U8Array
+from privcomp.typing import U8Array, U32Array
 
 _LIMIT = (1 << 32) - 1
 
@@ -58,9 +58,18 @@ class MerlinState:
             _check(lib.privcomp_transcript_challenge(self._state, out, length, label, len(label)))
         finally:
             self._lock.release()
-        found = bytes(ffi.buffer(out))
-        lib.privcomp_wipe(out, length)
-        return found
+        return _taken(out, length)
+
+    def replay(self, labels: U8Array, steps: U32Array, messages: U8Array, length: int) -> bytes:
+        """`length` bytes of challenges; the lengths are those of a privcomp.transcript.Script."""
+        out = ffi.new("uint8_t[]", length)
+        self._enter()
+        try:
+            args = pointer(messages), pointer(labels), pointer(steps), len(steps)
+            _check(lib.privcomp_transcript_replay(self._state, out, *args))
+        finally:
+            self._lock.release()
+        return _taken(out, length)
 
     def copy(self) -> MerlinState:
         other = MerlinState.__new__(MerlinState)
@@ -80,6 +89,12 @@ class MerlinState:
         state = getattr(self, "_state", None)
         if state is not None:  # a prover's copy has absorbed the witness
             lib.privcomp_wipe(ffi.cast("uint8_t *", state), ffi.sizeof("privcomp_transcript"))
+
+
+def _taken(out: Any, length: int) -> bytes:
+    found = bytes(ffi.buffer(out))
+    lib.privcomp_wipe(out, length)
+    return found
 
 
 def _two_threads() -> StateError:

@@ -19,7 +19,7 @@ from privcomp.commitments import Generators, Opening, RowCommitment
 from privcomp.errors import BufferTypeError, CodecError, EncodingError, ExecutorError, ParameterError, RemoteError
 from privcomp.transcript import Transcript
 from privcomp.zk import norm
-from privcomp.zk.norm import api, prover
+from privcomp.zk.norm import api, prover, verifier
 from privcomp.zk.norm.api import _drawer
 from privcomp.zk.norm.statement import PROTOCOL
 from tests.reference.toy_group import toy_group
@@ -992,6 +992,21 @@ def test_sums_of_commitments_have_no_proof() -> None:
     norm.check(statement, CONTEXT, cx + cy, proof)
     with pytest.raises(RemoteError, match="does not hold"):
         norm.check(statement, CONTEXT, cx, proof)
+
+
+@each_group
+def test_the_identity_among_encodings(group: Group) -> None:
+    """Found in every place, by the bytes; its bytes across two encodings are none."""
+    size, identity = group.encoding_bytes, group.identity.encode()
+    for count in (0, 1, 3):
+        others = b"\x55" * size * count
+        assert not verifier.has_identity(group, others)
+        for k in range(count):
+            assert verifier.has_identity(group, others[: size * k] + identity + others[size * (k + 1) :])
+    for shift in range(1, size):
+        across = b"\x55" * (size - shift) + identity + b"\x55" * shift
+        assert not verifier.has_identity(group, across), shift
+        assert verifier.has_identity(group, across + identity), shift
 
 
 def test_no_blinding_at_all() -> None:

@@ -383,8 +383,11 @@ def challenge_is(label: str, value: int) -> Iterator[None]:
         found = real(transcript, name, q, nodes=nodes)
         return value if name == label else found
 
-    real = verifier.challenge
-    with mock.patch.object(prover, "challenge", challenge), mock.patch.object(verifier, "challenge", challenge):
+    def challenges(*args: Any) -> dict[str, int]:
+        return all_real(*args) | {label: value}
+
+    real, all_real = prover.challenge, verifier.challenges
+    with mock.patch.object(prover, "challenge", challenge), mock.patch.object(verifier, "challenges", challenges):
         yield
 
 

@@ -190,10 +190,10 @@ class _Prover:
 
     def _layers(self) -> list[tuple[int, int]]:
         """Returns the factors of the layers' products; leaves the claim q~(r1) in `leaf_claim`."""
-        statement, out, ch, q, n = self.statement, self.out, self.ch, self.q, self.statement.variables
+        out, ch, q, n = self.out, self.ch, self.q, self.statement.variables
         a, b, r = self.p, self.root, list[int]()
         factors = []
-        for k, rounds in layer_rounds(statement):
+        for k, rounds in layer_rounds(n):
             lam = out.challenge(f"lam{k}")
             tables, claim, s = self._children(k, lam), (a + lam * b) % q, [0] * k
             for bit in rounds:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from privcomp.errors import BufferTypeError, ParameterError
-from privcomp.transcript import Transcript
+from privcomp.transcript import Script, Step, Transcript
 from privcomp.zk.norm.statement import PROTOCOL, NormStatement
 
-__all__ = ["ForbiddenChallenge", "begin", "challenge", "check_context", "layer_rounds"]
+__all__ = ["ForbiddenChallenge", "begin", "challenge", "challenges", "check_context", "layer_rounds"]
+
+_CHALLENGE_BYTES = 64
 
 
 class ForbiddenChallenge(Exception):
@@ -40,14 +43,63 @@ def begin(
 
 
 def challenge(transcript: Transcript, label: str, q: int, *, nodes: int = 0) -> int:
-    """A challenge modulo q that is not 0, and none of 0 .. nodes - 1."""
-    value = int.from_bytes(transcript.challenge_bytes(label, 64), "little") % q
+    """The prover's next challenge modulo q: not 0, and none of 0 .. nodes - 1."""
+    return _admitted(transcript.challenge_bytes(label, _CHALLENGE_BYTES), label, q, nodes)
+
+
+def challenges(transcript: Transcript, statement: NormStatement, proof: bytes) -> dict[str, int]:
+    """All challenges of a proof by their labels, from a transcript that has absorbed what is stated."""
+    point, q = statement.group.encoding_bytes, statement.group.order
+    table = proof[: point * statement.table_rows]
+    transcript.append_each("M", table, point)
+    script, labels = _script(statement.variables, statement.open_rounds, statement.halvings, point)
+    drawn = transcript.replay(script, proof[len(table) :])
+    nodes = {"c": 2 * statement.products + 1}
+    return {
+        label: _admitted(drawn[k * _CHALLENGE_BYTES : (k + 1) * _CHALLENGE_BYTES], label, q, nodes.get(label, 0))
+        for k, label in enumerate(labels)
+    }
+
+
+def _admitted(data: bytes, label: str, q: int, nodes: int) -> int:
+    value = int.from_bytes(data, "little") % q
     if value == 0 or value < nodes:
         raise ForbiddenChallenge(label)
     return value
 
 
-def layer_rounds(statement: NormStatement) -> Iterator[tuple[int, list[int]]]:
+def layer_rounds(variables: int) -> Iterator[tuple[int, list[int]]]:
     """Layers from the root down, each with the variables that its rounds bind, from the highest."""
-    for k in range(statement.variables):
+    for k in range(variables):
         yield k, list(reversed(range(k)))
+
+
+@lru_cache(maxsize=64)
+def _script(variables: int, open_rounds: int, halvings: int, point: int) -> tuple[Script, tuple[str, ...]]:
+    """What a proof says after the table, and the challenges between; the labels of the challenges."""
+    steps: list[Step] = []
+
+    def say(label: str, *then: str, size: int = point) -> None:
+        """A message, and the challenges that follow it."""
+        steps.append(Step(label, size))
+        steps.extend(Step(name, _CHALLENGE_BYTES, True) for name in then)
+
+    say("claims", "alpha")
+    say("root", "lam0")
+    for k, rounds in layer_rounds(variables):
+        for bit in rounds:
+            say(f"layer{k}.round{bit}", f"layer{k}.s{bit}")
+        say(f"layer{k}.values", f"mu{k}", f"lam{k + 1}" if k + 1 < variables else "eta")
+    for bit in reversed(range(open_rounds)):
+        say(f"open.round{bit}", f"open.s{bit}")
+    say("open.values", "kappa")
+    say("aux", "c")
+    say("fc", size=32)
+    say("gc", "zeta", "theta", "chi", size=32)
+    for i in range(halvings):
+        say(f"L{i}")
+        say(f"R{i}", f"e{i}")
+    say("A", "cs")
+    say("za", size=32)
+    say("zr", size=32)
+    return Script(steps), tuple(step.label for step in steps if step.challenge)

@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from privcomp.algebra import Group, Points, Scalar, Scalars
 from privcomp.commitments.hyrax import RowCommitment
 from privcomp.errors import CodecError, RemoteError
 from privcomp.transcript import Transcript
 from privcomp.zk.norm.relations import Challenges, eq_scalars, opening_form
-from privcomp.zk.norm.replay import ForbiddenChallenge, begin, challenge, layer_rounds
+from privcomp.zk.norm.replay import ForbiddenChallenge, begin, challenges
 from privcomp.zk.norm.statement import NormStatement
 
 __all__ = ["Equation", "equation", "has_identity"]
@@ -45,37 +43,13 @@ class Equation:
         return bases.msm_var(Scalars.concat([self.generators, self.weights])).is_identity()
 
 
-class _Reader:
-    """Reads a proof in order and absorbs what it reads."""
-
-    def __init__(self, statement: NormStatement, proof: bytes, transcript: Transcript) -> None:
-        self.statement, self.proof, self.transcript, self.at = statement, proof, transcript, 0
-        self.points: list[bytes] = []
-
-    def _take(self, label: str, size: int) -> bytes:
-        data = self.proof[self.at : self.at + size]
-        self.at += size
-        self.transcript.append(label, data)
-        return data
-
-    def point(self, label: str) -> None:
-        self.points.append(self._take(label, self.statement.group.encoding_bytes))
-
-    def scalar(self, label: str) -> int:
-        value = int.from_bytes(self._take(label, 32), "little")
-        if value >= self.statement.group.order:
-            raise CodecError("a scalar that is not below the order of the group")
-        return value
-
-    def challenge(self, label: str, *, nodes: int = 0) -> int:
-        return challenge(self.transcript, label, self.statement.group.order, nodes=nodes)
-
-
 def has_identity(group: Group, encodings: bytes) -> bool:
     """Whether one of these elements, in their only encodings, is the identity."""
-    identity = np.frombuffer(group.identity.encode(), np.uint8)
-    rows = np.frombuffer(encodings, np.uint8).reshape(-1, group.encoding_bytes)
-    return bool((rows == identity).all(axis=1).any())
+    identity = group.identity.encode()
+    at = encodings.find(identity)
+    while at % len(identity) and at >= 0:  # across two encodings
+        at = encodings.find(identity, at + 1)
+    return at >= 0
 
 
 def equation(
@@ -108,23 +82,19 @@ def _equation(
     transcript: Transcript | None,
 ) -> Equation:
     group, q = statement.group, statement.group.order
-    reader = _Reader(statement, proof, begin(statement, context, commitment.encode(), transcript))
-    ch = _replay(statement, reader)
-    form, value = opening_form(statement, ch)
-    inner = []
-    for i in range(statement.halvings):
-        reader.point(f"L{i}")
-        reader.point(f"R{i}")
-        inner.append(reader.challenge(f"e{i}"))
-    reader.point("A")
-    cs = reader.challenge("cs")
-    za, zr = reader.scalar("za"), reader.scalar("zr")
+    said = challenges(begin(statement, context, commitment.encode(), transcript), statement, proof)
+    # fc and gc stand before L0, za and zr at the end; the rest are points.
+    middle = group.encoding_bytes * (statement.points - 2 * statement.halvings - 1)
+    fc, gc, za, zr = (_scalar(proof[at : at + 32], q) for at in (middle, middle + 32, len(proof) - 64, len(proof) - 32))
+    encodings = proof[:middle] + proof[middle + 64 : -64]
 
-    encodings = b"".join(reader.points)
+    ch = _challenges(statement, said, fc, gc)
+    form, value = opening_form(statement, ch)
+    inner, cs = [said[f"e{i}"] for i in range(statement.halvings)], said["cs"]
     points = group.decode_many(encodings, statement.points)
     if has_identity(group, encodings):
         raise CodecError("a point of the proof is the identity")
-    inverses = [pow(e, -1, q) for e in inner]
+    inverses = group.scalars(inner).inverse().to_ints()
     s = group.scalars([1])
     for inverse in reversed(inverses):  # the first halving splits by the highest bit
         s = Scalars.concat([s, s * group.scalar(inverse)])
@@ -144,34 +114,23 @@ def _equation(
     return Equation(statement, generators, Points.concat([commitment.rows, points]), weights)
 
 
-def _replay(statement: NormStatement, reader: _Reader) -> Challenges:
-    ch = Challenges()
-    for k in range(statement.table_rows):
-        reader.point(f"M{k}")
-    reader.point("claims")
-    ch.alpha = reader.challenge("alpha")
-    reader.point("root")
-    r = list[int]()
-    for k, rounds in layer_rounds(statement):
-        ch.lam.append(reader.challenge(f"lam{k}"))
-        s = [0] * k
-        for bit in rounds:
-            reader.point(f"layer{k}.round{bit}")
-            s[bit] = reader.challenge(f"layer{k}.s{bit}")
-        reader.point(f"layer{k}.values")
-        ch.mu.append(reader.challenge(f"mu{k}"))
-        ch.point.append(r)
-        ch.bound.append(s)
-        r = [*s, ch.mu[-1]]
-    ch.eta = reader.challenge("eta")
-    ch.opened = [0] * statement.open_rounds
-    for bit in reversed(range(statement.open_rounds)):
-        reader.point(f"open.round{bit}")
-        ch.opened[bit] = reader.challenge(f"open.s{bit}")
-    reader.point("open.values")
-    ch.kappa = reader.challenge("kappa")
-    reader.point("aux")
-    ch.c = reader.challenge("c", nodes=2 * statement.products + 1)
-    ch.fc, ch.gc = reader.scalar("fc"), reader.scalar("gc")
-    ch.zeta, ch.theta, ch.chi = reader.challenge("zeta"), reader.challenge("theta"), reader.challenge("chi")
+def _scalar(data: bytes, q: int) -> int:
+    value = int.from_bytes(data, "little")
+    if value >= q:
+        raise CodecError("a scalar that is not below the order of the group")
+    return value
+
+
+def _challenges(statement: NormStatement, said: Mapping[str, int], fc: int, gc: int) -> Challenges:
+    ch = Challenges(fc=fc, gc=gc)
+    ch.alpha, ch.eta, ch.kappa, ch.c = said["alpha"], said["eta"], said["kappa"], said["c"]
+    ch.zeta, ch.theta, ch.chi = said["zeta"], said["theta"], said["chi"]
+    point = list[int]()
+    for k in range(statement.variables):
+        ch.lam.append(said[f"lam{k}"])
+        ch.mu.append(said[f"mu{k}"])
+        ch.point.append(point)
+        ch.bound.append([said[f"layer{k}.s{bit}"] for bit in range(k)])
+        point = [*ch.bound[-1], ch.mu[-1]]
+    ch.opened = [said[f"open.s{bit}"] for bit in range(statement.open_rounds)]
     return ch
