@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from privcomp import _core
 from privcomp.algebra import Group, Points, Scalar, Scalars
 from privcomp.errors import ParameterError
+from privcomp.typing import U8Array, U32Array
 
 __all__ = ["Script", "State", "Step", "Transcript"]
 
@@ -46,36 +49,49 @@ class Step(NamedTuple):
     challenge: bool = False
 
 
+@dataclass(frozen=True)
 class Script:
     """Messages and challenges of known lengths in their order, for `Transcript.replay`.
 
-    Attributes:
+    Args:
         steps: the steps.
-        message_bytes: length of all messages.
-        challenge_bytes: length of all challenges.
 
     Raises:
         ParameterError: something that is no `Step`; a label is empty or not ASCII; a length is not in [0, 2^32).
     """
 
-    __slots__ = ("_labels", "_numbers", "challenge_bytes", "message_bytes", "steps")
+    steps: tuple[Step, ...]
 
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self.steps = tuple(steps)
-        for step in self.steps:
+    def __post_init__(self) -> None:
+        given: Any = self.steps
+        given = tuple(given) if isinstance(given, Iterable) else (given,)
+        for step in given:
             if not isinstance(step, Step):
                 raise ParameterError(f"{step!r} is no step; a script is made of Step(label, length, challenge)")
+            _ascii(step.label)
+        checked = [Step(s.label, _core.check_int("length", s.length, 0, _LIMIT), bool(s.challenge)) for s in given]
+        object.__setattr__(self, "steps", tuple(checked))
+
+    @cached_property
+    def message_bytes(self) -> int:
+        """Length of all messages."""
+        return sum(step.length for step in self.steps if not step.challenge)
+
+    @cached_property
+    def challenge_bytes(self) -> int:
+        """Length of all challenges."""
+        return sum(step.length for step in self.steps if step.challenge)
+
+    @cached_property
+    def _packed(self) -> tuple[U8Array, U32Array]:
+        """Labels one after another; for each step its label's length, its length, and whether it is a challenge."""
         labels = [_ascii(step.label) for step in self.steps]
-        lengths = [_core.check_int("length", step.length, 0, _LIMIT) for step in self.steps]
-        drawn = [bool(step.challenge) for step in self.steps]
-        self.challenge_bytes = sum(n for n, challenge in zip(lengths, drawn, strict=True) if challenge)
-        self.message_bytes = sum(lengths) - self.challenge_bytes
-        self._labels = np.frombuffer(b"".join(labels), np.uint8)
-        self._numbers = np.array([*zip(map(len, labels), lengths, drawn, strict=True)], np.uint32).reshape(-1, 3)
+        numbers = [(len(label), step.length, step.challenge) for label, step in zip(labels, self.steps, strict=True)]
+        return np.frombuffer(b"".join(labels), np.uint8), np.array(numbers, np.uint32).reshape(-1, 3)
 
 
 class Transcript:
-    """A labelled transcript; `append` and the challenges change it.
+    """A labelled transcript; what is appended, replayed and drawn changes it.
 
     Labels are str, ASCII, at least one character. Two transcripts agree as long as labels, messages and their order do.
 
@@ -140,13 +156,15 @@ class Transcript:
 
         Raises:
             BufferTypeError: messages is not bytes.
-            ParameterError: messages has another length than the script says.
+            ParameterError: script is no `Script`; messages has another length than it says.
         """
+        if not isinstance(script, Script):
+            raise ParameterError(f"a {type(script).__name__} is no script")
         data = _core.as_bytes("messages", messages)
         if data.size != script.message_bytes:
             raise ParameterError(f"{data.size} bytes of messages; the script is about {script.message_bytes}")
         if isinstance(self._state, _core.MerlinState):
-            return self._state.replay(script._labels, script._numbers, data, script.challenge_bytes)
+            return self._state.replay(*script._packed, data, script.challenge_bytes)
         found, at = [], 0
         for step in script.steps:
             if step.challenge:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privcomp import _core
 from privcomp.algebra import BN254, RISTRETTO255
 from privcomp.errors import BufferTypeError, ParameterError, StateError
 from privcomp.transcript import Script, Step, Transcript
@@ -159,15 +160,68 @@ def test_a_script() -> None:
                     one.replay(script, bad)
             with pytest.raises(BufferTypeError):
                 one.replay(script, None)
+
+
+def test_a_script_of_numpy_integers() -> None:
+    """Small integers of NumPy add up to more than they hold."""
+    script = Script([Step("a", np.uint8(250)), Step("b", np.uint8(250), 0), Step("c", np.uint8(3), 2)])
+    assert script == Script([Step("a", 250), Step("b", 250), Step("c", 3, True)])
+    data = random.Random(1).randbytes(500)
+    want = Transcript("protocol")
+    want.append("a", data[:250])
+    want.append("b", data[250:])
+    challenge = want.challenge_bytes("c", 3)
+    for transcript in (Transcript("protocol"), Transcript.over(Merlin(b"protocol"))):
+        assert transcript.replay(script, data) == challenge
+
+
+def test_scripts_that_are_none() -> None:
     for label in ("", "naïve", b"bytes", None):
         with pytest.raises(ParameterError, match="ASCII"):
             Script([Step(label, 1)])
     for length in (-1, 1 << 32, 1.0, None):
         with pytest.raises(ParameterError, match="length is"):
             Script([Step("label", length)])
-    for bad in (None, "label", ("label", 1)):
-        with pytest.raises(ParameterError, match="step"):
-            Script([bad])
+    for bad in (None, 3, "label", [("label", 1)], [None]):
+        with pytest.raises(ParameterError, match="is no step"):
+            Script(bad)
+    for bad in (None, [Step("label", 0)]):
+        with pytest.raises(ParameterError, match="no script"):
+            Transcript("protocol").replay(bad, b"")
+    with pytest.raises(AttributeError):
+        Script([]).steps = ()
+
+
+def test_the_core_refuses_steps_that_do_not_fit() -> None:
+    """Nothing is read or written beyond the buffers, and nothing is absorbed."""
+    state, want = _core.MerlinState(b"protocol"), _core.MerlinState(b"protocol")
+    labels, messages = np.frombuffer(b"abcd", np.uint8), np.zeros(10, np.uint8)
+    good = [(1, 4, 0), (2, 6, 0), (1, 8, 1)]
+    most = (1 << 32) - 1
+    wrong = [
+        [*good[:2], (2, 8, 1)],
+        [*good[:2], (0, 8, 1)],
+        [*good[:2], (1, 9, 1)],
+        [*good[:2], (1, 7, 1)],
+        [(1, 4, 0), (2, 5, 0), (1, 8, 1)],
+        [(1, 4, 0), (2, 7, 0), (1, 8, 1)],
+        [(1, 4, 0), (2, most, 0), (1, 8, 1)],
+        [(1, most, 1), *good[1:]],
+        [(most, 4, 0), *good[1:]],
+        good[:2],
+        [*good, (0, 1, 0)],
+        [*good, (0, 1, 1)],
+        [*good, (1, 0, 1)],
+        [],
+    ]
+    for steps in wrong:
+        with pytest.raises(ParameterError, match="other lengths"):
+            state.replay(labels, np.array(steps, np.uint32).reshape(-1, 3), messages, 8)
+    want.append(b"a", bytes(4))
+    want.append(b"bc", bytes(6))
+    found = state.replay(labels, np.array(good, np.uint32), messages, 8)
+    assert found == want.challenge(b"d", 8)
+    assert state.challenge(b"c", 32) == want.challenge(b"c", 32)
 
 
 def test_misuse() -> None:

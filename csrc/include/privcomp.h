@@ -616,15 +616,16 @@ typedef struct {
 
 /* append_each: for each k < count message k, `length` bytes, under the label followed by k in decimal.
  * replay: steps one after another. Step k takes as its label the next steps[3k] bytes of labels and, where steps[3k + 2] is 0, appends the next
- * steps[3k + 1] bytes of messages; else a challenge of so many bytes is what comes next in challenges.
- * requires: lengths (of labels with their digits) below 2^32, else PRIVCOMP_E_ARGUMENT. replay: all steps within labels, messages and challenges. */
+ * steps[3k + 1] bytes of messages; else a challenge of so many bytes is what comes next in challenges, which overlaps nothing.
+ * requires: lengths (of labels with their digits) below 2^32; steps that take all of labels, messages and challenges, and no more. Else
+ * PRIVCOMP_E_ARGUMENT, and nothing is absorbed. */
 int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_t label_length);
 int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
 int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *messages, size_t length,
                                     size_t count);
 int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t length, const uint8_t *label, size_t label_length);
-int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, const uint8_t *messages, const uint8_t *labels, const uint32_t *steps,
-                               size_t count);
+int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, size_t challenges_length, const uint8_t *messages, size_t messages_length,
+                               const uint8_t *labels, size_t labels_length, const uint32_t *steps, size_t count);
 
 /* ---- exact samplers in closed form: f(z) = exp(-phi(|z|)) on the integers ----
  *   Gaussian  phi(x) = x^2 / (2 q)      Laplace  phi(x) = x / q      q = numerator / denominator: sigma^2, or t

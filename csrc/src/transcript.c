@@ -124,21 +124,24 @@ int privcomp_transcript_challenge(privcomp_transcript *t, uint8_t *out, size_t l
     return PRIVCOMP_OK;
 }
 
-int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, const uint8_t *messages, const uint8_t *labels, const uint32_t *steps,
-                               size_t count)
+int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, size_t challenges_length, const uint8_t *messages, size_t messages_length,
+                               const uint8_t *labels, size_t labels_length, const uint32_t *steps, size_t count)
 {
     privcomp_transcript own;
     if (!checked(&own, t, 0, 0)) return PRIVCOMP_E_ARGUMENT;
     for (const uint32_t *step = steps; count-- > 0; step += 3) {
+        const size_t label = step[0], length = step[1];
+        if (label > labels_length || length > (step[2] == 0 ? messages_length : challenges_length)) return PRIVCOMP_E_ARGUMENT;
         if (step[2] == 0) {
-            append(&own, labels, step[0], messages, step[1]);
-            messages += step[1];
+            append(&own, labels, label, messages, length);
+            messages += length, messages_length -= length;
         } else {
-            challenge(&own, challenges, step[1], labels, step[0]);
-            challenges += step[1];
+            challenge(&own, challenges, length, labels, label);
+            challenges += length, challenges_length -= length;
         }
-        labels += step[0];
+        labels += label, labels_length -= label;
     }
+    if (labels_length != 0 || messages_length != 0 || challenges_length != 0) return PRIVCOMP_E_ARGUMENT;
     put_back(t, &own);
     return PRIVCOMP_OK;
 }

@@ -64,7 +64,7 @@ int main(void)
     CHECK(privcomp_transcript_append_each(&transcript, (const uint8_t *)"message", 7, wide, sizeof wide / 4, 4) == PRIVCOMP_OK);
     CHECK(privcomp_transcript_challenge(&transcript, out, sizeof out, (const uint8_t *)"challenge", 9) == PRIVCOMP_OK);
     const uint32_t steps[2][3] = {{7, sizeof wide, 0}, {9, sizeof out, 1}};
-    CHECK(privcomp_transcript_replay(&transcript, out, wide, (const uint8_t *)"messagechallenge", steps[0], 2) == PRIVCOMP_OK);
+    CHECK(privcomp_transcript_replay(&transcript, out, sizeof out, wide, sizeof wide, (const uint8_t *)"messagechallenge", 16, steps[0], 2) == PRIVCOMP_OK);
     printf("constant time, groups: ok, levels 0..%d\n", max);
     return 0;
 }

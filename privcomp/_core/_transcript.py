@@ -61,14 +61,18 @@ class MerlinState:
         return _taken(out, length)
 
     def replay(self, labels: U8Array, steps: U32Array, messages: U8Array, length: int) -> bytes:
-        """`length` bytes of challenges; the lengths are those of a privcomp.transcript.Script."""
+        """`length` bytes of challenges. labels and steps: those of a privcomp.transcript.Script, u32 (n, 3)."""
         out = ffi.new("uint8_t[]", length)
         self._enter()
         try:
-            args = pointer(messages), pointer(labels), pointer(steps), len(steps)
-            _check(lib.privcomp_transcript_replay(self._state, out, *args))
+            status = lib.privcomp_transcript_replay(
+                self._state, out, length, pointer(messages), messages.size, pointer(labels), labels.size,
+                pointer(steps), steps.size // 3,
+            )  # fmt: skip
         finally:
             self._lock.release()
+        if status:
+            raise ParameterError("steps that say other lengths than messages and challenges have")
         return _taken(out, length)
 
     def copy(self) -> MerlinState:

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import os
 import pickle
+import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +26,7 @@ from privcomp.zk.norm.api import _drawer
 from privcomp.zk.norm.statement import PROTOCOL
 from tests.reference.toy_group import toy_group
 from tests.zk.norm_cases import CONTEXT, SCALARS, Sent, entries, parts, random_true, sent, tight_claims
-from tests.zk.recording import challenges
+from tests.zk.recording import Recorder, challenges
 
 ORDER = RISTRETTO255.order
 each_group = pytest.mark.parametrize("group", [RISTRETTO255, BN254], ids=str)
@@ -994,19 +996,79 @@ def test_sums_of_commitments_have_no_proof() -> None:
         norm.check(statement, CONTEXT, cx, proof)
 
 
+class Forcing(Recorder):
+    """Merlin, but for one challenge."""
+
+    def __init__(self, label: str, value: int) -> None:
+        super().__init__(b"test", [])
+        self.label, self.value = label, value
+
+    def challenge(self, label: bytes, length: int) -> bytes:
+        found = super().challenge(label, length)
+        return self.value.to_bytes(length, "little") if label.decode() == self.label else found
+
+    def copy(self) -> Forcing:
+        other = Forcing(self.label, self.value)
+        other._merlin = self._merlin.copy()
+        return other
+
+
+@each_group
+def test_challenges_that_no_proof_may_have(group: Group) -> None:
+    """0 everywhere, and for c the nodes: refused by the check too, as another proof is nobody's right."""
+    statement = norm.NormStatement(9, -3, 3, (norm.L2AtMost(50),), 4, group)
+    q, last = group.order, 2 * statement.products
+    rows, opening = norm.commit_var(statement, np.zeros(9, np.int64))
+    proof = norm.prove_var(statement, CONTEXT, np.zeros(9, np.int64), rows, opening)
+    labels = dict.fromkeys(
+        label for label, _ in challenges(lambda t: norm.check(statement, CONTEXT, rows, proof, transcript=t))
+    )
+    del labels["end"]
+    assert len(labels) == len(statement.messages) + 2 * statement.variables + statement.halvings
+
+    def refusal(label: str, value: int) -> str:
+        with pytest.raises(RemoteError) as caught:
+            norm.check(statement, CONTEXT, rows, proof, transcript=Transcript.over(Forcing(label, value)))
+        return str(caught.value)
+
+    for label in labels:
+        for value in (0, q, 5 * q):
+            assert "no proof may have" in refusal(label, value), label
+        assert ("no proof may have" in refusal(label, 1)) == (label == "c")
+    for value in (1, last, q + 1, 2 * q + last):
+        assert "no proof may have" in refusal("c", value)
+    for value in (last + 1, q - 1):
+        assert "does not hold" in refusal("c", value)
+
+
 @each_group
 def test_the_identity_among_encodings(group: Group) -> None:
-    """Found in every place, by the bytes; its bytes across two encodings are none."""
-    size, identity = group.encoding_bytes, group.identity.encode()
-    for count in (0, 1, 3):
-        others = b"\x55" * size * count
-        assert not verifier.has_identity(group, others)
-        for k in range(count):
-            assert verifier.has_identity(group, others[: size * k] + identity + others[size * (k + 1) :])
-    for shift in range(1, size):
-        across = b"\x55" * (size - shift) + identity + b"\x55" * shift
-        assert not verifier.has_identity(group, across), shift
-        assert verifier.has_identity(group, across + identity), shift
+    """Found where it stands, whatever is beside it; its bytes across two encodings are none."""
+    draw, size, identity = random.Random(3), group.encoding_bytes, group.identity.encode()
+    seen = set()
+    for _ in range(3000):
+        # Zeros but for a few bytes: there are runs of the identity's bytes everywhere.
+        count = draw.randrange(5)
+        data = bytearray(size * count)
+        for _ in range(draw.randrange(2 * count + 1)):
+            data[draw.randrange(len(data))] = 1
+        want = any(data[at : at + size] == identity for at in range(0, len(data), size))
+        assert verifier.has_identity(group, bytes(data)) == want, data.hex()
+        seen.add(want)
+    assert seen == {True, False}
+    near = (4).to_bytes(size, "little")
+    assert verifier.has_identity(group, near + identity + near)
+    assert not verifier.has_identity(group, near + near + near)
+
+
+def test_many_encodings_that_are_nearly_the_identity() -> None:
+    """Valid ones whose neighbours make up its bytes: looked at once each."""
+    size, count = 32, 1 << 17
+    pair = (4).to_bytes(size, "little") + (11).to_bytes(size, "big")
+    RISTRETTO255.decode_many(pair, 2)
+    start = time.process_time()
+    assert not verifier.has_identity(RISTRETTO255, pair * count)
+    assert time.process_time() - start < 1.5  # 0.1; 2 to 4 byte by byte
 
 
 def test_no_blinding_at_all() -> None:

@@ -384,7 +384,9 @@ def challenge_is(label: str, value: int) -> Iterator[None]:
         return value if name == label else found
 
     def challenges(*args: Any) -> dict[str, int]:
-        return all_real(*args) | {label: value}
+        found = all_real(*args)
+        assert label in found
+        return found | {label: value}
 
     real, all_real = prover.challenge, verifier.challenges
     with mock.patch.object(prover, "challenge", challenge), mock.patch.object(verifier, "challenges", challenges):

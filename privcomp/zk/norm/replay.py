@@ -48,7 +48,10 @@ def challenge(transcript: Transcript, label: str, q: int, *, nodes: int = 0) -> 
 
 
 def challenges(transcript: Transcript, statement: NormStatement, proof: bytes) -> dict[str, int]:
-    """All challenges of a proof by their labels, from a transcript that has absorbed what is stated."""
+    """All challenges of a proof by their labels, from a transcript that has absorbed what is stated.
+
+    The proof is as long as the statement says. Raises ForbiddenChallenge.
+    """
     point, q = statement.group.encoding_bytes, statement.group.order
     table = proof[: point * statement.table_rows]
     transcript.append_each("M", table, point)
@@ -102,4 +105,4 @@ def _script(variables: int, open_rounds: int, halvings: int, point: int) -> tupl
     say("A", "cs")
     say("za", size=32)
     say("zr", size=32)
-    return Script(steps), tuple(step.label for step in steps if step.challenge)
+    return Script(tuple(steps)), tuple(step.label for step in steps if step.challenge)

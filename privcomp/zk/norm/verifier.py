@@ -46,9 +46,9 @@ class Equation:
 def has_identity(group: Group, encodings: bytes) -> bool:
     """Whether one of these elements, in their only encodings, is the identity."""
     identity = group.identity.encode()
-    at = encodings.find(identity)
-    while at % len(identity) and at >= 0:  # across two encodings
-        at = encodings.find(identity, at + 1)
+    size, at = len(identity), encodings.find(identity)
+    while at >= 0 and at % size:  # across two encodings: on from where the second of them begins
+        at = encodings.find(identity, at - at % size + size)
     return at >= 0
 
 
