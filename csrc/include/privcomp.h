@@ -618,7 +618,7 @@ typedef struct {
  * replay: steps one after another. Step k takes as its label the next steps[3k] bytes of labels and, where steps[3k + 2] is 0, appends the next
  * steps[3k + 1] bytes of messages; else a challenge of so many bytes is what comes next in challenges, which overlaps nothing.
  * requires: lengths (of labels with their digits) below 2^32; steps that take all of labels, messages and challenges, and no more. Else
- * PRIVCOMP_E_ARGUMENT, and nothing is absorbed. */
+ * PRIVCOMP_E_ARGUMENT: nothing is absorbed, and challenges are not to be used. */
 int privcomp_transcript_init(privcomp_transcript *t, const uint8_t *label, size_t label_length);
 int privcomp_transcript_append(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *message, size_t length);
 int privcomp_transcript_append_each(privcomp_transcript *t, const uint8_t *label, size_t label_length, const uint8_t *messages, size_t length,

@@ -129,9 +129,11 @@ int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, size
 {
     privcomp_transcript own;
     if (!checked(&own, t, 0, 0)) return PRIVCOMP_E_ARGUMENT;
+    int fits = 1;
     for (const uint32_t *step = steps; count-- > 0; step += 3) {
         const size_t label = step[0], length = step[1];
-        if (label > labels_length || length > (step[2] == 0 ? messages_length : challenges_length)) return PRIVCOMP_E_ARGUMENT;
+        fits = label <= labels_length && length <= (step[2] == 0 ? messages_length : challenges_length);
+        if (!fits) break;
         if (step[2] == 0) {
             append(&own, labels, label, messages, length);
             messages += length, messages_length -= length;
@@ -141,7 +143,10 @@ int privcomp_transcript_replay(privcomp_transcript *t, uint8_t *challenges, size
         }
         labels += label, labels_length -= label;
     }
-    if (labels_length != 0 || messages_length != 0 || challenges_length != 0) return PRIVCOMP_E_ARGUMENT;
+    if (!fits || labels_length != 0 || messages_length != 0 || challenges_length != 0) {
+        privcomp_wipe((uint8_t *)&own, sizeof own);
+        return PRIVCOMP_E_ARGUMENT;
+    }
     put_back(t, &own);
     return PRIVCOMP_OK;
 }

@@ -1015,7 +1015,7 @@ class Forcing(Recorder):
 
 @each_group
 def test_challenges_that_no_proof_may_have(group: Group) -> None:
-    """0 everywhere, and for c the nodes: refused by the check too, as another proof is nobody's right."""
+    """0 everywhere, and for c the nodes: a prover starts again, and the check refuses them."""
     statement = norm.NormStatement(9, -3, 3, (norm.L2AtMost(50),), 4, group)
     q, last = group.order, 2 * statement.products
     rows, opening = norm.commit_var(statement, np.zeros(9, np.int64))
